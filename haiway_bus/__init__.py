@@ -1,0 +1,24 @@
+"""Typed events for asyncio services: sent by a plain call, read with `async for`, kept apart by scopes."""
+
+from haiway_bus.bus import Subscription, backend
+from haiway_bus.ctx import ctx
+from haiway_bus.errors import ContextMissing, ContextStateMissing, StateError
+from haiway_bus.observability import LoggingObservability, Observability, ScopeIdentity
+from haiway_bus.scope import Disposable, Scope
+from haiway_bus.state import Default, State
+
+__all__ = (
+    "ContextMissing",
+    "ContextStateMissing",
+    "Default",
+    "Disposable",
+    "LoggingObservability",
+    "Observability",
+    "Scope",
+    "ScopeIdentity",
+    "State",
+    "StateError",
+    "Subscription",
+    "backend",
+    "ctx",
+)

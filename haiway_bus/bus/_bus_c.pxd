@@ -1,0 +1,79 @@
+# The fields of the compiled twin, one comment for each invariant that C code relies on.
+
+from cpython.object cimport PyObject
+from libc.stdint cimport int64_t
+
+cdef extern from "Python.h":
+    ctypedef enum PySendResult:
+        PYGEN_RETURN
+        PYGEN_ERROR
+        PYGEN_NEXT
+
+
+cdef class Node:
+    cdef object event           # None in the tail only
+    cdef Node next              # None in the tail only
+
+
+cdef class Channel:
+    cdef Bus bus
+    cdef object event_type
+    cdef Node tail              # never None: the empty node that the next event fills
+    cdef list parked            # of Receive; parked[r.slot] is r
+    cdef int64_t sent
+    cdef Py_ssize_t subscriptions
+    cdef bint ended
+
+    cdef int append(self, object event) except -1
+    cdef int park(self, Receive receive) except -1
+    cdef int unpark(self, Receive receive) except -1
+
+
+cdef class Subscription:
+    cdef object __weakref__
+    cdef Channel channel
+    cdef Node node              # None once closed
+    cdef int64_t position       # events of the channel that it has behind it
+    cdef Py_ssize_t budget      # reads until the loop gets a turn; negative before the first
+    cdef Receive head           # first in line
+    cdef object line            # OrderedDict of those behind it; None until there is one
+
+    cdef bint is_closed(self) noexcept
+    cdef bint has_event(self) noexcept
+    cdef object take(self)
+    cdef int next_in_line(self) except -1
+    cdef int release(self) except -1
+
+
+cdef class Receive:
+    cdef Subscription subscription
+    cdef object wakeup          # the Task's callback; None before it waits and after it was resumed
+    cdef object context         # the Task's context, to resume it in
+    cdef object message         # of the cancellation
+    cdef Py_ssize_t slot        # its place in channel.parked
+    cdef int state
+    cdef bint blocking          # what a Task reads as _asyncio_future_blocking; True only while it is yielded
+
+    cdef PySendResult step(self, PyObject **result) except PYGEN_ERROR
+    cdef int park(self) except -1
+    cdef int leave(self) except -1
+
+
+cdef class Bus:
+    cdef object __weakref__
+    cdef readonly object name
+    cdef readonly object loop
+    cdef unsigned long thread
+    cdef readonly dict table             # type -> Channel
+    cdef list ready             # of Receive; while not empty, resume() is scheduled or running
+    cdef list batch             # the list that resume() is walking, or None
+    cdef bint scheduled
+    cdef readonly bint ended
+    cdef object context
+    cdef object resumed
+
+    cpdef object send(self, object event)
+    cpdef object subscribe(self, object event_type)
+    cdef int wake_all(self, Channel channel) except -1
+    cdef int wake(self, Receive receive) except -1
+    cdef int schedule(self) except -1

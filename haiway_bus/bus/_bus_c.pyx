@@ -1,0 +1,702 @@
+# cython: language_level=3, binding=False, embedsignature=True, embedsignature.format=clinic
+# cython: boundscheck=False, wraparound=False, initializedcheck=False
+"""The bus in Cython: the twin of `_bus_py.py`, which says what everything is for; here stands how it is fast.
+
+A delivery is: `async for` asks the subscription for a Receive (taken from a free list), asks that for itself,
+steps it, and drops it. No frame, no exception and no dictionary is involved, and the loop is not asked.
+Two things are done by hand that Cython has no words for, both at the end of the file: the slots `am_send`
+and `tp_iternext` of Receive, and the StopIteration that hands over an event where the interpreter wants one.
+"""
+
+cimport cython
+from cpython.object cimport PyObject, PyTypeObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
+
+from asyncio import CancelledError
+from asyncio.events import _get_running_loop, get_running_loop
+from collections import OrderedDict
+from contextvars import Context, ContextVar
+from types import GenericAlias
+
+from haiway_bus.bus._rules import bus_ended, elsewhere, event_refused, no_scope, type_refused
+
+__all__ = ("Bus", "Channel", "Node", "Receive", "Subscription", "current", "send", "subscribe")
+
+
+cdef extern from *:
+    """
+    /* What can be an event: see _rules.py, which has the same three flags. */
+    #define HB_IS_EVENT_TYPE(type) \
+        ((PyType_GetFlags((PyTypeObject *)(type)) \
+          & (Py_TPFLAGS_HEAPTYPE | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_TYPE_SUBCLASS)) == Py_TPFLAGS_HEAPTYPE)
+    """
+    bint HB_IS_EVENT_TYPE(PyObject *)
+
+cdef extern from "Python.h":
+    unsigned long PyThread_get_thread_ident() noexcept
+    PyTypeObject *Py_TYPE(PyObject *) noexcept
+    Py_ssize_t Py_REFCNT(PyObject *) noexcept
+    PyObject *PyDict_GetItemWithError(PyObject *, PyObject *) except? NULL
+    int PyContext_Enter(PyObject *) except -1
+    int PyContext_Exit(PyObject *) except -1
+    int PyContextVar_Get(PyObject *, PyObject *, PyObject **) except -1
+
+# How many events a reader takes in a row before the loop gets a turn (contract 2.6), and how many reads one
+# callback resumes at least before it lets the loop go on.
+cdef enum:
+    TURN = 1024
+
+# The life of a Receive. NEW: not waited on yet. PARKED: in line. GRANTED: its task is being resumed and may
+# take an event. CANCELLED, ENDED: out of the line, to be resumed without an event. DONE: resumed for the last time.
+cdef enum:
+    NEW = 0
+    PARKED = 1
+    GRANTED = 2
+    CANCELLED = 3
+    ENDED = 4
+    DONE = 5
+
+
+@cython.final
+@cython.freelist(512)
+cdef class Node:
+    """One place in a chain: an event and the next place.
+
+    Invariant: `next` is None in exactly one node of a chain, the channel's tail, which has no event yet.
+    """
+
+
+@cython.final
+cdef class Channel:
+    """The events of one type on one bus, and who waits for them.
+
+    Invariants: a channel is in its bus's table while it has subscriptions, and no longer. `parked` holds at
+    most one read for each subscription, its `head`, and `parked[r.slot] is r` for each of them. A parked read
+    is held strongly: a task that waits for an event lives as long as the bus can bring one.
+    """
+
+    def __cinit__(self, Bus bus, object event_type):
+        self.bus = bus
+        self.event_type = event_type
+        self.tail = Node.__new__(Node)
+        self.parked = []
+
+    cdef int append(self, object event) except -1:
+        cdef Node node = Node.__new__(Node)
+        if len(self.parked):
+            self.bus.wake_all(self)
+        cdef Node tail = self.tail
+        tail.event = event
+        tail.next = node
+        self.tail = node
+        self.sent += 1
+        return 0
+
+    cdef int park(self, Receive receive) except -1:
+        receive.slot = len(self.parked)
+        self.parked.append(receive)
+        return 0
+
+    cdef int unpark(self, Receive receive) except -1:
+        # The last one takes the freed place, so that this takes the same time however many are parked. A read
+        # that `send` has handed to the bus already stands there, and is passed over when its turn comes.
+        cdef list parked = self.parked
+        cdef Py_ssize_t slot = receive.slot
+        cdef Receive last
+        if slot < len(parked) and parked[slot] is receive:
+            last = <Receive>parked.pop()
+            if last is not receive:
+                parked[slot] = last
+                last.slot = slot
+        return 0
+
+    def leave(self):
+        self.subscriptions -= 1
+        if self.subscriptions == 0 and self.bus.table.get(self.event_type) is self:
+            del self.bus.table[self.event_type]
+
+
+@cython.final
+cdef class Subscription:
+    """What `ctx.subscribe(T)` returns: the events of exactly the type T sent from then on, once each, in order.
+
+    Iterate it with `async for`, or take one event with `await anext(subscription)`. Several tasks may do so at
+    once: each event goes to one of them, and those that wait are served in the order in which they came
+    (contract 2.1 to 2.8). It ends with `close()`, at the end of an `async with` block over it, when the last
+    reference to it is dropped, and with its scope.
+
+    Invariants: `node` is the place of the next event, None once closed. `channel.sent - position` events wait.
+    `head` is the read that is first in line and `line` those behind it; a read that did not wait may take an
+    event only while nobody is in line. `budget` counts down the reads until the loop gets a turn; negative, it
+    sends the first read through the checks.
+    """
+
+    __class_getitem__ = classmethod(GenericAlias)
+
+    def __cinit__(self, Channel channel not None):
+        self.channel = channel
+        self.node = channel.tail
+        self.position = channel.sent
+        self.budget = -1
+        channel.subscriptions += 1
+
+    @property
+    def event_type(self):
+        """The type whose events it receives."""
+        return self.channel.event_type
+
+    @property
+    def pending(self):
+        """The number of events that wait to be taken (contract 2.9)."""
+        return 0 if self.node is None else self.channel.sent - self.position
+
+    @property
+    def dropped(self):
+        """The number of events that an overflow took from it: none, as it has no limit (contract 2.9)."""
+        return 0
+
+    @property
+    def closed(self):
+        """Whether no further event will reach it; what waits can still be read after its scope's end."""
+        return self.is_closed()
+
+    def __aiter__(self):
+        self.check()
+        return self
+
+    def __anext__(self):
+        cdef Receive receive = Receive.__new__(Receive)
+        receive.subscription = self
+        return receive
+
+    cdef object take(self):
+        cdef Node node = self.node
+        self.node = node.next
+        self.position += 1
+        self.budget -= 1
+        return node.event
+
+    cdef bint has_event(self) noexcept:
+        return self.node is not None and self.node.next is not None
+
+    cdef bint is_closed(self) noexcept:
+        return self.node is None or self.channel.ended
+
+    cdef int next_in_line(self) except -1:
+        """The head was served or has left: who waited longest after it is first now."""
+        if not self.line:
+            self.head = None
+            return 0
+        self.head = <Receive>self.line.popitem(last=False)[0]
+        if self.has_event() or self.is_closed():
+            self.channel.bus.wake(self.head)
+        else:
+            self.channel.park(self.head)
+        return 0
+
+    def check(self):
+        """Refuse another loop or thread than the bus's own (contract 6.1)."""
+        self.channel.bus.check("reading a subscription")
+
+    def close(self):
+        """End the subscription: free what waits, end the loops that read it (contract 2.8).
+
+        A second call does nothing. Events sent later are no longer kept for it. Raises RuntimeError in another
+        thread than the bus's own (contract 6.1).
+        """
+        if self.node is None:
+            return
+        cdef Bus bus = self.channel.bus
+        if PyThread_get_thread_ident() != bus.thread and not bus.loop.is_closed():
+            self.check()
+        self.release()
+        self.channel.leave()
+        while self.head is not None and self.head.state == PARKED:
+            self.head.end()
+
+    cdef int release(self) except -1:
+        # In a loop, because a chain that is let go at its head frees itself recursively, one stack frame a node
+        # (contract 3.3). It stops at the first node that somebody else holds: from there on the chain is in use.
+        cdef Node node = self.node
+        cdef Node following
+        self.node = None
+        while node is not None and Py_REFCNT(<PyObject *>node) == 1:
+            following = node.next
+            node.next = None
+            node = following
+            following = None
+        return 0
+
+    def __del__(self):
+        # The collector runs this in whichever thread set it off. Nobody waits any more (a read in line holds its
+        # subscription), so that all there is to do is to free the backlog, here, and to be counted out, which
+        # is left to the bus's own thread.
+        if self.node is None:
+            return
+        self.release()
+        cdef Bus bus = self.channel.bus
+        if PyThread_get_thread_ident() == bus.thread or bus.loop.is_closed():
+            self.channel.leave()
+        else:
+            bus.loop.call_soon_threadsafe(self.channel.leave)
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, exception_type, exception, traceback):
+        self.close()
+
+    def __repr__(self):
+        state = "closed" if self.node is None else "ended" if self.channel.ended else "open"
+        return f"<Subscription {self.event_type.__qualname__} pending={self.pending} {state}>"
+
+
+@cython.final
+@cython.freelist(256)
+cdef class Receive:
+    """One read of a subscription by one task, and what the task waits on while there is no event.
+
+    It is its own iterator, and steps by the slot `am_send` or `tp_iternext` below. With `send`, `throw` and
+    `close` it counts as a coroutine, so that `asyncio.create_task(anext(subscription))` works.
+
+    To a Task it is a future: `_asyncio_future_blocking`, `get_loop`, `add_done_callback`, `result` and `cancel`
+    are all that a Task asks of one. It is no asyncio.Future: those are resumed by one call_soon each, where the
+    bus resumes all its readers in one. And it is nobody else's: cancelling a task cancels what it waits on, so
+    that readers which shared a future would end each other (contract 2.5).
+
+    Invariant: it stands in `subscription.head` or in `subscription.line` exactly while PARKED or GRANTED.
+    """
+
+    def __await__(self):
+        return self
+
+    cdef PySendResult step(self, PyObject **result) except PYGEN_ERROR:
+        # `result` receives a new reference: the event with PYGEN_RETURN, what to wait on with PYGEN_NEXT.
+        cdef Subscription subscription = self.subscription
+        cdef Node node
+        cdef PyObject *event
+        if self.state == NEW:
+            if subscription.head is None:
+                node = subscription.node
+                if node is not None and node.next is not None:
+                    if subscription.budget > 0 and PyThread_get_thread_ident() == subscription.channel.bus.thread:
+                        subscription.node = node.next
+                        subscription.position += 1
+                        subscription.budget -= 1
+                        self.state = DONE
+                        event = <PyObject *>node.event
+                        Py_INCREF(<object>event)
+                        result[0] = event
+                        return PYGEN_RETURN
+            subscription.check()
+            if subscription.budget < 0:
+                subscription.budget = TURN
+            if subscription.head is None:
+                if subscription.has_event():
+                    if subscription.budget:
+                        self.state = DONE
+                        result[0] = new_reference(subscription.take())
+                        return PYGEN_RETURN
+                    subscription.budget = TURN
+                    result[0] = new_reference(None)  # to a Task: run me again in the loop's next turn (contract 2.6)
+                    return PYGEN_NEXT
+                if subscription.is_closed():
+                    raise StopAsyncIteration
+            self.park()
+        elif self.state == GRANTED:
+            if subscription.has_event():
+                subscription.budget = TURN
+                result[0] = new_reference(subscription.take())
+                self.leave()
+                return PYGEN_RETURN
+            if subscription.is_closed():
+                self.leave()
+                raise StopAsyncIteration
+            # What it was woken for is gone: it keeps its place at the head.
+            self.state = PARKED
+            subscription.channel.park(self)
+        elif self.state == ENDED:
+            raise StopAsyncIteration
+        elif self.state == PARKED:
+            self.leave()
+            raise RuntimeError("a parked read was resumed by something else than its bus")
+        else:
+            raise RuntimeError("cannot reuse a read that is over: call anext() again")
+        self.blocking = True
+        result[0] = new_reference(self)
+        return PYGEN_NEXT
+
+    def __next__(self):
+        return self.send(None)
+
+    def send(self, value, /):
+        cdef PyObject *result = NULL
+        if self.step(&result) == PYGEN_NEXT:
+            return owned(result)
+        raise StopIteration(owned(result))
+
+    def throw(self, exception_type, exception=None, traceback=None):
+        self.leave()
+        self.state = DONE
+        if exception is None:
+            exception = exception_type if isinstance(exception_type, BaseException) else exception_type()
+        elif not isinstance(exception, BaseException):
+            exception = exception_type(exception)
+        raise exception if traceback is None else exception.with_traceback(traceback)
+
+    def close(self):
+        self.leave()
+        self.state = DONE
+
+    cdef int park(self) except -1:
+        """Take a place at the end of the line."""
+        cdef Subscription subscription = self.subscription
+        self.state = PARKED
+        if subscription.head is None:
+            subscription.head = self
+            return subscription.channel.park(self)
+        if subscription.line is None:
+            subscription.line = OrderedDict()
+        subscription.line[self] = None
+        return 0
+
+    cdef int leave(self) except -1:
+        """Give up the place in line, if it has one, so that whoever is next waits no longer behind it."""
+        if self.state != PARKED and self.state != GRANTED:
+            return 0
+        cdef Subscription subscription = self.subscription
+        if subscription.head is self:
+            if self.state == PARKED:
+                subscription.channel.unpark(self)
+            self.state = DONE
+            return subscription.next_in_line()
+        self.state = DONE
+        if subscription.line is not None:
+            del subscription.line[self]
+        return 0
+
+    @property
+    def idle(self):
+        """Whether it waits for an event that is not there (contract 5.4)."""
+        return self.state == PARKED and not (
+            self.subscription.has_event() or self.subscription.is_closed()
+        )
+
+    def end(self):
+        """End the wait without an event: its reader's loop finishes (contract 5.4)."""
+        if self.state == PARKED:
+            self.leave()
+            self.state = ENDED
+            self.subscription.channel.bus.wake(self)
+
+    @property
+    def channel(self):
+        return self.subscription.channel
+
+    @property
+    def _asyncio_future_blocking(self):
+        # None while nobody waits on it: asyncio.isfuture() then sees a coroutine, which has yet to be run.
+        return self.blocking if self.state == PARKED else None
+
+    @_asyncio_future_blocking.setter
+    def _asyncio_future_blocking(self, bint blocking):
+        self.blocking = blocking
+
+    def get_loop(self):
+        return self.subscription.channel.bus.loop
+
+    def add_done_callback(self, callback, *, context=None):
+        self.wakeup = callback
+        self.context = context
+
+    def cancel(self, msg=None):
+        """Called by Task.cancel(). The event, if one has arrived meanwhile, stays where it is (contract 2.5)."""
+        if self.state != PARKED:
+            return False
+        self.leave()
+        self.state = CANCELLED
+        self.message = msg
+        self.subscription.channel.bus.wake(self)
+        return True
+
+    def result(self):
+        if self.state == CANCELLED:
+            self.state = DONE
+            raise CancelledError() if self.message is None else CancelledError(self.message)
+
+    def __repr__(self):
+        return f"<Receive of {self.subscription!r}>"
+
+
+@cython.final
+cdef class Bus:
+    """The bus of one root or isolated scope: a table of channels, and the reads that are to be resumed.
+
+    It belongs to the loop and the thread in which it was made (contract 6.1).
+
+    Invariants: `ready` holds reads whose wait is over, and while there are any, `resume` is scheduled or
+    running. `batch` is the list that `resume` is walking, None otherwise.
+    """
+
+    def __cinit__(self, str name not None):
+        self.name = name
+        self.loop = get_running_loop()
+        self.thread = PyThread_get_thread_ident()
+        self.table = {}
+        self.ready = []
+        # `resume` needs a context of its own: it enters each task's, and a context cannot be entered twice.
+        self.context = Context()
+        # A finished future, given to each task as the one that woke it: the Task finds its result faster than
+        # it could ask a Receive.
+        self.resumed = self.loop.create_future()
+        self.resumed.set_result(None)
+
+    cpdef send(self, event):
+        """Append the event to its type's chain, or drop it if nobody subscribes to the type (contract 1)."""
+        cdef PyObject *event_type = <PyObject *>Py_TYPE(<PyObject *>event)
+        cdef PyObject *channel = PyDict_GetItemWithError(<PyObject *>self.table, event_type)
+        if channel != NULL:
+            if PyThread_get_thread_ident() != self.thread:
+                self.check("send()")
+            (<Channel>channel).append(event)
+        elif not HB_IS_EVENT_TYPE(event_type):
+            raise event_refused(event)
+        elif self.ended:
+            raise bus_ended("send()", self.name)
+
+    cpdef subscribe(self, event_type):
+        """Start receiving the events of exactly this type (contract 2.1)."""
+        if not isinstance(event_type, type) or not HB_IS_EVENT_TYPE(<PyObject *>event_type):
+            raise type_refused(event_type)
+        if self.ended:
+            raise bus_ended("subscribe()", self.name)
+        self.check("subscribe()")
+        channel = self.table.get(event_type)
+        if channel is None:
+            channel = self.table[event_type] = Channel(self, event_type)
+        return Subscription(<Channel>channel)
+
+    def check(self, str call):
+        running = _get_running_loop()
+        if running is not self.loop or PyThread_get_thread_ident() != self.thread:
+            raise elsewhere(call, self.loop, self.thread, running)
+
+    cdef int wake_all(self, Channel channel) except -1:
+        """Hand over every read that is parked on the channel, in one step however many there are."""
+        self.schedule()
+        if len(self.ready):
+            self.ready.extend(channel.parked)
+            channel.parked.clear()
+        else:
+            self.ready, channel.parked = channel.parked, self.ready
+        return 0
+
+    cdef int wake(self, Receive receive) except -1:
+        """Resume one read: in the batch that is being resumed, or else in the next."""
+        if self.batch is not None:
+            self.batch.append(receive)
+        else:
+            self.schedule()
+            self.ready.append(receive)
+        return 0
+
+    cdef int schedule(self) except -1:
+        if not self.scheduled:
+            self.loop.call_soon(self.resume, context=self.context)
+            self.scheduled = True
+        return 0
+
+    def resume(self):
+        """Run the tasks whose waits are over, each in its own context (contract 2.6, 2.7).
+
+        Workers of one subscription hand on to each other within the batch, which ends after TURN reads at the
+        latest, so that the loop gets its turn.
+        """
+        cdef list batch = self.ready
+        cdef Py_ssize_t limit = max(len(batch), TURN)
+        cdef Py_ssize_t count = 0
+        cdef Receive receive
+        self.scheduled = False
+        self.ready = []
+        self.batch = batch
+        try:
+            while count < len(batch) and count < limit:
+                receive = <Receive>batch[count]
+                count += 1
+                wakeup = receive.wakeup
+                if wakeup is None:
+                    continue  # it stands here twice: cancelled or ended after it had been woken
+                receive.wakeup = None
+                cause = self.resumed
+                if receive.state == PARKED:
+                    receive.state = GRANTED
+                elif receive.state == CANCELLED:
+                    cause = receive
+                # This is context.run(wakeup, cause) without its calls.
+                context = receive.context
+                PyContext_Enter(<PyObject *>context)
+                try:
+                    wakeup(cause)
+                finally:
+                    PyContext_Exit(<PyObject *>context)
+                if receive.state == GRANTED:
+                    receive.leave()  # its task did not come for the event
+        finally:
+            # Left over after KeyboardInterrupt or SystemExit, which a Task lets through, or after TURN reads.
+            self.batch = None
+            if count < len(batch):
+                self.ready[:0] = batch[count:]
+                self.schedule()
+
+    def close(self):
+        """End the bus: reads that wait for an event end, `send` and `subscribe` are refused (contract 5.6)."""
+        cdef Channel channel
+        self.ended = True
+        channels = list(self.table.values())
+        self.table.clear()
+        for channel in channels:
+            channel.ended = True
+            if channel.parked and not self.loop.is_closed():
+                self.wake_all(channel)
+
+    def __repr__(self):
+        state = "ended" if self.ended else f"types={len(self.table)}"
+        return f"<Bus {self.name!r} {state}>"
+
+
+current = ContextVar("haiway_bus.current", default=None)
+cdef PyObject *CURRENT = <PyObject *>current  # the module holds it
+
+
+cdef inline Bus current_bus():
+    cdef PyObject *bus = NULL
+    PyContextVar_Get(CURRENT, NULL, &bus)
+    return <Bus>owned(bus)
+
+
+def send(event, /):
+    """Send the event to every subscription of exactly its type on the bus of the current scope.
+
+    Never blocks and never runs a reader. Raises ContextMissing outside a scope and after its end (contract 5.2,
+    5.6), TypeError for what cannot be an event (contract 1.4).
+    """
+    cdef Bus bus = current_bus()
+    if bus is None:
+        raise no_scope("send()")
+    bus.send(event)
+
+
+def subscribe(event_type, /):
+    """Subscribe to the events of exactly this type on the bus of the current scope.
+
+    The subscription exists when the call returns: every event sent afterwards waits for it (contract 2.1).
+    Raises ContextMissing outside a scope and after its end (contract 5.2, 5.6), TypeError for what is no class
+    of events (contract 1.4), RuntimeError in another loop or thread than the scope's (contract 6.1).
+    """
+    cdef Bus bus = current_bus()
+    if bus is None:
+        raise no_scope("subscribe()")
+    return bus.subscribe(event_type)
+
+
+cdef inline PyObject *new_reference(object value) noexcept:
+    Py_INCREF(value)
+    return <PyObject *>value
+
+
+cdef inline object owned(PyObject *reference):
+    # Takes over a reference that was given: the object variable counts it once more, so that one goes back.
+    cdef object value = <object>reference
+    Py_DECREF(value)
+    return value
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# How a Receive is stepped, and the StopIteration that carries an event: the one place that knows of it.
+#
+# CPython 3.11 steps an awaitable through the slot am_send, which returns the event plainly; so does a Task, on every
+# version. `await` in 3.12 to 3.14 calls tp_iternext instead and takes the event out of a StopIteration. To make that
+# exception each time would cost more than all the rest of a delivery, so one instance serves again and again: its
+# type has a tp_dealloc that empties it (the event is let go at once, contract 3.2) and keeps it for the next time.
+# The slots are C functions, because a `def __next__` which ends in an exception leaves a traceback each time.
+
+class Delivery(StopIteration):
+    """The StopIteration that hands an event to `await`, used again once it is let go."""
+
+    __slots__ = ()
+
+
+cdef extern from *:
+    """
+    static PyObject *hb_spare_delivery = NULL;
+    static destructor hb_delivery_free = NULL;
+
+    static void hb_delivery_dealloc(PyObject *self)
+    {
+        PyStopIterationObject *delivery = (PyStopIterationObject *)self;
+        if (hb_spare_delivery != NULL) {
+            hb_delivery_free(self);
+            return;
+        }
+        /* Emptied only after it stands ready: what is let go here may run code that awaits. */
+        PyObject *value = delivery->value, *traceback = delivery->traceback, *dict = delivery->dict;
+        PyObject *context = delivery->context, *cause = delivery->cause, *notes = delivery->notes;
+        delivery->value = delivery->traceback = delivery->dict = NULL;
+        delivery->context = delivery->cause = delivery->notes = NULL;
+        delivery->suppress_context = 0;
+        _Py_NewReference(self);
+        hb_spare_delivery = self;
+        Py_XDECREF(value);
+        Py_XDECREF(traceback);
+        Py_XDECREF(dict);
+        Py_XDECREF(context);
+        Py_XDECREF(cause);
+        Py_XDECREF(notes);
+    }
+
+    /* Raises a Delivery with this event; takes over the reference to it. */
+    static void hb_raise_delivery(PyObject *type, PyObject *event)
+    {
+        PyObject *delivery = hb_spare_delivery;
+        hb_spare_delivery = NULL;
+        if (delivery == NULL && (delivery = PyObject_CallNoArgs(type)) == NULL) {
+            Py_DECREF(event);
+            return;
+        }
+        Py_XSETREF(((PyStopIterationObject *)delivery)->value, event);
+    #if PY_VERSION_HEX >= 0x030C0000
+        PyErr_SetRaisedException(delivery);
+    #else
+        PyErr_Restore(Py_NewRef(type), delivery, NULL);
+    #endif
+    }
+
+    static void hb_set_slots(PyObject *receive_type, PyObject *delivery_type, sendfunc send, iternextfunc next)
+    {
+        ((PyTypeObject *)receive_type)->tp_as_async->am_send = send;
+        ((PyTypeObject *)receive_type)->tp_iternext = next;
+        hb_delivery_free = ((PyTypeObject *)delivery_type)->tp_dealloc;
+        ((PyTypeObject *)delivery_type)->tp_dealloc = hb_delivery_dealloc;
+    }
+    """
+    ctypedef PySendResult (*sendfunc)(PyObject *, PyObject *, PyObject **)
+    ctypedef PyObject *(*iternextfunc)(PyObject *)
+    void hb_raise_delivery(PyObject *, PyObject *) noexcept
+    void hb_set_slots(PyObject *, PyObject *, sendfunc, iternextfunc) noexcept
+
+
+cdef PySendResult receive_send(PyObject *self, PyObject *value, PyObject **result) except PYGEN_ERROR:
+    result[0] = NULL
+    return (<Receive>self).step(result)
+
+
+cdef PyObject *receive_next(PyObject *self) except NULL:
+    cdef PyObject *result = NULL
+    if (<Receive>self).step(&result) == PYGEN_RETURN:
+        hb_raise_delivery(DELIVERY, result)
+        return NULL
+    return result
+
+
+cdef PyObject *DELIVERY = <PyObject *>Delivery  # the module holds it
+hb_set_slots(<PyObject *>Receive, DELIVERY, <sendfunc>receive_send, <iternextfunc>receive_next)

@@ -1,0 +1,580 @@
+"""The bus in plain Python: the reference, whose names and order `_bus_c.pyx` keeps.
+
+    Bus.table:  type of event -> Channel
+
+    Channel.tail --------------------------------------------+
+                                                             v
+    Node(event 1) -> Node(event 2) -> Node(event 3) -> Node(empty)
+      ^ Subscription A                  ^ Subscription B  ^ Subscription C: has everything
+
+The events of one type stand in one chain, whoever reads them. Each subscription points at the node that it
+will take next, and nothing points backwards: when the last subscription has stepped past a node, its
+reference count falls to zero, and the event goes with it. The chain ends in an empty node; `send` fills it
+and appends the next empty one, so that a subscription which has taken everything holds no event.
+
+A task that finds nothing parks: it waits on its `Receive`, and the channel remembers that. The next `send`
+hands all parked reads of the channel to the bus, which resumes them together in one callback of the loop.
+"""
+
+from __future__ import annotations
+
+from asyncio import AbstractEventLoop, CancelledError, Future
+from asyncio.events import _get_running_loop, get_running_loop
+from collections import OrderedDict
+from collections.abc import Callable, Generator
+from contextvars import Context, ContextVar
+from sys import getrefcount
+from threading import get_ident
+from types import TracebackType
+from typing import Any, Final, Generic, TypeVar, cast
+
+from haiway_bus.bus._rules import (
+    EVENT_TYPE_FLAGS,
+    EVENT_TYPE_MASK,
+    bus_ended,
+    elsewhere,
+    event_refused,
+    no_scope,
+    type_refused,
+)
+
+__all__ = ("Bus", "Channel", "Node", "Receive", "Subscription", "current", "send", "subscribe")
+
+Event = TypeVar("Event")
+
+# How many events a reader takes in a row before the loop gets a turn (contract 2.6), and how many reads one
+# callback resumes at least before it lets the loop go on.
+TURN: Final = 1024
+
+# The life of a Receive. NEW: not waited on yet. PARKED: in line. GRANTED: its task is being resumed and may
+# take an event. CANCELLED, ENDED: out of the line, to be resumed without an event. DONE: resumed for the last time.
+NEW: Final = 0
+PARKED: Final = 1
+GRANTED: Final = 2
+CANCELLED: Final = 3
+ENDED: Final = 4
+DONE: Final = 5
+
+
+class Node:
+    """One place in a chain: an event and the next place.
+
+    Invariant: `next` is None in exactly one node of a chain, the channel's tail, which has no event yet.
+    """
+
+    __slots__ = ("event", "next")
+
+    event: Any
+    next: Node | None
+
+    def __init__(self) -> None:
+        self.next = None
+
+
+def _unshared() -> int:
+    # What getrefcount() says of a node in a local variable that nobody else holds. It differs between versions
+    # of CPython (from 3.14 on a local variable may be borrowed), so it is measured, in code of the same shape
+    # as `Subscription.release`.
+    node: Node | None = Node()
+    while node is not None and (count := getrefcount(node)):
+        return count
+    raise AssertionError
+
+
+_UNSHARED: Final = _unshared()
+
+
+class Channel:
+    """The events of one type on one bus, and who waits for them.
+
+    Invariants: a channel is in its bus's table while it has subscriptions, and no longer. `parked` holds at
+    most one read for each subscription, its `head`, and `parked[r.slot] is r` for each of them. A parked read
+    is held strongly: a task that waits for an event lives as long as the bus can bring one.
+    """
+
+    __slots__ = ("bus", "ended", "event_type", "parked", "sent", "subscriptions", "tail")
+
+    def __init__(self, bus: Bus, event_type: type[Any]) -> None:
+        self.bus = bus
+        self.event_type = event_type
+        self.tail = Node()
+        self.sent = 0
+        self.subscriptions = 0
+        self.parked: list[Receive] = []
+        self.ended = False
+
+    def append(self, event: Any) -> None:
+        node = Node()
+        if self.parked:
+            self.bus.wake_all(self)
+        tail = self.tail
+        tail.event = event
+        tail.next = node
+        self.tail = node
+        self.sent += 1
+
+    def park(self, receive: Receive) -> None:
+        receive.slot = len(self.parked)
+        self.parked.append(receive)
+
+    def unpark(self, receive: Receive) -> None:
+        # The last one takes the freed place, so that this takes the same time however many are parked. A read
+        # that `send` has handed to the bus already stands there, and is passed over when its turn comes.
+        parked = self.parked
+        slot = receive.slot
+        if slot < len(parked) and parked[slot] is receive:
+            last = parked.pop()
+            if last is not receive:
+                parked[slot] = last
+                last.slot = slot
+
+    def leave(self) -> None:
+        self.subscriptions -= 1
+        if self.subscriptions == 0 and self.bus.table.get(self.event_type) is self:
+            del self.bus.table[self.event_type]
+
+
+class Subscription(Generic[Event]):
+    """What `ctx.subscribe(T)` returns: the events of exactly the type T sent from then on, once each, in order.
+
+    Iterate it with `async for`, or take one event with `await anext(subscription)`. Several tasks may do so at
+    once: each event goes to one of them, and those that wait are served in the order in which they came
+    (contract 2.1 to 2.8). It ends with `close()`, at the end of an `async with` block over it, when the last
+    reference to it is dropped, and with its scope.
+
+    Invariants: `node` is the place of the next event, None once closed. `channel.sent - position` events wait.
+    `head` is the read that is first in line and `line` those behind it; a read that did not wait may take an
+    event only while nobody is in line. `budget` counts down the reads until the loop gets a turn; negative, it
+    sends the first read through the checks.
+    """
+
+    __slots__ = ("__weakref__", "budget", "channel", "head", "line", "node", "position")
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.node: Node | None = channel.tail
+        self.position = channel.sent
+        self.budget = -1
+        self.head: Receive | None = None
+        self.line: OrderedDict[Receive, None] | None = None
+        channel.subscriptions += 1
+
+    @property
+    def event_type(self) -> type[Event]:
+        """The type whose events it receives."""
+        return cast("type[Event]", self.channel.event_type)
+
+    @property
+    def pending(self) -> int:
+        """The number of events that wait to be taken (contract 2.9)."""
+        return 0 if self.node is None else self.channel.sent - self.position
+
+    @property
+    def dropped(self) -> int:
+        """The number of events that an overflow took from it: none, as it has no limit (contract 2.9)."""
+        return 0
+
+    @property
+    def closed(self) -> bool:
+        """Whether no further event will reach it; what waits can still be read after its scope's end."""
+        return self.node is None or self.channel.ended
+
+    def __aiter__(self) -> Subscription[Event]:
+        self.check()
+        return self
+
+    async def __anext__(self) -> Event:
+        # The usual case, spelled out: nobody in line, an event there, and no turn of the loop due.
+        if self.budget > 0 and self.head is None:
+            node = self.node
+            if (
+                node is not None
+                and node.next is not None
+                and get_ident() == self.channel.bus.thread
+            ):
+                self.node = node.next
+                self.position += 1
+                self.budget -= 1
+                return cast("Event", node.event)
+        return cast("Event", await Receive(self))
+
+    def take(self) -> Any:
+        node = cast("Node", self.node)
+        self.node = node.next
+        self.position += 1
+        self.budget -= 1
+        return node.event
+
+    def has_event(self) -> bool:
+        return self.node is not None and self.node.next is not None
+
+    def next_in_line(self) -> None:
+        """The head was served or has left: who waited longest after it is first now."""
+        if not self.line:
+            self.head = None
+            return
+        self.head, _ = self.line.popitem(last=False)
+        if self.has_event() or self.closed:
+            self.channel.bus.wake(self.head)
+        else:
+            self.channel.park(self.head)
+
+    def check(self) -> None:
+        """Refuse another loop or thread than the bus's own (contract 6.1)."""
+        self.channel.bus.check("reading a subscription")
+
+    def close(self) -> None:
+        """End the subscription: free what waits, end the loops that read it (contract 2.8).
+
+        A second call does nothing. Events sent later are no longer kept for it. Raises RuntimeError in another
+        thread than the bus's own (contract 6.1).
+        """
+        if self.node is None:
+            return
+        bus = self.channel.bus
+        if get_ident() != bus.thread and not bus.loop.is_closed():
+            self.check()
+        self.release()
+        self.channel.leave()
+        while self.head is not None and self.head.state == PARKED:
+            self.head.end()
+
+    def release(self) -> None:
+        # In a loop, because a chain that is let go at its head frees itself recursively, one stack frame a node
+        # (contract 3.3). It stops at the first node that somebody else holds: from there on the chain is in use.
+        node, self.node = self.node, None
+        while node is not None and getrefcount(node) <= _UNSHARED:
+            node.next, node = None, node.next
+
+    def __del__(self) -> None:
+        # The collector runs this in whichever thread set it off. Nobody waits any more (a read in line holds its
+        # subscription), so that all there is to do is to free the backlog, here, and to be counted out, which
+        # is left to the bus's own thread.
+        if getattr(self, "node", None) is None:
+            return
+        self.release()
+        bus = self.channel.bus
+        if get_ident() == bus.thread or bus.loop.is_closed():
+            self.channel.leave()
+        else:
+            bus.loop.call_soon_threadsafe(self.channel.leave)
+
+    async def __aenter__(self) -> Subscription[Event]:
+        return self
+
+    async def __aexit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.node is None else "ended" if self.channel.ended else "open"
+        return f"<Subscription {self.event_type.__qualname__} pending={self.pending} {state}>"
+
+
+class Receive:
+    """One read that could not be served at once: a place in the line, and what its task waits on meanwhile.
+
+    To a Task it is a future: `_asyncio_future_blocking`, `get_loop`, `add_done_callback`, `result` and `cancel`
+    are all that a Task asks of one. It is no asyncio.Future: those are resumed by one call_soon each, where the
+    bus resumes all its readers in one. And it is nobody else's: cancelling a task cancels what it waits on, so
+    that readers which shared a future would end each other (contract 2.5).
+
+    Invariant: it stands in `subscription.head` or in `subscription.line` exactly while PARKED or GRANTED.
+    """
+
+    __slots__ = (
+        "_asyncio_future_blocking",
+        "context",
+        "message",
+        "slot",
+        "state",
+        "subscription",
+        "wakeup",
+    )
+
+    def __init__(self, subscription: Subscription[Any]) -> None:
+        self.subscription = subscription
+        self.state = NEW
+        self.slot = 0
+        self.wakeup: Callable[[Any], object] | None = None
+        self.context: Context | None = None
+        self.message: Any = None
+        self._asyncio_future_blocking = False
+
+    def __await__(self) -> Generator[Receive | None, None, Any]:
+        subscription = self.subscription
+        subscription.check()
+        if subscription.budget < 0:
+            subscription.budget = TURN
+        while subscription.head is None:
+            if subscription.has_event():
+                if subscription.budget:
+                    return subscription.take()
+                subscription.budget = TURN
+                yield None  # to a Task: run me again in the loop's next turn (contract 2.6)
+            elif subscription.closed:
+                raise StopAsyncIteration
+            else:
+                break
+        self.park()
+        try:
+            while True:
+                self._asyncio_future_blocking = True
+                yield self
+                if self.state == ENDED:
+                    raise StopAsyncIteration
+                if self.state != GRANTED:
+                    raise RuntimeError("a parked read was resumed by something else than its bus")
+                if subscription.has_event():
+                    subscription.budget = TURN
+                    return subscription.take()
+                if subscription.closed:
+                    raise StopAsyncIteration
+                # What it was woken for is gone: it keeps its place at the head.
+                self.state = PARKED
+                subscription.channel.park(self)
+        finally:
+            self.leave()
+
+    def park(self) -> None:
+        """Take a place at the end of the line."""
+        subscription = self.subscription
+        self.state = PARKED
+        if subscription.head is None:
+            subscription.head = self
+            subscription.channel.park(self)
+            return
+        if subscription.line is None:
+            subscription.line = OrderedDict()
+        subscription.line[self] = None
+
+    def leave(self) -> None:
+        """Give up the place in line, if it has one, so that whoever is next waits no longer behind it."""
+        if self.state != PARKED and self.state != GRANTED:
+            return
+        self.state = DONE
+        subscription = self.subscription
+        if subscription.head is self:
+            subscription.channel.unpark(self)
+            subscription.next_in_line()
+        elif subscription.line is not None:
+            del subscription.line[self]
+
+    @property
+    def idle(self) -> bool:
+        """Whether it waits for an event that is not there (contract 5.4)."""
+        return self.state == PARKED and not (
+            self.subscription.has_event() or self.subscription.closed
+        )
+
+    def end(self) -> None:
+        """End the wait without an event: its reader's loop finishes (contract 5.4)."""
+        if self.state == PARKED:
+            self.leave()
+            self.state = ENDED
+            self.subscription.channel.bus.wake(self)
+
+    @property
+    def channel(self) -> Channel:
+        return self.subscription.channel
+
+    def get_loop(self) -> AbstractEventLoop:
+        return self.subscription.channel.bus.loop
+
+    def add_done_callback(
+        self, callback: Callable[[Any], object], *, context: Context | None = None
+    ) -> None:
+        self.wakeup = callback
+        self.context = context
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Called by Task.cancel(). The event, if one has arrived meanwhile, stays where it is (contract 2.5)."""
+        if self.state != PARKED:
+            return False
+        self.leave()
+        self.state = CANCELLED
+        self.message = msg
+        self.subscription.channel.bus.wake(self)
+        return True
+
+    def result(self) -> None:
+        if self.state == CANCELLED:
+            self.state = DONE
+            raise CancelledError() if self.message is None else CancelledError(self.message)
+
+    def __repr__(self) -> str:
+        return f"<Receive of {self.subscription!r}>"
+
+
+class Bus:
+    """The bus of one root or isolated scope: a table of channels, and the reads that are to be resumed.
+
+    It belongs to the loop and the thread in which it was made (contract 6.1).
+
+    Invariants: `ready` holds reads whose wait is over, and while there are any, `resume` is scheduled or
+    running. `batch` is the list that `resume` is walking, None otherwise.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "batch",
+        "context",
+        "ended",
+        "loop",
+        "name",
+        "ready",
+        "resumed",
+        "scheduled",
+        "table",
+        "thread",
+    )
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.loop = get_running_loop()
+        self.thread = get_ident()
+        self.table: dict[type[Any], Channel] = {}
+        self.ready: list[Receive] = []
+        self.batch: list[Receive] | None = None
+        self.scheduled = False
+        self.ended = False
+        # `resume` needs a context of its own: it enters each task's, and a context cannot be entered twice.
+        self.context = Context()
+        # A finished future, given to each task as the one that woke it: the Task finds its result faster than
+        # it could ask a Receive.
+        self.resumed: Future[None] = self.loop.create_future()
+        self.resumed.set_result(None)
+
+    def send(self, event: Any) -> None:
+        """Append the event to its type's chain, or drop it if nobody subscribes to the type (contract 1)."""
+        event_type = type(event)
+        channel = self.table.get(event_type)
+        if channel is not None:
+            if get_ident() != self.thread:
+                self.check("send()")
+            channel.append(event)
+        elif event_type.__flags__ & EVENT_TYPE_MASK != EVENT_TYPE_FLAGS:
+            raise event_refused(event)
+        elif self.ended:
+            raise bus_ended("send()", self.name)
+
+    def subscribe(self, event_type: type[Event]) -> Subscription[Event]:
+        """Start receiving the events of exactly this type (contract 2.1)."""
+        if not isinstance(event_type, type) or (
+            event_type.__flags__ & EVENT_TYPE_MASK != EVENT_TYPE_FLAGS
+        ):
+            raise type_refused(event_type)
+        if self.ended:
+            raise bus_ended("subscribe()", self.name)
+        self.check("subscribe()")
+        channel = self.table.get(event_type)
+        if channel is None:
+            channel = self.table[event_type] = Channel(self, event_type)
+        return Subscription(channel)
+
+    def check(self, call: str) -> None:
+        running = _get_running_loop()
+        if running is not self.loop or get_ident() != self.thread:
+            raise elsewhere(call, self.loop, self.thread, running)
+
+    def wake_all(self, channel: Channel) -> None:
+        """Hand over every read that is parked on the channel, in one step however many there are."""
+        self.schedule()
+        if self.ready:
+            self.ready.extend(channel.parked)
+            channel.parked.clear()
+        else:
+            self.ready, channel.parked = channel.parked, self.ready
+
+    def wake(self, receive: Receive) -> None:
+        """Resume one read: in the batch that is being resumed, or else in the next."""
+        if self.batch is not None:
+            self.batch.append(receive)
+        else:
+            self.schedule()
+            self.ready.append(receive)
+
+    def schedule(self) -> None:
+        if not self.scheduled:
+            self.loop.call_soon(self.resume, context=self.context)
+            self.scheduled = True
+
+    def resume(self) -> None:
+        """Run the tasks whose waits are over, each in its own context (contract 2.6, 2.7).
+
+        Workers of one subscription hand on to each other within the batch, which ends after TURN reads at the
+        latest, so that the loop gets its turn.
+        """
+        self.scheduled = False
+        batch, self.ready = self.ready, []
+        self.batch = batch
+        limit = max(len(batch), TURN)
+        count = 0
+        try:
+            while count < len(batch) and count < limit:
+                receive = batch[count]
+                count += 1
+                wakeup = receive.wakeup
+                if wakeup is None:
+                    continue  # it stands here twice: cancelled or ended after it had been woken
+                receive.wakeup = None
+                cause: Any = self.resumed
+                if receive.state == PARKED:
+                    receive.state = GRANTED
+                elif receive.state == CANCELLED:
+                    cause = receive
+                cast("Context", receive.context).run(wakeup, cause)
+                if receive.state == GRANTED:
+                    receive.leave()  # its task did not come for the event
+        finally:
+            # Left over after KeyboardInterrupt or SystemExit, which a Task lets through, or after TURN reads.
+            self.batch = None
+            if count < len(batch):
+                self.ready[:0] = batch[count:]
+                self.schedule()
+
+    def close(self) -> None:
+        """End the bus: reads that wait for an event end, `send` and `subscribe` are refused (contract 5.6)."""
+        self.ended = True
+        channels = list(self.table.values())
+        self.table.clear()
+        for channel in channels:
+            channel.ended = True
+            if channel.parked and not self.loop.is_closed():
+                self.wake_all(channel)
+
+    def __repr__(self) -> str:
+        state = "ended" if self.ended else f"types={len(self.table)}"
+        return f"<Bus {self.name!r} {state}>"
+
+
+current: Final[ContextVar[Bus | None]] = ContextVar("haiway_bus.current", default=None)
+
+
+def send(event: Any, /) -> None:
+    """Send the event to every subscription of exactly its type on the bus of the current scope.
+
+    Never blocks and never runs a reader. Raises ContextMissing outside a scope and after its end (contract 5.2,
+    5.6), TypeError for what cannot be an event (contract 1.4).
+    """
+    bus = current.get()
+    if bus is None:
+        raise no_scope("send()")
+    bus.send(event)
+
+
+def subscribe(event_type: type[Event], /) -> Subscription[Event]:
+    """Subscribe to the events of exactly this type on the bus of the current scope.
+
+    The subscription exists when the call returns: every event sent afterwards waits for it (contract 2.1).
+    Raises ContextMissing outside a scope and after its end (contract 5.2, 5.6), TypeError for what is no class
+    of events (contract 1.4), RuntimeError in another loop or thread than the scope's (contract 6.1).
+    """
+    bus = current.get()
+    if bus is None:
+        raise no_scope("subscribe()")
+    return bus.subscribe(event_type)

@@ -1,0 +1,213 @@
+"""`ctx`: the face of the package. Each method is a line or two into the room that does the work."""
+
+from __future__ import annotations
+
+import logging
+from asyncio import Task
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any, NoReturn, ParamSpec, TypeVar, overload
+
+from haiway_bus import bus
+from haiway_bus.observability import (
+    METRIC_KINDS,
+    LoggingObservability,
+    MetricKind,
+    Observability,
+    ScopeIdentity,
+)
+from haiway_bus.scope import Disposable, Scope, Updated, current_place, place
+from haiway_bus.state import State
+
+__all__ = ("ctx",)
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+StateT = TypeVar("StateT", bound=State)
+
+_OUTSIDE = LoggingObservability()
+
+
+def _observed() -> tuple[Observability, ScopeIdentity | None]:
+    here = current_place.get()
+    return (_OUTSIDE, None) if here is None else (here.scope.observability, here.scope.identity)
+
+
+class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a namespace and has no instances
+    """What code does in the scope it runs in."""
+
+    __slots__ = ()
+
+    def __new__(cls) -> NoReturn:
+        raise TypeError("ctx has no instances: call its methods on ctx itself")
+
+    # The functions of the backend as they are: a method around `send` would cost more than `send` does.
+    send = staticmethod(bus.send)
+    subscribe = staticmethod(bus.subscribe)
+
+    @staticmethod
+    def scope(
+        name: str,
+        /,
+        *state: State,
+        isolated: bool = False,
+        disposables: Iterable[Disposable] = (),
+        observability: Observability | None = None,
+    ) -> Scope:
+        """A scope, to be entered with `async with`, which gives its trace id (contract 5.1).
+
+        Arguments:
+            name: what it is called in logs and errors.
+            state: the instances that `ctx.state` finds in it.
+            isolated: whether it has a bus of its own although another scope is around it. A root scope always has.
+            disposables: async context managers, entered in this order before the body and left in reverse order
+                after the scope's tasks have ended. The State, or the iterable of State, that one gives joins the
+                scope's state (contract 5.10).
+            observability: who is told what is logged and recorded in it; that of the scope around it, or else
+                the standard `logging`, unless given.
+        """
+        return Scope(
+            name,
+            *state,
+            isolated=isolated,
+            disposables=disposables,
+            observability=observability,
+        )
+
+    @overload
+    @staticmethod
+    def spawn(coroutine: Coroutine[Any, Any, Result], /) -> Task[Result]: ...
+
+    @overload
+    @staticmethod
+    def spawn(
+        function: Callable[Arguments, Coroutine[Any, Any, Result]],
+        /,
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> Task[Result]: ...
+
+    @staticmethod
+    def spawn(function: Any, /, *args: Any, **kwargs: Any) -> Task[Any]:
+        """Run an async function with these arguments, or a coroutine, in a task of the innermost scope.
+
+        The task has the caller's context. The scope waits for it at its end (contract 5.4); when it fails, the
+        scope's other tasks are cancelled and the scope raises an ExceptionGroup (contract 5.3). The task has
+        not run yet when this returns, and so has not subscribed to anything (contract 5.8): an event sent before
+        its first step passes it by. Subscribe first, and give it the subscription, where that matters.
+
+        Raises ContextMissing outside a scope or when the scope's tasks have ended, TypeError for what gives no
+        coroutine.
+        """
+        return place("spawn()").scope.spawn(function, args, kwargs)
+
+    @staticmethod
+    def state(state_type: type[StateT], /) -> StateT:
+        """The instance of exactly this type in the innermost scope that holds one (contract 5.10).
+
+        Where none does, one is made of the defaults, once a scope. Raises ContextStateMissing when a field has
+        none, ContextMissing outside a scope.
+        """
+        return place("state()").states.get(state_type)
+
+    @staticmethod
+    def updated(*state: State) -> Updated:
+        """A `with` block in which these instances take the place of those of their types (contract 5.10)."""
+        return Updated(*state)
+
+    @staticmethod
+    def trace_id() -> str:
+        """The trace id of the scope: one for a root scope and all within it. Raises ContextMissing outside."""
+        return place("trace_id()").scope.identity.trace_id
+
+    @staticmethod
+    def log_error(message: str, /, *args: object, exception: BaseException | None = None) -> None:
+        """Log a message at level ERROR, with %-style arguments and the traceback of an exception (contract 8.1)."""
+        recorder, scope = _observed()
+        recorder.log(scope, logging.ERROR, message, args, exception)
+
+    @staticmethod
+    def log_warning(message: str, /, *args: object, exception: BaseException | None = None) -> None:
+        """Log a message at level WARNING (contract 8.1)."""
+        recorder, scope = _observed()
+        recorder.log(scope, logging.WARNING, message, args, exception)
+
+    @staticmethod
+    def log_info(message: str, /, *args: object, exception: BaseException | None = None) -> None:
+        """Log a message at level INFO (contract 8.1)."""
+        recorder, scope = _observed()
+        recorder.log(scope, logging.INFO, message, args, exception)
+
+    @staticmethod
+    def log_debug(message: str, /, *args: object, exception: BaseException | None = None) -> None:
+        """Log a message at level DEBUG (contract 8.1)."""
+        recorder, scope = _observed()
+        recorder.log(scope, logging.DEBUG, message, args, exception)
+
+    @overload
+    @staticmethod
+    def record(level: int = ..., /, *, attributes: Mapping[str, Any]) -> None: ...
+
+    @overload
+    @staticmethod
+    def record(
+        level: int = ..., /, *, event: str, attributes: Mapping[str, Any] | None = ...
+    ) -> None: ...
+
+    @overload
+    @staticmethod
+    def record(
+        level: int = ...,
+        /,
+        *,
+        metric: str,
+        value: float,
+        unit: str | None = ...,
+        kind: MetricKind = ...,
+        attributes: Mapping[str, Any] | None = ...,
+    ) -> None: ...
+
+    @staticmethod
+    def record(
+        level: int = logging.DEBUG,
+        /,
+        *,
+        event: str | None = None,
+        metric: str | None = None,
+        value: float | None = None,
+        unit: str | None = None,
+        kind: MetricKind = "counter",
+        attributes: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Record an event, a metric, or attributes of the scope (contract 8.1).
+
+        Arguments:
+            level: the level of `logging` at which it is told, DEBUG unless given.
+            event: the name of what happened.
+            metric: the name of what was measured, `value` the number, `unit` what it is counted in, `kind` how
+                values add up: "counter", "gauge" or "histogram".
+            attributes: what else is known about it; alone, facts about the scope.
+
+        Raises TypeError when it is none of these or more than one, ValueError for an unknown kind.
+        """
+        recorder, scope = _observed()
+        given = attributes if attributes is not None else {}
+        if metric is not None:
+            if event is not None:
+                raise TypeError(
+                    f"record() takes an event or a metric, not both: {event!r}, {metric!r}"
+                )
+            if value is None:
+                raise TypeError(f"record() needs a value for the metric {metric!r}")
+            if kind not in METRIC_KINDS:
+                raise ValueError(
+                    f"record() knows the kinds {', '.join(METRIC_KINDS)}, not {kind!r}"
+                )
+            recorder.record_metric(scope, level, metric, value, unit, kind, given)
+        elif value is not None or unit is not None:
+            raise TypeError("record() takes a value and a unit with a metric only: name the metric")
+        elif event is not None:
+            recorder.record_event(scope, level, event, given)
+        elif attributes is not None:
+            recorder.record_attributes(scope, level, given)
+        else:
+            raise TypeError("record() needs an event, a metric or attributes")

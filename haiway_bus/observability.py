@@ -1,0 +1,151 @@
+"""Log and record: what a scope tells about itself, and to whom.
+
+`Observability` is what a recorder implements; `LoggingObservability` is the one that is used unless a scope names
+another, and writes to the standard `logging` (contract 8.2).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+__all__ = ("LoggingObservability", "MetricKind", "Observability", "ScopeIdentity")
+
+MetricKind: TypeAlias = Literal["counter", "gauge", "histogram"]
+METRIC_KINDS: Final = ("counter", "gauge", "histogram")
+
+
+class ScopeIdentity(NamedTuple):
+    """Which scope something was told in. `trace_id` is one for a root scope and all scopes within it."""
+
+    name: str
+    trace_id: str
+    scope_id: str
+    parent_id: str | None
+
+
+@runtime_checkable
+class Observability(Protocol):
+    """A recorder of what scopes tell. Its methods are called in the loop's thread and must not block.
+
+    `scope` is None for what is told outside any scope. `level` is a level of `logging`.
+    """
+
+    def scope_entered(self, scope: ScopeIdentity) -> None:
+        """The scope is open: its body is about to run."""
+
+    def scope_exited(self, scope: ScopeIdentity, exception: BaseException | None) -> None:
+        """The scope is over, with the exception that leaves it, if any."""
+
+    def log(
+        self,
+        scope: ScopeIdentity | None,
+        level: int,
+        message: str,
+        args: tuple[object, ...],
+        exception: BaseException | None,
+    ) -> None:
+        """A message, with %-style arguments that are yet to be filled in."""
+
+    def record_attributes(
+        self, scope: ScopeIdentity | None, level: int, attributes: Mapping[str, Any]
+    ) -> None:
+        """Facts about the scope itself."""
+
+    def record_event(
+        self, scope: ScopeIdentity | None, level: int, event: str, attributes: Mapping[str, Any]
+    ) -> None:
+        """Something that happened."""
+
+    def record_metric(
+        self,
+        scope: ScopeIdentity | None,
+        level: int,
+        metric: str,
+        value: float,
+        unit: str | None,
+        kind: MetricKind,
+        attributes: Mapping[str, Any],
+    ) -> None:
+        """A measured value: to be added up (counter), to replace the last (gauge) or to be distributed (histogram)."""
+
+
+class LoggingObservability:
+    """Writes to `logging`: a logger named after the scope, `trace_id` and `scope_id` on each record.
+
+    What is told outside any scope goes to the logger "haiway_bus", with empty ids, so that one format serves both.
+    """
+
+    __slots__ = ()
+
+    def scope_entered(self, scope: ScopeIdentity) -> None:
+        self.write(scope, logging.DEBUG, "scope entered", ())
+
+    def scope_exited(self, scope: ScopeIdentity, exception: BaseException | None) -> None:
+        if exception is None:
+            self.write(scope, logging.DEBUG, "scope exited", ())
+        else:
+            self.write(
+                scope, logging.DEBUG, "scope exited with %s", (type(exception).__qualname__,)
+            )
+
+    def log(
+        self,
+        scope: ScopeIdentity | None,
+        level: int,
+        message: str,
+        args: tuple[object, ...],
+        exception: BaseException | None,
+    ) -> None:
+        self.write(scope, level, message, args, exception)
+
+    def record_attributes(
+        self, scope: ScopeIdentity | None, level: int, attributes: Mapping[str, Any]
+    ) -> None:
+        self.write(scope, level, "attributes%s", (_listed(attributes),))
+
+    def record_event(
+        self, scope: ScopeIdentity | None, level: int, event: str, attributes: Mapping[str, Any]
+    ) -> None:
+        self.write(scope, level, "event %s%s", (event, _listed(attributes)))
+
+    def record_metric(
+        self,
+        scope: ScopeIdentity | None,
+        level: int,
+        metric: str,
+        value: float,
+        unit: str | None,
+        kind: MetricKind,
+        attributes: Mapping[str, Any],
+    ) -> None:
+        unit = "" if unit is None else f" {unit}"
+        self.write(scope, level, "%s %s = %s%s%s", (kind, metric, value, unit, _listed(attributes)))
+
+    def write(
+        self,
+        scope: ScopeIdentity | None,
+        level: int,
+        message: str,
+        args: tuple[object, ...],
+        exception: BaseException | None = None,
+    ) -> None:
+        logger = logging.getLogger("haiway_bus" if scope is None else scope.name)
+        if logger.isEnabledFor(level):
+            logger.log(
+                level,
+                message,
+                *args,
+                exc_info=exception,
+                # From here over the method of the recorder and that of ctx to the line that told it.
+                stacklevel=4,
+                extra={
+                    "trace_id": "" if scope is None else scope.trace_id,
+                    "scope_id": "" if scope is None else scope.scope_id,
+                },
+            )
+
+
+def _listed(attributes: Mapping[str, Any]) -> str:
+    return "".join(f" {name}={value!r}" for name, value in attributes.items())

@@ -1,0 +1,231 @@
+"""A scope's life: what is entered in which order, and how it ends.
+
+Entered: its place in the context, its bus (or the one around it), its tasks, its disposables, then the body.
+Left: the body; the tasks, once they have settled (`tasks.py`); the disposables, last entered first; the bus.
+"""
+
+from __future__ import annotations
+
+import os
+from asyncio import Task, iscoroutine
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+
+from haiway_bus.bus import Bus
+from haiway_bus.bus import current as current_bus
+from haiway_bus.bus._rules import bus_ended, no_scope
+from haiway_bus.observability import LoggingObservability, Observability, ScopeIdentity
+from haiway_bus.state import State
+from haiway_bus.states import States
+from haiway_bus.tasks import ScopeTasks
+
+__all__ = ("Disposable", "Place", "Scope", "Updated", "current_place", "place")
+
+Result = TypeVar("Result")
+Disposable: TypeAlias = AbstractAsyncContextManager[State | Iterable[State] | None]
+
+
+class Place(NamedTuple):
+    """Where code stands: in which scope, and which state it sees there."""
+
+    scope: Scope
+    states: States
+
+
+current_place: Final[ContextVar[Place | None]] = ContextVar("haiway_bus.place", default=None)
+
+
+def place(call: str) -> Place:
+    """Where the caller stands. Raises ContextMissing outside any scope (contract 5.2)."""
+    here = current_place.get()
+    if here is None:
+        raise no_scope(call)
+    return here
+
+
+class Scope:
+    """A named stretch of work with a bus, tasks, state and disposables of its own (contract 5).
+
+    Enter it with `async with`, once. Invariant: from its entry on `bus` is its own, which ends with it, when it is
+    a root or isolated, and else that of the scope around it.
+    """
+
+    __slots__ = (
+        "_bus_token",
+        "_disposables",
+        "_entered",
+        "_given",
+        "_isolated",
+        "_observability",
+        "_place_token",
+        "_stack",
+        "bus",
+        "identity",
+        "observability",
+        "tasks",
+    )
+
+    bus: Bus
+    identity: ScopeIdentity
+    observability: Observability
+
+    def __init__(
+        self,
+        name: str,
+        *state: State,
+        isolated: bool = False,
+        disposables: Iterable[Disposable] = (),
+        observability: Observability | None = None,
+    ) -> None:
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"a scope needs a name, a str that is not empty, not {name!r}")
+        self._isolated = isolated
+        self._disposables = tuple(disposables)
+        self._observability = observability
+        self._entered = False
+        self._stack = AsyncExitStack()
+        self._given = States(name, state, None)
+        self._place_token: Token[Place | None] | None = None
+        self._bus_token: Token[Bus | None] | None = None
+        self.tasks = ScopeTasks(name)
+
+    @property
+    def name(self) -> str:
+        return self._given.scope_name
+
+    async def __aenter__(self) -> str:
+        """Open the scope and return its trace id.
+
+        Raises RuntimeError when it was entered before, or in another loop than the scope around it.
+        """
+        if self._entered:
+            raise RuntimeError(
+                f"the scope {self.name!r} was entered before: a scope is entered once, make another by ctx.scope()"
+            )
+        self._entered = True
+        self._open(current_place.get())
+        await self.tasks.__aenter__()
+        try:
+            for disposable in self._disposables:
+                given = await self._stack.enter_async_context(disposable)
+                if given is not None:
+                    self._given.add((given,) if isinstance(given, State) else given)
+        except BaseException as error:
+            self._stack.push_async_exit(self.tasks)
+            await self._stack.__aexit__(type(error), error, error.__traceback__)
+            raise
+        # Entered before the disposables, so that they can spawn; left before them, as tasks may use them.
+        self._stack.push_async_exit(self.tasks)
+        return self.identity.trace_id
+
+    async def __aexit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        """Close the scope (contract 5.4, 5.5).
+
+        Raises an ExceptionGroup when a task failed, with the body's own exception in it if there is one.
+        """
+        return bool(await self._stack.__aexit__(exception_type, exception, traceback))
+
+    def _open(self, around: Place | None) -> None:
+        outer = None if around is None else around.scope
+        scope_id = os.urandom(8).hex()
+        if outer is None:
+            self.identity = ScopeIdentity(self.name, os.urandom(16).hex(), scope_id, None)
+            self.observability = self._observability or LoggingObservability()
+        else:
+            around_id = outer.identity
+            self.identity = ScopeIdentity(
+                self.name, around_id.trace_id, scope_id, around_id.scope_id
+            )
+            self.observability = self._observability or outer.observability
+        if outer is None or self._isolated:
+            self.bus = Bus(self.name)
+            self._stack.callback(self.bus.close)
+        else:
+            if outer.bus.ended:
+                raise bus_ended(f"entering the scope {self.name!r}", outer.name)
+            outer.bus.check(f"entering the scope {self.name!r}")
+            self.bus = outer.bus
+        if around is not None:
+            self._given.outer = around.states
+        self._bus_token = current_bus.set(self.bus)
+        self._place_token = current_place.set(Place(self, self._given))
+        self._stack.callback(self._leave_context)
+        self.observability.scope_entered(self.identity)
+        self._stack.push(self._tell_exit)
+
+    def _tell_exit(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.observability.scope_exited(self.identity, exception)
+
+    def _leave_context(self) -> None:
+        # A scope may be left by another task than the one that entered it (a test's fixture, a generator that is
+        # closed by the loop): the context to restore is not here then, and there is nothing to restore.
+        with suppress(ValueError):
+            if self._place_token is not None:
+                current_place.reset(self._place_token)
+            if self._bus_token is not None:
+                current_bus.reset(self._bus_token)
+
+    def spawn(
+        self,
+        function: Callable[..., Coroutine[Any, Any, Result]] | Coroutine[Any, Any, Result],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Task[Result]:
+        """Run a coroutine, or what the function makes of the arguments, in a task of this scope (contract 5.3)."""
+        self.bus.check("spawn()")
+        if iscoroutine(function):
+            if args or kwargs:
+                function.close()
+                raise TypeError(
+                    "spawn() takes arguments with a function only: a coroutine already has its own"
+                )
+            return self.tasks.spawn(function)
+        if not callable(function):
+            raise TypeError(f"spawn() takes an async function or a coroutine, not {function!r}")
+        coroutine = function(*args, **kwargs)
+        if not iscoroutine(coroutine):
+            raise TypeError(
+                f"spawn() takes an async function or a coroutine: {function!r} returned {coroutine!r}"
+            )
+        return self.tasks.spawn(coroutine)
+
+    def __repr__(self) -> str:
+        return f"<Scope {self.name!r}>"
+
+
+class Updated:
+    """A block in which `ctx.state` gives other instances (contract 5.10). Enter it once, with `with`."""
+
+    __slots__ = ("_state", "_token")
+
+    def __init__(self, *state: State) -> None:
+        self._state = state
+        self._token: Token[Place | None] | None = None
+
+    def __enter__(self) -> None:
+        if self._token is not None:
+            raise RuntimeError("a ctx.updated() block is entered once: make another")
+        here = place("updated()")
+        self._token = current_place.set(Place(here.scope, here.states.updated(self._state)))
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._token is not None:
+            current_place.reset(self._token)

@@ -1,0 +1,74 @@
+"""The state that scopes hold: one instance a type, looked up from the innermost level outwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar, cast
+
+from haiway_bus.errors import ContextStateMissing
+from haiway_bus.state import State
+
+__all__ = ("States",)
+
+StateT = TypeVar("StateT", bound=State)
+
+
+class States:
+    """One level of state: that of a scope, or that of a `ctx.updated` block inside it.
+
+    Invariant: `held[T]` is an instance of exactly T, which hides every other one further out. `made` is the level
+    that keeps what is made on demand: that of the scope around, so that it is made once a scope (contract 5.10).
+    """
+
+    __slots__ = ("held", "made", "outer", "scope_name")
+
+    def __init__(self, scope_name: str, state: Iterable[State], outer: States | None) -> None:
+        self.scope_name = scope_name
+        self.outer = outer
+        self.made = self
+        self.held: dict[type[State], State] = {}
+        self.add(state)
+
+    def updated(self, state: Iterable[State]) -> States:
+        """A level of the same scope on top of this one."""
+        level = States(self.scope_name, state, self)
+        level.made = self.made
+        return level
+
+    def add(self, state: Iterable[object]) -> None:
+        """Hold these, each in place of one of its type. Raises TypeError for what is no instance of a State."""
+        for one in state:
+            if not isinstance(one, State):
+                given = one.__qualname__ if isinstance(one, type) else type(one).__qualname__
+                what = "the class" if isinstance(one, type) else "an instance of"
+                raise TypeError(
+                    f"a scope holds instances of State, not {what} {given}: pass an instance of a State class"
+                )
+            self.held[type(one)] = one
+
+    def get(self, state_type: type[StateT]) -> StateT:
+        """The innermost instance of exactly this type, or else one made of its defaults (contract 5.10).
+
+        Raises ContextStateMissing when there is none and a field has no default.
+        """
+        for level in self.levels():
+            held = level.held.get(state_type)
+            if held is not None:
+                return cast("StateT", held)
+        if not isinstance(state_type, type) or not issubclass(state_type, State):
+            raise TypeError(f"state() takes a class of State, not {state_type!r}")
+        try:
+            made = state_type()
+        except Exception as error:
+            searched = ", ".join(dict.fromkeys(repr(level.scope_name) for level in self.levels()))
+            raise ContextStateMissing(
+                f"no {state_type.__qualname__} in scope (searched, innermost first: {searched}), and it cannot be"
+                f" made of defaults ({error}): pass one to ctx.scope(...) or ctx.updated(...)"
+            ) from error
+        return cast("StateT", self.made.held.setdefault(state_type, made))
+
+    def levels(self) -> Iterator[States]:
+        level: States | None = self
+        while level is not None:
+            yield level
+            level = level.outer

@@ -1,0 +1,82 @@
+"""One suite for both backends: every test that takes `hb` runs once on each.
+
+The package chooses its backend when it is imported, so the fixture holds two copies of it: one imported as users do,
+one imported under HAIWAY_BUS_PURE=1. What is imported plainly (`import haiway_bus`) is the first of them.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+TREE = Path(__file__).resolve().parent.parent
+
+
+def import_copy(*, pure: bool) -> ModuleType:
+    """Import the package anew, leaving nothing of it in sys.modules."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "haiway_bus"]:
+        del sys.modules[name]
+    before = os.environ.pop("HAIWAY_BUS_PURE", None)
+    if pure:
+        os.environ["HAIWAY_BUS_PURE"] = "1"
+    try:
+        return importlib.import_module("haiway_bus")
+    finally:
+        os.environ.pop("HAIWAY_BUS_PURE", None)
+        if before is not None:
+            os.environ["HAIWAY_BUS_PURE"] = before
+
+
+PURE = import_copy(pure=True)
+PURE_MODULES = {
+    name: sys.modules[name] for name in sys.modules if name.partition(".")[0] == "haiway_bus"
+}
+INSTALLED = import_copy(pure=False)
+BACKENDS = {"pure": PURE}
+if INSTALLED.backend == "compiled":
+    BACKENDS["compiled"] = INSTALLED
+
+if os.environ.get("HAIWAY_BUS_REQUIRE_EXTENSIONS") == "1" and "compiled" not in BACKENDS:
+    pytest.exit("HAIWAY_BUS_REQUIRE_EXTENSIONS=1, but the installed package is pure", returncode=3)
+if Path(str(INSTALLED.__file__)).resolve().parent.parent == TREE:
+    pytest.exit(
+        f"the tests are for the installed package, and {INSTALLED.__file__} was imported:"
+        " install it and run `python -P -m pytest`",
+        returncode=3,
+    )
+
+
+def pytest_report_header() -> str:
+    return f"haiway_bus: {', '.join(BACKENDS)} ({INSTALLED.__file__})"
+
+
+@pytest.fixture(params=sorted(BACKENDS))
+def hb(request: pytest.FixtureRequest) -> Any:
+    """The package, on one backend after the other."""
+    return BACKENDS[request.param]
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    """The loop: asyncio's own, and uvloop where it can be had."""
+    if request.param == "uvloop":
+        pytest.importorskip("uvloop")
+        return "asyncio", {"use_uvloop": True}
+    return "asyncio", {"use_uvloop": False}
+
+
+@pytest.fixture
+def no_garbage() -> Iterator[None]:
+    """With the collector switched off: what dies then died by its reference count."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()

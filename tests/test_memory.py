@@ -1,0 +1,211 @@
+"""Contract 3: what is held, by whom, and until when."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import threading
+import weakref
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.anyio
+
+
+class Sent:
+    __slots__ = ("__weakref__", "other")
+
+
+async def turns(count: int = 5) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_an_event_is_freed_the_moment_the_last_subscription_has_taken_it(
+    hb: Any, no_garbage: None
+) -> None:
+    """Contract 3.2."""
+    async with hb.ctx.scope("test"):
+        first, second = hb.ctx.subscribe(Sent), hb.ctx.subscribe(Sent)
+        event: Any = Sent()
+        gone = weakref.ref(event)
+        hb.ctx.send(event)
+        del event
+        await anext(first)
+        assert gone() is not None
+        await anext(second)
+        assert gone() is None
+
+
+async def test_neither_a_parked_reader_nor_async_for_holds_a_delivered_event(
+    hb: Any, no_garbage: None
+) -> None:
+    """Contract 3.2: the reader has let its own variable go, and waits for the next event."""
+    async with hb.ctx.scope("test"):
+        subscription = hb.ctx.subscribe(Sent)
+        seen = []
+
+        async def read() -> None:
+            async for event in subscription:
+                seen.append(weakref.ref(event))
+                del event
+
+        task = asyncio.get_running_loop().create_task(read())
+        await turns()
+        for _ in range(3):
+            hb.ctx.send(Sent())
+        await turns()
+        assert [gone() for gone in seen] == [None, None, None]
+        task.cancel()
+
+
+async def test_subscriptions_share_one_chain(hb: Any) -> None:
+    """Contract 3.1: an event is referenced once, however many subscriptions wait to take it."""
+    async with hb.ctx.scope("test"):
+        event = Sent()
+        one = hb.ctx.subscribe(Sent)
+        before = sys.getrefcount(event)
+        hb.ctx.send(event)
+        assert sys.getrefcount(event) == before + 1
+        del one
+        many = [hb.ctx.subscribe(Sent) for _ in range(100)]
+        before = sys.getrefcount(event)
+        hb.ctx.send(event)
+        assert sys.getrefcount(event) == before + 1
+        assert sum(subscription.pending for subscription in many) == 100
+
+
+async def test_a_node_takes_at_most_64_bytes_in_the_compiled_backend(hb: Any) -> None:
+    """Contract 3.1."""
+    if hb.backend != "compiled":
+        pytest.skip("the pure backend makes no promise of size")
+    from haiway_bus.bus import _bus_c
+
+    assert sys.getsizeof(_bus_c.Node()) <= 64  # with the collector's header
+
+
+@pytest.mark.parametrize("length", [1_000_000])
+async def test_a_dropped_backlog_neither_crashes_nor_leaves_an_object_behind(
+    hb: Any, length: int, no_garbage: None
+) -> None:
+    """Contract 3.3, on a small stack: freeing it recursively would overflow 128 KiB after a few thousand nodes."""
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        async def main() -> None:
+            async with hb.ctx.scope("test"):
+                for close in (False, True):
+                    subscription = hb.ctx.subscribe(Sent)
+                    for _ in range(length):
+                        hb.ctx.send(Sent())
+                    assert subscription.pending == length
+                    last = Sent()
+                    gone = weakref.ref(last)
+                    hb.ctx.send(last)
+                    del last
+                    if close:
+                        subscription.close()
+                    del subscription
+                    assert gone() is None
+
+        try:
+            asyncio.run(main())
+        except BaseException as error:
+            failures.append(error)
+
+    before = threading.stack_size(128 * 1024)
+    try:
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+    finally:
+        threading.stack_size(before)
+    assert failures == []
+
+
+async def test_a_close_frees_only_what_no_other_subscription_waits_for(
+    hb: Any, no_garbage: None
+) -> None:
+    """Contract 2.2, 2.8, 3.2."""
+    async with hb.ctx.scope("test"):
+        slow = hb.ctx.subscribe(Sent)
+        events: list[Any] = [Sent() for _ in range(6)]
+        gone = [weakref.ref(event) for event in events]
+        for event in events[:3]:
+            hb.ctx.send(event)
+        later = hb.ctx.subscribe(Sent)
+        for event in events[3:]:
+            hb.ctx.send(event)
+        del event
+        events.clear()
+        slow.close()
+        assert [alive() is None for alive in gone] == [True] * 3 + [False] * 3
+        assert later.pending == 3
+        assert (await anext(later)) is gone[3]() or gone[3]() is None
+
+
+async def test_cycles_through_events_subscriptions_and_tasks_are_collected(hb: Any) -> None:
+    """Contract 3.4."""
+    async with hb.ctx.scope("test"):
+        subscription = hb.ctx.subscribe(Sent)
+        event: Any = Sent()
+        event.other = subscription
+        gone = weakref.ref(event)
+        hb.ctx.send(event)
+        del event, subscription
+        gc.collect()
+        assert gone() is None
+
+    async def abandoned() -> list[Any]:
+        # A scope that nobody ever leaves: its bus, its channel, the parked task and the task's frame are one cycle.
+        scope = hb.ctx.scope("abandoned", isolated=True)
+        await scope.__aenter__()
+        subscription = hb.ctx.subscribe(Sent)
+        hb.ctx.send(Sent())
+        return [weakref.ref(subscription), weakref.ref(scope.bus)]
+
+    loop = asyncio.get_running_loop()
+    left = await loop.create_task(abandoned())
+    await turns()
+    gc.collect()
+    assert [alive() for alive in left] == [None, None]
+
+
+async def test_a_subscription_collected_in_another_thread_leaves_its_channel(hb: Any) -> None:
+    """Contract 2.8, 3.4: the collector runs finalizers in whichever thread it happens to run in."""
+    async with hb.ctx.scope("test"):
+        bus = hb.bus.current.get()
+        holder = [hb.ctx.subscribe(Sent)]
+        hb.ctx.send(Sent())
+        await asyncio.to_thread(holder.clear)
+        await turns()
+        assert Sent not in bus.table
+
+
+async def test_an_event_whose_del_uses_the_bus_harms_nothing(hb: Any) -> None:
+    """Contract 3.2, 3.3: freeing an event runs code, which may send, subscribe and close."""
+    async with hb.ctx.scope("test"):
+        bus = hb.bus.current.get()
+        others: list[Any] = []
+
+        class Nasty:
+            def __init__(self, subscription: Any) -> None:
+                self.subscription = subscription
+
+            def __del__(self) -> None:
+                others.append(bus.subscribe(Sent))
+                bus.send(Sent())
+                self.subscription.close()
+
+        for _ in range(2):
+            subscription = hb.ctx.subscribe(Nasty)
+            for _ in range(10):
+                hb.ctx.send(Nasty(subscription))
+            await anext(subscription)
+            subscription.close()
+            del subscription
+        gc.collect()
+        assert len(others) == 20
+        assert sum(other.pending for other in others) == 20 * 21 // 2
