@@ -12,7 +12,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"index": cli.main}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command that `argv` asks for (None: the process's arguments); return its exit code."""
+    """Run the command `argv` asks for (None: the process's arguments) and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments and arguments[0] in COMMANDS:
         return COMMANDS[arguments[0]](arguments[1:])

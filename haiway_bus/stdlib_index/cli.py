@@ -80,11 +80,21 @@ def _index(options: argparse.Namespace) -> int:
         direct = recount(job.root, job.files, progress)
         recount_seconds = perf_counter() - started
     report = Report(job, result, recount_seconds, differences(result.index, direct))
-    if options.json:
-        report.write_json(sys.stdout)
-    else:
-        report.write_text(sys.stdout)
+    _print(report, options.json)
     return DIFFERS if report.differences else AGREES
+
+
+def _print(report: Report, as_json: bool) -> None:
+    try:
+        if as_json:
+            report.write_json(sys.stdout)
+        else:
+            report.write_text(sys.stdout)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads the output has seen enough (`| head`), which is no failure of the job. The
+        # interpreter flushes once more when it exits, so the stream must lead somewhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _usable_root(given: Path | None) -> Path:

@@ -29,7 +29,7 @@ Kind: TypeAlias = Literal["class", "function", "async function"]
 
 
 class SourceError(Exception):
-    """Raised when a file cannot be read, decoded, parsed or tokenized; its message is the reason."""
+    """Raised when a file cannot be read, decoded, parsed or tokenized; the message says why."""
 
 
 class Definition(NamedTuple):
@@ -97,7 +97,7 @@ def foreign_source() -> Iterator[None]:
 
 
 def read_text(path: Path) -> str:
-    """The text of the file, decoded as its cookie or byte order mark says, with uniform line ends."""
+    """The text of the file, decoded as its cookie or byte order mark says, lines ending alike."""
     content = path.read_bytes()
     encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
     return content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")

@@ -54,7 +54,7 @@ async def run_job(job: Job, progress: Progress, name: str | None = None) -> JobR
         # The scope has ended, so every stage has read all that was sent to it: this is complete.
         if index.counts.files == 0:
             raise NoSourceFilesError(
-                f"no Python source file below {job.root}: name another with --root"
+                f"--root must hold Python source files, and below {job.root} is none: name another"
             )
         ctx.log_info("%d events in %.3f s", index.counts.events, bus_seconds)
 

@@ -55,7 +55,7 @@ class PlainProgress:
         self._label, self._total, self._done, self._next_update = label, total, 0, 0.0
 
     def advance(self) -> None:
-        """Count a step; write at the last one and before it ten times a second, terminals being slow."""
+        """Count a step; write ten times a second at most, terminals being slow, and at the last."""
         self._done += 1
         now = monotonic()
         if now >= self._next_update or self._done == self._total:

@@ -1,7 +1,7 @@
 """The same index made in one plain loop, without a bus, and what differs between the two.
 
-Here definitions are taken from the syntax tree, over the bus from the tokens: an agreement says that no
-event was lost, doubled or mixed up, and also that the tokens were read rightly.
+Here definitions are taken from the syntax tree, over the bus from the tokens: an agreement says
+that no event was lost, doubled or mixed up, and also that the tokens were read rightly.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _definitions(tree: ast.Module, module: str) -> Iterator[tuple[str, Place]]:
             yield node.name, Place(module, node.lineno, "function")
         elif isinstance(node, ast.AsyncFunctionDef):
             yield node.name, Place(module, node.lineno, "async function")
-        # Definitions are statements, and only these fields hold statements: the rest may be skipped.
+        # Definitions are statements, and only these fields hold statements: skip the rest.
         for block in ("body", "orelse", "finalbody", "handlers", "cases"):
             inner = getattr(node, block, ())
             # The body of a lambda and the branches of an `if` expression are single expressions.

@@ -34,7 +34,7 @@ def source_files(root: Path, limit: int | None = None) -> list[str]:
 
 
 def module_name(path: str, root: Path) -> str:
-    """The dotted name of the module at `path` below `root`; for an __init__.py there, the root's."""
+    """The dotted name of the module at `path` below `root`; an __init__.py has its folder's."""
     parts = PurePosixPath(path).with_suffix("").parts
     if parts[-1] == "__init__":
         parts = parts[:-1]

@@ -1,7 +1,7 @@
 """The stages: each a function that reads its subscription and, if need be, sends on what it made.
 
-A stage is handed its subscription and does not make it: a subscription exists from `subscribe()` on,
-but a task that was only spawned has not run yet, and would miss what is sent before it does.
+A stage is handed its subscription and does not make it: a subscription exists from `subscribe()`
+on, but a task that was only spawned has not run yet, and would miss what is sent before it does.
 """
 
 from __future__ import annotations

@@ -57,10 +57,13 @@ def print_table(
     stream: TextIO, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
 ) -> None:
     """Print a table whose first column is text and whose others are numbers."""
-    table = Table(title=Text(title, style="bold"), title_justify="left")
+    table = Table()
     for position, name in enumerate(header):
         table.add_column(name, justify="right" if position else "left", overflow="fold")
     for row in rows:
         # As Text, because a name in square brackets would be taken for markup.
         table.add_row(*(Text(cell) for cell in row))
-    Console(file=stream).print(table)
+    console = Console(file=stream)
+    # Above the table and not as its title, which would be folded to the table's width.
+    console.print(Text(title, style="bold"), soft_wrap=True)
+    console.print(table)
