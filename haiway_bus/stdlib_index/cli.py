@@ -25,9 +25,8 @@ AGREES, DIFFERS, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job with the arguments `argv` (the process's if None) and return the exit code."""
-    options = _parser().parse_args(argv)
     try:
-        return _index(options)
+        return _index(_parser().parse_args(argv))
     except (NoSourceFilesError, _UnusableRootError) as error:
         sys.stderr.write(f"error: {error}\n")
         return UNUSABLE
