@@ -14,4 +14,14 @@ class ContextStateMissing(LookupError):
 
 
 class StateError(TypeError, ValueError):
-    """Raised when a State class cannot be made as annotated, or a value does not fit its field."""
+    """Raised when a State class cannot be made as annotated, or a value does not fit its field.
+
+    `problems` lists every wrong place as a pair of path and reason, in the order of the fields:
+    `("Order.items[3].price", "expected float, given str 'x'")`. The message says the same.
+    """
+
+    problems: tuple[tuple[str, str], ...]
+
+    def __init__(self, message: str, problems: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(message)
+        self.problems = problems

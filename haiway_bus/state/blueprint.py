@@ -1,0 +1,267 @@
+"""What a State class knows of itself, and how it becomes ready to make instances."""
+
+from __future__ import annotations
+
+import linecache
+import weakref
+from collections.abc import Iterable, Mapping
+from threading import RLock
+from types import MemberDescriptorType
+from typing import Any, Self
+
+from haiway_bus.errors import StateError
+from haiway_bus.state.fields import Field, checked_default, split_alias
+from haiway_bus.state.kind import Schema, SchemaBook
+from haiway_bus.state.mapping import dump_fields, load_fields, schema_of_fields
+from haiway_bus.state.mismatch import Mismatch, Problem, state_error
+from haiway_bus.state.missing import MISSING
+from haiway_bus.state.parse import Uncheckable, parse
+from haiway_bus.state.resolve import Scope, Unresolved, resolve, substitute
+from haiway_bus.state.source import compiled
+
+__all__ = ("Blueprint", "Owner")
+
+Owner = Any
+"""A State class. The classes here come before State itself, so its name is not at hand."""
+
+_completion = RLock()
+"""One class is completed at a time: the first instances may be made by several threads."""
+
+
+class Blueprint:
+    """One State class: `cls.__state__`.
+
+    Invariants: `names` are all fields, inherited ones first, known from the class statement on.
+    `fields` has one entry for each of them, in that order, and is filled exactly once, by
+    `complete`, before the first instance is made. Until then the class is pending: an annotation
+    names something that does not exist yet, and the constructor tries again at each call.
+
+    origin, arguments: `Box` and `(int,)` for `Box[int]`; None and () for a class that was written.
+    parameters: the type variables that are still free.
+    variants: the parameterized classes made of this one, by their arguments.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "annotations",
+        "arguments",
+        "blank",
+        "completing",
+        "defaults",
+        "fields_or_none",
+        "ignore_unknown",
+        "mixin",
+        "names",
+        "options",
+        "origin",
+        "owner",
+        "parameters",
+        "scope",
+        "slotted",
+        "variants",
+    )
+
+    def __init__(
+        self,
+        owner: Owner,
+        *,
+        annotations: dict[str, Any],
+        defaults: dict[str, Any],
+        names: tuple[str, ...],
+        slotted: frozenset[str],
+        scope: Scope,
+        ignore_unknown: bool,
+        mixin: bool,
+        options: dict[str, Any],
+        origin: Owner | None,
+        arguments: tuple[Any, ...],
+        parameters: tuple[Any, ...],
+    ) -> None:
+        self.owner = owner
+        self.annotations = annotations
+        self.defaults = defaults
+        self.names = names
+        self.slotted = slotted
+        self.scope = scope
+        self.ignore_unknown = ignore_unknown
+        self.mixin = mixin
+        self.options = options
+        self.origin = origin
+        self.arguments = arguments
+        self.parameters = parameters
+        self.variants: dict[tuple[Any, ...], Owner] = {}
+        self.blank: type | None = None
+        self.fields_or_none: tuple[Field, ...] | None = None
+        self.completing = False
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """The table of fields, in order; completes the class if that is still to be done.
+
+        Raises:
+            StateError: an annotation names something that does not exist (yet).
+        """
+        if self.fields_or_none is None:
+            self.complete()
+        if self.fields_or_none is None:
+            raise StateError(f"{self.owner.__name__} is used while its own fields are being read")
+        return self.fields_or_none
+
+    def complete(self, final: bool = True) -> None:
+        """Understand the annotations, check the defaults, and make the methods.
+
+        Args:
+            final: whether a name that does not exist is an error. At the class statement it is not
+                yet one, and the class stays pending.
+
+        Raises:
+            StateError: an annotation cannot be checked, names something that does not exist, or a
+                default does not fit.
+        """
+        with _completion:
+            if self.fields_or_none is None and not self.completing:
+                self.completing = True
+                try:
+                    self.try_to_complete(final)
+                finally:
+                    self.completing = False
+
+    def try_to_complete(self, final: bool) -> None:
+        for base in self.bases():
+            base.complete(final)
+            if base.fields_or_none is None:
+                return
+        problems: list[Problem] = []
+        fields: list[Field] = []
+        inherited = {field.name: field for base in self.bases() for field in base.fields}
+        bindings = self.bindings()
+        pending = False
+        for name in self.names:
+            try:
+                fields.append(self.field(name, inherited.get(name), bindings))
+            except Unresolved as missing:
+                pending = not final
+                if final:
+                    reason = f"its annotation names {missing.name}, which does not exist"
+                    problems.append((f".{name}", reason))
+            except Uncheckable as wrong:
+                problems.append((f".{name}", str(wrong)))
+            except Mismatch as wrong:
+                problems += wrong.under(f".{name}")
+        if pending and not problems:
+            return
+        problems = problems or self.clashes(fields)
+        if problems:
+            raise state_error(self.owner.__name__, problems)
+        self.install(tuple(fields))
+
+    def bases(self) -> Iterable[Blueprint]:
+        """The blueprints of the State classes this one derives from, the farthest first."""
+        for base in reversed(self.owner.__mro__[1:]):
+            if "__state__" in vars(base):
+                yield vars(base)["__state__"]
+
+    def bindings(self) -> dict[Any, Any]:
+        """What the type variables of the origin stand for in this class."""
+        if self.origin is None:
+            return {}
+        return dict(zip(self.origin.__state__.parameters, self.arguments, strict=True))
+
+    def bound(self, annotation: Any, bindings: Mapping[Any, Any]) -> Any:
+        """The annotation as it reads in this very class."""
+        return substitute(annotation, {**bindings, Self: self.owner})
+
+    def field(self, name: str, inherited: Field | None, bindings: dict[Any, Any]) -> Field:
+        """The field of this class, declared here or inherited."""
+        key: str | None = None
+        if name in self.annotations:
+            annotation, key = split_alias(resolve(self.annotations[name], self.scope))
+            default = self.defaults.get(name, MISSING)
+            kind = parse(self.bound(annotation, {}))
+            default, factory = checked_default(kind, default)
+        else:
+            assert inherited is not None  # noqa: S101 - names come from here or from a base
+            annotation = substitute(inherited.annotation, bindings)
+            key = inherited.key
+            default, factory, kind = inherited.default, inherited.factory, inherited.kind
+            read = self.bound(annotation, {})
+            if annotation is not inherited.annotation or read is not annotation:
+                kind = parse(read)
+                default, _ = checked_default(kind, default)
+        member = None if self.mixin else getattr(self.owner, name)
+        assert member is None or isinstance(member, MemberDescriptorType)  # noqa: S101 - a slot
+        return Field(name, annotation, kind, default, factory, member, key or name)
+
+    def clashes(self, fields: list[Field]) -> list[Problem]:
+        """Two fields with one key, and instances that would have to hold one another."""
+        problems: list[Problem] = []
+        keys: dict[str, str] = {}
+        for field in fields:
+            other = keys.setdefault(field.key, field.name)
+            if other != field.name:
+                problems.append(
+                    (f".{field.name}", f"has the key {field.key!r}, and so has {other}")
+                )
+            for needed in field.kind.requires():
+                path = self.cycle(needed, [f"{self.owner.__name__}.{field.name}"], set())
+                if path is not None:
+                    reason = (
+                        f"a cycle, so that no first instance can be made: {path}; "
+                        f"make it {field.kind.expected} | None, or a Sequence"
+                    )
+                    problems.append((f".{field.name}", reason))
+        return problems
+
+    def cycle(self, needed: Owner, path: list[str], seen: set[Owner]) -> str | None:
+        """The way from a class that an instance has to hold back to this one, if there is one."""
+        if needed is self.owner:
+            return " -> ".join([*path, self.owner.__name__])
+        fields = needed.__state__.fields_or_none
+        if needed in seen or fields is None:
+            return None
+        seen.add(needed)
+        for field in fields:
+            for further in field.kind.requires():
+                found = self.cycle(further, [*path, f"{needed.__name__}.{field.name}"], seen)
+                if found is not None:
+                    return found
+        return None
+
+    def install(self, fields: tuple[Field, ...]) -> None:
+        """Give the class its constructor, and with it the right to have instances."""
+        self.fields_or_none = fields
+        if not self.mixin:
+            self.install_method("__new__")
+
+    def install_method(self, name: str) -> Any:
+        """Compile one method of the class for its fields, and put it in its place."""
+        function = compiled(self.owner, self.fields, self.blank, name)
+        value: Any = staticmethod(function) if name == "__new__" else function
+        type.__setattr__(self.owner, name, value)
+        file = function.__code__.co_filename
+        weakref.finalize(self.owner, linecache.cache.pop, file, None).atexit = False
+        return function
+
+    def dump(self, instance: Any) -> dict[str, Any]:
+        """The plain form of an instance; raises Mismatch."""
+        return dump_fields(self.fields, instance)
+
+    def load(self, plain: Mapping[Any, Any]) -> Any:
+        """The instance of a plain form; raises Mismatch."""
+        values = load_fields(self.fields, plain, self.ignore_unknown)
+        try:
+            return self.owner(**values)
+        except StateError as wrong:
+            # Only a default factory can still be wrong here.
+            start = len(self.owner.__name__)
+            raise Mismatch([(path[start:], reason) for path, reason in wrong.problems]) from None
+
+    def schema(self, book: SchemaBook) -> Schema:
+        """The reference to this class's schema, which the book then holds; raises Mismatch."""
+        reference, new = book.reference(self.owner)
+        if new:
+            book.define(
+                self.owner,
+                schema_of_fields(self.owner.__name__, self.fields, book, self.ignore_unknown),
+            )
+        return reference

@@ -1,0 +1,181 @@
+"""Annotated with the predicates of `annotated_types`: Gt, Ge, Lt, Le, Len, MultipleOf, Predicate.
+
+The package is not imported here: metadata of its classes can only come from who imported it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import Any
+
+from haiway_bus.state.kind import Kind, Plain, Schema, SchemaBook
+from haiway_bus.state.mismatch import Mismatch, describe
+
+__all__ = ("ConstrainedKind", "Constraint", "Unsupported", "constraints")
+
+
+class Unsupported(Exception):  # noqa: N818 - a signal within the package
+    """Raised for metadata that asks for a check nobody here knows how to make."""
+
+
+class Constraint:
+    """One predicate: how it reads in an error, how to test it, what JSON schema calls it.
+
+    `keywords` maps the plain form's JSON type to schema keywords, as a bound of numbers is
+    `minimum` and a length is `minItems` or `maxLength`.
+    """
+
+    __slots__ = ("keywords", "test", "text")
+
+    def __init__(
+        self,
+        text: str,
+        test: Callable[[Any], Any],
+        keywords: dict[str, Schema] | None = None,
+    ) -> None:
+        self.text = text
+        self.test = test
+        self.keywords = keywords or {}
+
+
+NOTES = ("Unit",)
+"""Metadata that says what a value means and asks nothing of it."""
+
+
+def number(keyword: str, bound: Any) -> dict[str, Schema]:
+    """The schema of a bound, when both it and the value are JSON numbers."""
+    if type(bound) not in (int, float):
+        return {}
+    return {"integer": {keyword: bound}, "number": {keyword: bound}}
+
+
+def length(side: str, bound: int) -> dict[str, Schema]:
+    return {
+        "string": {f"{side}Length": bound},
+        "array": {f"{side}Items": bound},
+        "object": {f"{side}Properties": bound},
+    }
+
+
+def constraints(metadata: Iterable[Any]) -> list[Constraint]:
+    """The predicates among the metadata of an Annotated, in order.
+
+    Metadata that is no predicate of `annotated_types` belongs to somebody else and is passed over,
+    as typing has it. A predicate that is not known raises Unsupported.
+    """
+    types = sys.modules.get("annotated_types")
+    if types is None:
+        return []
+    found: list[Constraint] = []
+    for item in metadata:
+        if isinstance(item, types.GroupedMetadata):
+            found += constraints(item)
+        elif isinstance(item, types.BaseMetadata):
+            found += one(types, item)
+    return found
+
+
+def one(types: ModuleType, item: Any) -> list[Constraint]:
+    if isinstance(item, types.Gt):
+        bound = item.gt
+        return [Constraint(f"> {bound!r}", lambda v: v > bound, number("exclusiveMinimum", bound))]
+    if isinstance(item, types.Ge):
+        bound = item.ge
+        return [Constraint(f">= {bound!r}", lambda v: v >= bound, number("minimum", bound))]
+    if isinstance(item, types.Lt):
+        bound = item.lt
+        return [Constraint(f"< {bound!r}", lambda v: v < bound, number("exclusiveMaximum", bound))]
+    if isinstance(item, types.Le):
+        bound = item.le
+        return [Constraint(f"<= {bound!r}", lambda v: v <= bound, number("maximum", bound))]
+    if isinstance(item, types.MultipleOf):
+        step = item.multiple_of
+        return [Constraint(f"a multiple of {step!r}", lambda v: v % step == 0)]
+    if isinstance(item, types.MinLen):
+        least = item.min_length
+        if not least:
+            return []
+        return [
+            Constraint(f"at least {least} long", lambda v: len(v) >= least, length("min", least))
+        ]
+    if isinstance(item, types.MaxLen):
+        most = item.max_length
+        return [Constraint(f"at most {most} long", lambda v: len(v) <= most, length("max", most))]
+    if isinstance(item, types.Timezone):
+        return [Constraint(zone_text(item.tz), zone_test(item.tz))]
+    if isinstance(item, types.Predicate):
+        return [Constraint(f"that satisfies {name_of(item.func)}", item.func)]
+    if type(item).__name__ in NOTES:
+        return []
+    raise Unsupported(f"the predicate {item!r} is not known")
+
+
+def name_of(function: Any) -> str:
+    return getattr(function, "__qualname__", None) or repr(function)
+
+
+def zone_text(zone: Any) -> str:
+    if zone is None:
+        return "without a time zone"
+    return "with a time zone" if zone is ... else f"in the time zone {zone}"
+
+
+def zone_test(zone: Any) -> Callable[[Any], bool]:
+    if zone is None:
+        return lambda value: value.tzinfo is None
+    if zone is ...:
+        return lambda value: value.tzinfo is not None
+    return lambda value: value.tzinfo is not None and zone in (value.tzinfo, str(value.tzinfo))
+
+
+class ConstrainedKind(Kind):
+    """A kind whose values also have to satisfy predicates, tested on the value as it is kept."""
+
+    __slots__ = ("closed", "immutable", "inner", "tests")
+
+    closed: bool
+    immutable: bool
+
+    def __init__(self, inner: Kind, tests: list[Constraint]) -> None:
+        super().__init__(f"{inner.expected} {' and '.join(test.text for test in tests)}")
+        self.inner = inner
+        self.tests = tests
+        self.closed = inner.closed
+        self.immutable = inner.immutable
+
+    def satisfied(self, value: Any) -> Any:
+        for constraint in self.tests:
+            try:
+                holds = constraint.test(value)
+            except (TypeError, ValueError, AttributeError) as wrong:
+                reason = f"expected {self.expected}, but testing {describe(value)} failed: {wrong}"
+                raise Mismatch([("", reason)]) from wrong
+            if not holds:
+                raise Mismatch([("", f"expected {self.expected}, given {describe(value)}")])
+        return value
+
+    def check(self, value: Any) -> Any:
+        return self.satisfied(self.inner.check(value))
+
+    def dump(self, value: Any) -> Plain:
+        return self.inner.dump(value)
+
+    def load(self, plain: Plain) -> Any:
+        return self.satisfied(self.inner.load(plain))
+
+    def dump_key(self, value: Any) -> str:
+        return self.inner.dump_key(value)
+
+    def load_key(self, plain: str) -> Any:
+        return self.satisfied(self.inner.load_key(plain))
+
+    def schema(self, book: SchemaBook) -> Schema:
+        schema = self.inner.schema(book)
+        for constraint in self.tests:
+            schema = {**schema, **constraint.keywords.get(schema.get("type", ""), {})}
+        return schema
+
+    def requires(self) -> Iterable[type]:
+        return self.inner.requires()

@@ -1,0 +1,50 @@
+"""A timedelta as an ISO 8601 duration and back: `P1DT2H3M4.000005S`."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+__all__ = ("duration_from_text", "duration_to_text")
+
+_DURATION = (
+    r"(?P<sign>[+-]?)P(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+)D)?"
+    r"(?:T(?=\d)(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?"
+    r"(?:(?P<seconds>\d+)(?:[.,](?P<fraction>\d{1,6}))?S)?)?"
+)
+
+
+def duration_to_text(value: timedelta) -> str:
+    """The duration in days, hours, minutes and seconds; exact to the microsecond."""
+    sign = "-" if value.days < 0 else ""
+    value = abs(value) if value.days > -999999999 else value
+    if value.days < 0:  # the one timedelta whose opposite does not exist
+        return "-P999999999D"
+    minutes, seconds = divmod(value.seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    text = f"{sign}P{value.days}D"
+    if value.seconds or value.microseconds:
+        text += f"T{hours}H{minutes}M{seconds}"
+        text += f".{value.microseconds:06}S" if value.microseconds else "S"
+    return text
+
+
+def duration_from_text(text: str) -> timedelta:
+    """The duration of a text; ValueError when it is none. Years and months have no fixed length."""
+    found = re.fullmatch(_DURATION, text, re.ASCII)
+    if found is None or text.endswith(("P", "T")):
+        raise ValueError(f"not an ISO 8601 duration of fixed length: {text!r}")
+    parts = {
+        name: int(found[name] or 0) for name in ("weeks", "days", "hours", "minutes", "seconds")
+    }
+    microseconds = int((found["fraction"] or "").ljust(6, "0"))
+    length = sys.modules["datetime"].timedelta
+    if found["sign"] == "-":
+        parts = {name: -number for name, number in parts.items()}
+        microseconds = -microseconds
+    value: timedelta = length(**parts, microseconds=microseconds)
+    return value

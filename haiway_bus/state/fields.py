@@ -1,0 +1,135 @@
+"""The table of a class's fields: what the generated constructor, and a compiled one, read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import MemberDescriptorType
+from typing import Annotated, Any, get_origin
+
+from haiway_bus.state.kind import Kind
+from haiway_bus.state.mismatch import Mismatch, describe, mismatch
+from haiway_bus.state.missing import MISSING, Factory
+
+__all__ = ("Alias", "Field", "checked_default", "split_alias")
+
+
+class Alias:
+    """The key of a field in its mapping and JSON form: `Annotated[str, Alias("userId")]`.
+
+    The constructor and the attribute keep the field's own name. Contract 7.7.
+    """
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"Alias() takes the key as text, given {name!r}")
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"Alias({self.name!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Alias) and other.name == self.name
+
+    def __hash__(self) -> int:
+        return hash((Alias, self.name))
+
+
+class Field:
+    """One field of one class, as its constructor needs it.
+
+    name: the keyword argument and the attribute.
+    annotation: with names resolved; type variables and Self stay, for the classes derived.
+    kind: `kind.exact` are the types of which an instance is stored as it is (all, when
+        `kind.anything`); for any other value `kind.check(value)` gives the value to store, or
+        raises Mismatch.
+    default: checked already; MISSING when there is none.
+    factory: makes the default of one instance, which is to be checked; None when there is none.
+    member: the slot, whose offset a compiled constructor writes to. None in a mix-in.
+    key: the name in mappings and JSON.
+    """
+
+    __slots__ = ("annotation", "default", "factory", "key", "kind", "member", "name")
+
+    def __init__(
+        self,
+        name: str,
+        annotation: Any,
+        kind: Kind,
+        default: Any,
+        factory: Callable[[], Any] | None,
+        member: MemberDescriptorType | None,
+        key: str,
+    ) -> None:
+        self.name = name
+        self.annotation = annotation
+        self.kind = kind
+        self.default = default
+        self.factory = factory
+        self.member = member
+        self.key = key
+
+    @property
+    def required(self) -> bool:
+        """Whether an instance cannot be made without it."""
+        return self.default is MISSING and self.factory is None
+
+    def check(self, value: Any) -> Any:
+        """The value to store for what was given, which may be MISSING; raises Mismatch."""
+        if value is MISSING:
+            if self.factory is not None:
+                return self.made(self.factory)
+            if self.default is MISSING:
+                raise Mismatch([("", f"missing, expected {self.kind.expected}")])
+            return self.default
+        return self.kind.check(value)
+
+    def made(self, factory: Callable[[], Any]) -> Any:
+        try:
+            return self.kind.check(factory())
+        except Mismatch as wrong:
+            raise Mismatch(
+                [(path, f"{reason}, by its default factory") for path, reason in wrong.problems]
+            ) from None
+
+
+def split_alias(annotation: Any) -> tuple[Any, str | None]:
+    """The annotation without its Alias, and the key that Alias gives."""
+    if get_origin(annotation) is not Annotated:
+        return annotation, None
+    aliases = [item for item in annotation.__metadata__ if isinstance(item, Alias)]
+    if not aliases:
+        return annotation, None
+    rest = tuple(item for item in annotation.__metadata__ if not isinstance(item, Alias))
+    inner = annotation.__origin__
+    return (Annotated[(inner, *rest)] if rest else inner), aliases[-1].name
+
+
+def checked_default(kind: Kind, default: Any) -> tuple[Any, Callable[[], Any] | None]:
+    """The default to store, or the factory of it.
+
+    Raises:
+        Mismatch: the default does not fit the annotation, or can change.
+
+    Contract 7.5.
+    """
+    if isinstance(default, Factory):
+        return MISSING, default.make
+    if default is MISSING:
+        return MISSING, None
+    if type(default).__hash__ is None:
+        # What can be changed has no hash, in Python's own containers and by its own convention.
+        reason = (
+            f"the default {describe(default)} can be changed, and all instances would share it: "
+            "write Default(factory=...)"
+        )
+        raise Mismatch([("", reason)])
+    try:
+        return kind.check(default), None
+    except Mismatch as wrong:
+        if wrong.problems and wrong.problems[0][0]:
+            raise Mismatch(
+                [(path, f"{reason}, in the default") for path, reason in wrong.problems]
+            ) from None
+        raise mismatch(kind.expected, default) from None

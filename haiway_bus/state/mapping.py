@@ -1,0 +1,88 @@
+"""The plain form of a State: what its to_mapping gives and from_mapping takes, and its schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from haiway_bus.state.fields import Field
+from haiway_bus.state.kind import Schema, SchemaBook
+from haiway_bus.state.mismatch import Mismatch, Problem
+from haiway_bus.state.missing import MISSING
+
+__all__ = ("dump_fields", "load_fields", "schema_of_fields")
+
+
+def dump_fields(fields: Sequence[Field], instance: Any) -> dict[str, Any]:
+    """The plain values by key, in the order of the fields; raises Mismatch."""
+    plain: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for field in fields:
+        try:
+            plain[field.key] = field.kind.dump(getattr(instance, field.name))
+        except Mismatch as wrong:
+            problems += wrong.under(f".{field.name}")
+    if problems:
+        raise Mismatch(problems)
+    return plain
+
+
+def load_fields(
+    fields: Sequence[Field], plain: Mapping[Any, Any], ignore_unknown: bool
+) -> dict[str, Any]:
+    """The constructor's arguments from plain values; raises Mismatch."""
+    values: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for field in fields:
+        found = plain.get(field.key, MISSING)
+        if found is MISSING:
+            if field.required:
+                problems.append((f".{field.name}", f"missing, expected {expected(field)}"))
+            continue
+        try:
+            values[field.name] = field.kind.load(found)
+        except Mismatch as wrong:
+            problems += wrong.under(f".{field.name}")
+    if not ignore_unknown:
+        keys = {field.key for field in fields}
+        known = ", ".join(field.key for field in fields) or "none"
+        problems += [
+            (f"[{key!r}]", f"no such key, the keys are: {known}")
+            for key in plain
+            if key not in keys
+        ]
+    if problems:
+        raise Mismatch(problems)
+    return values
+
+
+def expected(field: Field) -> str:
+    if field.key == field.name:
+        return field.kind.expected
+    return f"{field.kind.expected} under the key {field.key!r}"
+
+
+def schema_of_fields(
+    title: str, fields: Sequence[Field], book: SchemaBook, ignore_unknown: bool
+) -> Schema:
+    """The JSON schema of the plain form; raises Mismatch when JSON cannot carry a field."""
+    properties: dict[str, Schema] = {}
+    problems: list[Problem] = []
+    for field in fields:
+        try:
+            schema = field.kind.schema(book)
+            if field.default is not MISSING:
+                schema = {**schema, "default": field.kind.dump(field.default)}
+        except Mismatch as wrong:
+            problems += wrong.under(f".{field.name}")
+        else:
+            properties[field.key] = schema
+    if problems:
+        raise Mismatch(problems)
+    return {
+        "title": title,
+        "type": "object",
+        "properties": properties,
+        "required": [field.key for field in fields if field.required],
+        "additionalProperties": ignore_unknown,
+    }

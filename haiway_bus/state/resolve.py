@@ -1,0 +1,245 @@
+"""The annotations of a class body, and the evaluation of those that are text or look ahead."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from functools import reduce
+from operator import or_
+from types import GenericAlias, UnionType
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    ForwardRef,
+    Literal,
+    Self,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+)
+
+if sys.version_info >= (3, 14):
+    import annotationlib
+
+__all__ = (
+    "Scope",
+    "Unresolved",
+    "annotations_of",
+    "free_parameters",
+    "is_class_variable",
+    "names_in",
+    "rebuild",
+    "resolve",
+    "show",
+    "substitute",
+)
+
+
+class Unresolved(Exception):  # noqa: N818 - a signal within the package
+    """Raised when an annotation names something that does not exist, or does not exist yet."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def annotations_of(namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """The annotations in a class body, as they are found: values, text, or forward references."""
+    if "__annotations__" in namespace:
+        return dict(namespace["__annotations__"])
+    if sys.version_info >= (3, 14):
+        annotate = annotationlib.get_annotate_from_class_namespace(namespace)
+        if annotate is not None:
+            # FORWARDREF leaves what does not exist yet, such as the class itself, to be looked up.
+            return dict(
+                annotationlib.call_annotate_function(annotate, annotationlib.Format.FORWARDREF)
+            )
+    return {}
+
+
+def is_class_variable(annotation: Any) -> bool:
+    """Whether the annotation says ClassVar, which makes no field. Text is not evaluated for it."""
+    if isinstance(annotation, ForwardRef):
+        annotation = annotation.__forward_arg__
+    if isinstance(annotation, str):
+        return annotation.partition("[")[0].rpartition(".")[2].strip() in ("ClassVar", "TypeAlias")
+    if get_origin(annotation) is Annotated:
+        annotation = annotation.__origin__
+    return (
+        annotation is ClassVar
+        or get_origin(annotation) is ClassVar
+        or getattr(annotation, "_name", None) == "TypeAlias"
+    )
+
+
+class Scope:
+    """Where the names in a class's annotations are looked up.
+
+    As Python would: the class body, the type parameters, the function around the class if there is
+    one, the module. The class's own name is known too, although nothing is bound to it yet.
+    """
+
+    __slots__ = ("local", "module")
+
+    def __init__(self, module: str, local: dict[str, Any]) -> None:
+        self.module = module
+        self.local = local
+
+    def evaluate(self, text: str) -> Any:
+        """The value of an annotation written as text.
+
+        The text comes from the source of a class statement, never from data that is loaded.
+        """
+        module = sys.modules.get(self.module)
+        names = vars(module) if module is not None else {}
+        try:
+            return eval(text, dict(names), self.local)  # noqa: S307 - see the docstring
+        except NameError as missing:
+            raise Unresolved(missing.name or text) from None
+        except AttributeError as missing:
+            raise Unresolved(f"{text} ({missing})") from None
+
+    def reference(self, reference: ForwardRef) -> Any:
+        """The value of a forward reference, which in 3.14 brings its own cells and globals."""
+        if sys.version_info >= (3, 14):
+            module = sys.modules.get(self.module)
+            try:
+                return reference.evaluate(
+                    globals=None
+                    if reference.__forward_module__ or module is None
+                    else vars(module),
+                    locals=self.local,
+                )
+            except NameError as missing:
+                raise Unresolved(missing.name or reference.__forward_arg__) from None
+        return self.evaluate(reference.__forward_arg__)
+
+
+def resolve(annotation: Any, scope: Scope) -> Any:
+    """The annotation with every text and forward reference in it replaced by what it names."""
+
+    def look_up(leaf: Any) -> Any:
+        if isinstance(leaf, str):
+            return resolve(scope.evaluate(leaf), scope)
+        if isinstance(leaf, ForwardRef):
+            return resolve(scope.reference(leaf), scope)
+        return leaf
+
+    return rebuild(annotation, look_up)
+
+
+def rebuild(annotation: Any, leaf: Callable[[Any], Any]) -> Any:
+    """The annotation with `leaf` applied to each part that is not built of others.
+
+    What `leaf` leaves alone is left alone: an annotation without a change comes back itself.
+    """
+    if is_class(annotation):
+        state = getattr(annotation, "__state__", None)
+        if state is None or not state.arguments:
+            return leaf(annotation)
+        arguments = tuple(rebuild(argument, leaf) for argument in state.arguments)
+        if arguments == state.arguments:
+            return leaf(annotation)
+        return state.origin[arguments]
+    origin = get_origin(annotation)
+    if origin is None or origin is Literal:
+        return leaf(annotation)
+    if origin is Annotated:
+        inner = annotation.__origin__
+        new = rebuild(inner, leaf)
+        return annotation if new is inner else Annotated[(new, *annotation.__metadata__)]
+    arguments = get_args(annotation)
+    new_arguments = tuple(
+        argument if isinstance(argument, list) else rebuild(argument, leaf)
+        for argument in arguments
+    )
+    if all(new is old for new, old in zip(new_arguments, arguments, strict=True)):
+        return annotation
+    if origin is Union:
+        return Union[new_arguments]  # noqa: UP007 - of a tuple
+    if origin is UnionType:
+        try:
+            return reduce(or_, new_arguments)
+        except TypeError:
+            return Union[new_arguments]  # noqa: UP007
+    return origin[new_arguments] if len(new_arguments) != 1 else origin[new_arguments[0]]
+
+
+def substitute(annotation: Any, meanings: Mapping[Any, Any]) -> Any:
+    """The annotation with type variables, and Self, replaced by what they mean."""
+
+    def meaning(leaf: Any) -> Any:
+        return meanings.get(leaf, leaf) if leaf is Self or isinstance(leaf, TypeVar) else leaf
+
+    return rebuild(annotation, meaning)
+
+
+def names_in(annotation: Any) -> set[str]:
+    """The names that text and forward references in an annotation mention."""
+    found: set[str] = set()
+
+    def note(leaf: Any) -> Any:
+        if isinstance(leaf, ForwardRef):
+            leaf = leaf.__forward_arg__
+        if isinstance(leaf, str):
+            try:
+                code = compile(leaf, "<annotation>", "eval")
+            except SyntaxError:
+                return leaf
+            found.update(code.co_names)
+            for constant in code.co_consts:
+                if isinstance(constant, str):
+                    note(constant)
+        return leaf
+
+    rebuild(annotation, note)
+    return found
+
+
+def free_parameters(annotation: Any) -> tuple[TypeVar, ...]:
+    """The type variables in an annotation, each once, in the order met."""
+    found: dict[TypeVar, None] = {}
+
+    def note(leaf: Any) -> Any:
+        if isinstance(leaf, TypeVar):
+            found[leaf] = None
+        return leaf
+
+    rebuild(annotation, note)
+    return tuple(found)
+
+
+def is_class(annotation: Any) -> bool:
+    """Whether it is a class; on 3.11 `list[int]` says it is one, too."""
+    kind: object = type(annotation)
+    return isinstance(annotation, type) and kind is not GenericAlias
+
+
+def show(annotation: Any) -> str:
+    """An annotation as its author would write it."""
+    if annotation is None or annotation is type(None):
+        return "None"
+    if annotation is ...:
+        return "..."
+    if is_class(annotation):
+        return str(annotation.__name__)
+    if isinstance(annotation, str):
+        return repr(annotation)
+    if isinstance(annotation, ForwardRef):
+        return annotation.__forward_arg__
+    if isinstance(annotation, TypeVar):
+        return annotation.__name__
+    origin = get_origin(annotation)
+    if origin is Union or origin is UnionType:
+        return " | ".join(show(argument) for argument in get_args(annotation))
+    if origin is Annotated:
+        return show(annotation.__origin__)
+    if isinstance(origin, type):
+        arguments = [
+            f"[{', '.join(map(show, argument))}]" if isinstance(argument, list) else show(argument)
+            for argument in get_args(annotation)
+        ]
+        return f"{origin.__name__}[{', '.join(arguments)}]"
+    return repr(annotation).removeprefix("typing.")

@@ -1,0 +1,94 @@
+"""Kinds of the standard library's value types: dates and times, UUID, Decimal, paths.
+
+Their modules are not imported here: who annotates with `datetime` has imported it, who does not
+need not wait for it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from haiway_bus.state.durations import duration_from_text, duration_to_text
+from haiway_bus.state.kind import Instance, Kind, Plain, Schema, SchemaBook
+from haiway_bus.state.mismatch import mismatch
+
+__all__ = ("standard_kind",)
+
+
+class TextKind(Instance):
+    """A value type that JSON carries as text, in one notation."""
+
+    __slots__ = ("format", "parse", "refused", "write")
+
+    immutable = True
+
+    def __init__(
+        self,
+        owner: type,
+        parse: Callable[[str], Any],
+        write: Callable[[Any], str] = str,
+        format: str | None = None,  # noqa: A002 - JSON schema's own word
+        refused: tuple[type, ...] = (),
+    ) -> None:
+        super().__init__(owner)
+        self.parse = parse
+        self.write = write
+        self.format = format
+        self.refused = refused
+
+    def check(self, value: Any) -> Any:
+        if isinstance(value, self.owner) and not isinstance(value, self.refused):
+            return value
+        raise mismatch(self.expected, value)
+
+    def dump(self, value: Any) -> Plain:
+        return self.write(value)
+
+    def load(self, plain: Plain) -> Any:
+        if type(plain) is not str:
+            return self.check(plain)
+        try:
+            return self.parse(plain)
+        except (ValueError, ArithmeticError):
+            raise mismatch(self.expected, plain) from None
+
+    def schema(self, book: SchemaBook) -> Schema:
+        return (
+            {"type": "string"} if self.format is None else {"type": "string", "format": self.format}
+        )
+
+
+def isoformat(value: Any) -> str:
+    text: str = value.isoformat()
+    return text
+
+
+def standard_kind(annotation: Any) -> Kind | None:
+    """The kind of a standard library value type, or None when the annotation is none of them.
+
+    A datetime is no date here, though Python derives it from date: as JSON it would come back as
+    another type.
+    """
+    datetime = sys.modules.get("datetime")
+    if datetime is not None:
+        if annotation is datetime.datetime:
+            return TextKind(annotation, annotation.fromisoformat, isoformat, "date-time")
+        if annotation is datetime.date:
+            refused = (datetime.datetime,)
+            return TextKind(annotation, annotation.fromisoformat, isoformat, "date", refused)
+        if annotation is datetime.time:
+            return TextKind(annotation, annotation.fromisoformat, isoformat)
+        if annotation is datetime.timedelta:
+            return TextKind(annotation, duration_from_text, duration_to_text, "duration")
+    uuid = sys.modules.get("uuid")
+    if uuid is not None and annotation is uuid.UUID:
+        return TextKind(annotation, annotation, format="uuid")
+    decimal = sys.modules.get("decimal")
+    if decimal is not None and annotation is decimal.Decimal:
+        return TextKind(annotation, annotation)
+    pathlib = sys.modules.get("pathlib")
+    if pathlib is not None and issubclass(annotation, pathlib.PurePath):
+        return TextKind(annotation, annotation)
+    return None

@@ -1,0 +1,101 @@
+"""The kind of a TypedDict: a read-only mapping with exactly the keys it declares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NotRequired, Required, get_args, get_origin, get_type_hints
+
+from haiway_bus.state.frozen import FrozenMap
+from haiway_bus.state.kind import Kind, Plain, Schema, SchemaBook
+from haiway_bus.state.mismatch import Mismatch, Problem, mismatch
+from haiway_bus.state.resolve import Unresolved
+
+__all__ = ("Entry", "TypedDictKind", "entries_of")
+
+
+class Entry:
+    """One key of a TypedDict."""
+
+    __slots__ = ("kind", "required")
+
+    def __init__(self, kind: Kind, required: bool) -> None:
+        self.kind = kind
+        self.required = required
+
+
+def entries_of(annotation: Any) -> dict[str, tuple[Any, bool]]:
+    """The annotation of each key, and whether the key has to be there."""
+    try:
+        hints = get_type_hints(annotation, include_extras=True)
+    except NameError as missing:
+        raise Unresolved(missing.name or annotation.__name__) from None
+    entries: dict[str, tuple[Any, bool]] = {}
+    for key, hint in hints.items():
+        required = key in annotation.__required_keys__
+        # ReadOnly has no class to compare with before 3.13, and asks nothing more of us.
+        while (origin := get_origin(hint)) in (Required, NotRequired) or "ReadOnly" in repr(origin):
+            if origin in (Required, NotRequired):
+                # Under `from __future__ import annotations` the class itself cannot see these.
+                required = origin is Required
+            hint = get_args(hint)[0]
+        entries[key] = (hint, required)
+    return entries
+
+
+class TypedDictKind(Kind):
+    """A mapping with declared keys, kept as a FrozenMap: read as the dict it is declared to be."""
+
+    __slots__ = ("entries",)
+
+    def __init__(self, expected: str, entries: dict[str, Entry]) -> None:
+        super().__init__(expected)
+        self.entries = entries
+
+    def each(
+        self, convert: Callable[[Kind], Callable[[Any], Any]], source: Mapping[Any, Any]
+    ) -> dict[str, Any]:
+        problems: list[Problem] = []
+        converted: dict[str, Any] = {}
+        for key, value in source.items():
+            entry = self.entries.get(key)
+            if entry is None:
+                problems.append((f"[{key!r}]", f"no such key, {self.expected} has {self.keys}"))
+                continue
+            try:
+                converted[key] = convert(entry.kind)(value)
+            except Mismatch as wrong:
+                problems += wrong.under(f"[{key!r}]")
+        for key, entry in self.entries.items():
+            if entry.required and key not in source:
+                problems.append((f"[{key!r}]", f"missing, expected {entry.kind.expected}"))
+        if problems:
+            raise Mismatch(problems)
+        return converted
+
+    @property
+    def keys(self) -> str:
+        return ", ".join(self.entries) or "none"
+
+    def check(self, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise mismatch(self.expected, value)
+        checked = self.each(lambda kind: kind.check, value)
+        if type(value) is FrozenMap and all(checked[key] is value[key] for key in checked):
+            return value
+        return FrozenMap(checked)
+
+    def dump(self, value: Any) -> Plain:
+        return self.each(lambda kind: kind.dump, value)
+
+    def load(self, plain: Plain) -> Any:
+        if not isinstance(plain, Mapping):
+            raise mismatch(self.expected, plain)
+        return FrozenMap(self.each(lambda kind: kind.load, plain))
+
+    def schema(self, book: SchemaBook) -> Schema:
+        return {
+            "type": "object",
+            "properties": {key: entry.kind.schema(book) for key, entry in self.entries.items()},
+            "required": [key for key, entry in self.entries.items() if entry.required],
+            "additionalProperties": False,
+        }
