@@ -1,0 +1,23 @@
+"""`python -m haiway_bus`: the main job, or the command named by the first argument."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from haiway_bus.stdlib_index import cli
+
+# The main job takes no positional arguments, so the name of a command cannot be mistaken for one.
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"index": cli.main}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command `argv` asks for (None: the process's arguments) and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments and arguments[0] in COMMANDS:
+        return COMMANDS[arguments[0]](arguments[1:])
+    return cli.main(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
