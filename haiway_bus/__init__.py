@@ -5,13 +5,16 @@ from haiway_bus.ctx import ctx
 from haiway_bus.errors import ContextMissing, ContextStateMissing, StateError
 from haiway_bus.observability import LoggingObservability, Observability, ScopeIdentity
 from haiway_bus.scope import Disposable, Scope
-from haiway_bus.state import Default, State
+from haiway_bus.state import MISSING, Alias, Default, FrozenMap, State
 
 __all__ = (
+    "MISSING",
+    "Alias",
     "ContextMissing",
     "ContextStateMissing",
     "Default",
     "Disposable",
+    "FrozenMap",
     "LoggingObservability",
     "Observability",
     "Scope",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from asyncio import Task
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import Any, NoReturn, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, overload
 
 from haiway_bus import bus
 from haiway_bus.observability import (
@@ -37,7 +37,7 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
 
     __slots__ = ()
 
-    def __new__(cls) -> NoReturn:
+    def __init__(self) -> None:
         raise TypeError("ctx has no instances: call its methods on ctx itself")
 
     # The functions of the backend as they are: a method around `send` would cost more than `send` does.

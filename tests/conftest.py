@@ -20,31 +20,40 @@ import pytest
 TREE = Path(__file__).resolve().parent.parent
 
 
-def import_copy(*, pure: bool) -> ModuleType:
-    """Import the package anew, leaving nothing of it in sys.modules."""
-    for name in [name for name in sys.modules if name.partition(".")[0] == "haiway_bus"]:
+def own_modules() -> dict[str, ModuleType]:
+    return {
+        name: sys.modules[name] for name in sys.modules if name.partition(".")[0] == "haiway_bus"
+    }
+
+
+def switch_to(modules: dict[str, ModuleType]) -> None:
+    """Make this copy of the package the one that `import haiway_bus` finds."""
+    for name in own_modules():
         del sys.modules[name]
+    sys.modules.update(modules)
+
+
+def import_copy(*, pure: bool) -> dict[str, ModuleType]:
+    """Import the package anew, with all of its modules that the tests use."""
+    switch_to({})
     before = os.environ.pop("HAIWAY_BUS_PURE", None)
     if pure:
         os.environ["HAIWAY_BUS_PURE"] = "1"
     try:
-        return importlib.import_module("haiway_bus")
+        importlib.import_module("haiway_bus")
+        return own_modules()
     finally:
         os.environ.pop("HAIWAY_BUS_PURE", None)
         if before is not None:
             os.environ["HAIWAY_BUS_PURE"] = before
 
 
-PURE = import_copy(pure=True)
-PURE_MODULES = {
-    name: sys.modules[name] for name in sys.modules if name.partition(".")[0] == "haiway_bus"
-}
-INSTALLED = import_copy(pure=False)
-BACKENDS = {"pure": PURE}
-if INSTALLED.backend == "compiled":
-    BACKENDS["compiled"] = INSTALLED
+COPIES = {"pure": import_copy(pure=True), "compiled": import_copy(pure=False)}
+INSTALLED = COPIES["compiled"]["haiway_bus"]
+if INSTALLED.backend != "compiled":
+    del COPIES["compiled"]
 
-if os.environ.get("HAIWAY_BUS_REQUIRE_EXTENSIONS") == "1" and "compiled" not in BACKENDS:
+if os.environ.get("HAIWAY_BUS_REQUIRE_EXTENSIONS") == "1" and "compiled" not in COPIES:
     pytest.exit("HAIWAY_BUS_REQUIRE_EXTENSIONS=1, but the installed package is pure", returncode=3)
 if Path(str(INSTALLED.__file__)).resolve().parent.parent == TREE:
     pytest.exit(
@@ -55,13 +64,16 @@ if Path(str(INSTALLED.__file__)).resolve().parent.parent == TREE:
 
 
 def pytest_report_header() -> str:
-    return f"haiway_bus: {', '.join(BACKENDS)} ({INSTALLED.__file__})"
+    return f"haiway_bus: {', '.join(COPIES)} ({INSTALLED.__file__})"
 
 
-@pytest.fixture(params=sorted(BACKENDS))
-def hb(request: pytest.FixtureRequest) -> Any:
+@pytest.fixture(params=sorted(COPIES))
+def hb(request: pytest.FixtureRequest) -> Iterator[Any]:
     """The package, on one backend after the other."""
-    return BACKENDS[request.param]
+    before = own_modules()
+    switch_to(COPIES[request.param])
+    yield sys.modules["haiway_bus"]
+    switch_to(before)
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,11 @@ SOURCE = Path(__file__).with_name("seed_examples.py")
 class Examples(dict[str, Any]):
     """The namespace of the examples, with the names they leave to the reader."""
 
-    def __init__(self, hb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, hb: Any) -> None:
         super().__init__(Any=Any, __name__="seed_examples")
         self.calls: list[tuple[Any, ...]] = []
         self.hb = hb
         self.update({name: self.recorder(name) for name in RECORDED})
-        monkeypatch.setitem(sys.modules, "haiway_bus", hb)
         exec(compile(SOURCE.read_text(), str(SOURCE), "exec", dont_inherit=True), self)
 
     def recorder(self, name: str) -> Any:
@@ -52,8 +50,8 @@ RECORDED = (
 
 
 @pytest.fixture
-def examples(hb: Any, monkeypatch: pytest.MonkeyPatch) -> Examples:
-    return Examples(hb, monkeypatch)
+def examples(hb: Any) -> Examples:
+    return Examples(hb)
 
 
 async def within(seconds: float, coroutine: Any) -> Any:
