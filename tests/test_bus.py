@@ -639,3 +639,118 @@ class TestClosing:
             assert repr(subscription) == "<Subscription Ordered pending=1 open>"
             subscription.close()
             assert repr(subscription) == "<Subscription Ordered pending=0 closed>"
+
+
+class TestBatches:
+    async def test_batches_hold_what_waits_at_least_one_and_at_most_the_limit(self, hb: Any) -> None:
+        """Contract 2.10."""
+        async with hb.ctx.scope("test"):
+            subscription = hb.ctx.subscribe(Ordered)
+            for number in range(10):
+                hb.ctx.send(Ordered(number))
+            sizes, numbers = [], []
+
+            async def read() -> None:
+                async for batch in subscription.batches(limit=4):
+                    assert type(batch) is list
+                    sizes.append(len(batch))
+                    numbers.extend(event.number for event in batch)
+
+            hb.ctx.spawn(read)
+            await turns()
+            hb.ctx.send(Ordered(10))
+        assert sizes == [4, 4, 2, 1]
+        assert numbers == list(range(11))
+
+    async def test_a_batch_gives_the_loop_its_turns(self, hb: Any) -> None:
+        """Contract 2.6, 2.10: a thousand events and some are one turn's work, however they are read."""
+        async with hb.ctx.scope("test"):
+            subscription = hb.ctx.subscribe(Ordered)
+            for number in range(10_000):
+                hb.ctx.send(Ordered(number))
+            taken = 0
+
+            async def read() -> None:
+                nonlocal taken
+                async for batch in subscription.batches(limit=100):
+                    taken += len(batch)
+
+            hb.ctx.spawn(read)
+            between = []
+            while taken < 10_000:
+                before = taken
+                await turns(1)
+                between.append(taken - before)
+            assert max(between) < 1024 + 100
+
+    async def test_long_batches_free_their_nodes_one_by_one(self, hb: Any) -> None:
+        """Contract 3.3: no recursion however long the batch is."""
+        async with hb.ctx.scope("test"):
+            subscription = hb.ctx.subscribe(Ordered)
+            event = Ordered(1)
+            for _ in range(300_000):
+                hb.ctx.send(event)
+            batch = await anext(aiter(subscription.batches(limit=10**30)))
+            assert len(batch) == 300_000
+            assert subscription.pending == 0
+
+    async def test_batches_and_single_reads_share_the_stream(self, hb: Any) -> None:
+        """Contract 2.4, 2.10."""
+        async with hb.ctx.scope("test"):
+            subscription = hb.ctx.subscribe(Ordered)
+            singles: list[Any] = []
+            batched: list[Any] = []
+
+            async def read() -> None:
+                async for batch in subscription.batches(limit=3):
+                    batched.extend(batch)
+
+            hb.ctx.spawn(read)
+            task = reader(subscription, singles)
+            await turns()
+            for number in range(100):
+                hb.ctx.send(Ordered(number))
+                await turns(number % 3)
+            await turns()
+            task.cancel()
+        assert sorted(event.number for event in singles + batched) == list(range(100))
+        assert singles
+        assert batched
+
+    async def test_a_batch_of_nothing_ends_with_the_subscription(self, hb: Any) -> None:
+        """Contract 2.8, 2.10."""
+        async with hb.ctx.scope("test"):
+            subscription = hb.ctx.subscribe(Ordered)
+            subscription.close()
+            assert [batch async for batch in subscription.batches()] == []
+
+    async def test_a_limit_that_is_no_number_of_events_is_refused(self, hb: Any) -> None:
+        """Contract 2.10."""
+        async with hb.ctx.scope("test"):
+            subscription = hb.ctx.subscribe(Ordered)
+            for limit in (0, -1):
+                with pytest.raises(ValueError, match=f"at least one event, not {limit}"):
+                    subscription.batches(limit)
+            for limit in (None, 1.5, "2"):
+                with pytest.raises(TypeError, match="at least one event"):
+                    subscription.batches(limit)
+
+    async def test_receive_nowait_takes_one_or_raises_queue_empty(self, hb: Any) -> None:
+        """Contract 2.10, and 2.4: what waits for a reader in line is not taken from it."""
+        async with hb.ctx.scope("test"):
+            subscription = hb.ctx.subscribe(Ordered)
+            with pytest.raises(asyncio.QueueEmpty, match="receive_nowait"):
+                subscription.receive_nowait()
+            for number in range(3):
+                hb.ctx.send(Ordered(number))
+            assert [subscription.receive_nowait().number for _ in range(3)] == [0, 1, 2]
+            task = asyncio.get_running_loop().create_task(anext(subscription))
+            await turns()
+            hb.ctx.send(Ordered(3))
+            with pytest.raises(asyncio.QueueEmpty):
+                subscription.receive_nowait()
+            assert (await task).number == 3
+            hb.ctx.send(Ordered(4))
+        assert subscription.receive_nowait().number == 4
+        with pytest.raises(asyncio.QueueEmpty):
+            subscription.receive_nowait()

@@ -22,7 +22,7 @@ if haiway_bus.backend != "compiled":
 
 from haiway_bus.bus import _bus_c
 
-CLASSES = ("Bus", "Channel", "Node", "Receive", "Subscription")
+CLASSES = ("Batches", "Bus", "Channel", "Node", "Receive", "Subscription")
 FUNCTIONS = ("send", "subscribe")
 # What one twin has for the sake of its language: attributes that are C fields there, and the coroutine that the
 # pure one makes for each read where the compiled one steps the Receive itself.
@@ -35,6 +35,7 @@ INTERNAL = {
     "release",
     "schedule",
     "take",
+    "take_batch",
     "unpark",
     "wake",
     "wake_all",

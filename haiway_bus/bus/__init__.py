@@ -7,25 +7,25 @@ a silent change of backend would be found as a slow service, long after.
 from os import environ
 from typing import TYPE_CHECKING, Final, Literal
 
-__all__ = ("Bus", "Receive", "Subscription", "backend", "current", "send", "subscribe")
+__all__ = ("Batches", "Bus", "Receive", "Subscription", "backend", "current", "send", "subscribe")
 
 if (
     TYPE_CHECKING
 ):  # the twins have one surface; type checkers read the one that is written in Python
-    from haiway_bus.bus._bus_py import Bus, Receive, Subscription, current, send, subscribe
+    from haiway_bus.bus._bus_py import Batches, Bus, Receive, Subscription, current, send, subscribe
 
     backend: Final[Literal["compiled", "pure"]] = "pure"
 elif environ.get("HAIWAY_BUS_PURE") == "1":
-    from haiway_bus.bus._bus_py import Bus, Receive, Subscription, current, send, subscribe
+    from haiway_bus.bus._bus_py import Batches, Bus, Receive, Subscription, current, send, subscribe
 
     backend = "pure"
 else:
     try:
-        from haiway_bus.bus._bus_c import Bus, Receive, Subscription, current, send, subscribe
+        from haiway_bus.bus._bus_c import Batches, Bus, Receive, Subscription, current, send, subscribe
     except ModuleNotFoundError as missing:
         if missing.name != "haiway_bus.bus._bus_c":
             raise
-        from haiway_bus.bus._bus_py import Bus, Receive, Subscription, current, send, subscribe
+        from haiway_bus.bus._bus_py import Batches, Bus, Receive, Subscription, current, send, subscribe
 
         backend = "pure"
     else:

@@ -41,8 +41,14 @@ cdef class Subscription:
     cdef bint is_closed(self) noexcept
     cdef bint has_event(self) noexcept
     cdef object take(self)
+    cdef list take_batch(self, Py_ssize_t limit)
     cdef int next_in_line(self) except -1
     cdef int release(self) except -1
+
+
+cdef class Batches:
+    cdef Subscription subscription
+    cdef Py_ssize_t limit       # at least 1
 
 
 cdef class Receive:
@@ -51,10 +57,12 @@ cdef class Receive:
     cdef object context         # the Task's context, to resume it in
     cdef object message         # of the cancellation
     cdef Py_ssize_t slot        # its place in channel.parked
+    cdef Py_ssize_t limit       # 0: one event; else the most events of a batch
     cdef int state
     cdef bint blocking          # what a Task reads as _asyncio_future_blocking; True only while it is yielded
 
     cdef PySendResult step(self, PyObject **result) except PYGEN_ERROR
+    cdef object take(self)
     cdef int park(self) except -1
     cdef int leave(self) except -1
 

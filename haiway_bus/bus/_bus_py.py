@@ -34,11 +34,23 @@ from haiway_bus.bus._rules import (
     bus_ended,
     elsewhere,
     event_refused,
+    limit_refused,
     no_scope,
+    nothing_waits,
     type_refused,
 )
 
-__all__ = ("Bus", "Channel", "Node", "Receive", "Subscription", "current", "send", "subscribe")
+__all__ = (
+    "Batches",
+    "Bus",
+    "Channel",
+    "Node",
+    "Receive",
+    "Subscription",
+    "current",
+    "send",
+    "subscribe",
+)
 
 Event = TypeVar("Event")
 
@@ -198,12 +210,37 @@ class Subscription(Generic[Event]):
                 return cast("Event", node.event)
         return cast("Event", await Receive(self))
 
+    def batches(self, limit: int = TURN) -> Batches[Event]:
+        """Iterate lists of the events that wait: at least one each, at most `limit` (contract 2.10).
+
+        Cheaper an event than `async for` over the subscription, and mixes with it: each event goes to one reader.
+        Raises TypeError or ValueError for a limit that is no number of events.
+        """
+        return Batches(self, limit)
+
+    def receive_nowait(self) -> Event:
+        """Take one event that waits (contract 2.10).
+
+        Raises asyncio.QueueEmpty when none does, or when those that do belong to readers waiting in line, and
+        RuntimeError in another loop or thread than the bus's own.
+        """
+        self.check()
+        if self.head is not None or not self.has_event():
+            raise nothing_waits(self)
+        return cast("Event", self.take())
+
     def take(self) -> Any:
         node = cast("Node", self.node)
         self.node = node.next
         self.position += 1
-        self.budget -= 1
         return node.event
+
+    def take_batch(self, limit: int) -> list[Any]:
+        batch = []
+        while limit > 0 and self.has_event():
+            batch.append(self.take())
+            limit -= 1
+        return batch
 
     def has_event(self) -> bool:
         return self.node is not None and self.node.next is not None
@@ -275,6 +312,25 @@ class Subscription(Generic[Event]):
         return f"<Subscription {self.event_type.__qualname__} pending={self.pending} {state}>"
 
 
+class Batches(Generic[Event]):
+    """What `subscription.batches(limit)` returns: an iterator over lists of waiting events (contract 2.10)."""
+
+    __slots__ = ("limit", "subscription")
+
+    def __init__(self, subscription: Subscription[Event], limit: int) -> None:
+        if not isinstance(limit, int) or limit < 1:
+            raise limit_refused("batches()", limit)
+        self.subscription = subscription
+        self.limit = limit
+
+    def __aiter__(self) -> Batches[Event]:
+        self.subscription.check()
+        return self
+
+    async def __anext__(self) -> list[Event]:
+        return cast("list[Event]", await Receive(self.subscription, self.limit))
+
+
 class Receive:
     """One read that could not be served at once: a place in the line, and what its task waits on meanwhile.
 
@@ -283,12 +339,14 @@ class Receive:
     bus resumes all its readers in one. And it is nobody else's: cancelling a task cancels what it waits on, so
     that readers which shared a future would end each other (contract 2.5).
 
-    Invariant: it stands in `subscription.head` or in `subscription.line` exactly while PARKED or GRANTED.
+    Invariant: it stands in `subscription.head` or in `subscription.line` exactly while PARKED or GRANTED. `limit`
+    is 0 for the read of one event, else the most events of a batch.
     """
 
     __slots__ = (
         "_asyncio_future_blocking",
         "context",
+        "limit",
         "message",
         "slot",
         "state",
@@ -296,8 +354,9 @@ class Receive:
         "wakeup",
     )
 
-    def __init__(self, subscription: Subscription[Any]) -> None:
+    def __init__(self, subscription: Subscription[Any], limit: int = 0) -> None:
         self.subscription = subscription
+        self.limit = limit
         self.state = NEW
         self.slot = 0
         self.wakeup: Callable[[Any], object] | None = None
@@ -307,13 +366,13 @@ class Receive:
 
     def __await__(self) -> Generator[Receive | None, None, Any]:
         subscription = self.subscription
-        subscription.check()
-        if subscription.budget < 0:
+        if subscription.budget < 0 or get_ident() != subscription.channel.bus.thread:
+            subscription.check()
             subscription.budget = TURN
         while subscription.head is None:
             if subscription.has_event():
                 if subscription.budget:
-                    return subscription.take()
+                    return self.take()
                 subscription.budget = TURN
                 yield None  # to a Task: run me again in the loop's next turn (contract 2.6)
             elif subscription.closed:
@@ -331,7 +390,7 @@ class Receive:
                     raise RuntimeError("a parked read was resumed by something else than its bus")
                 if subscription.has_event():
                     subscription.budget = TURN
-                    return subscription.take()
+                    return self.take()
                 if subscription.closed:
                     raise StopAsyncIteration
                 # What it was woken for is gone: it keeps its place at the head.
@@ -339,6 +398,16 @@ class Receive:
                 subscription.channel.park(self)
         finally:
             self.leave()
+
+    def take(self) -> Any:
+        """What the read is for: one event, or a batch when it has a limit; counted against the reader's budget."""
+        subscription = self.subscription
+        if self.limit == 0:
+            subscription.budget -= 1
+            return subscription.take()
+        batch = subscription.take_batch(self.limit)
+        subscription.budget = max(subscription.budget - len(batch), 0)
+        return batch
 
     def park(self) -> None:
         """Take a place at the end of the line."""

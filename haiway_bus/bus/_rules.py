@@ -7,7 +7,7 @@ two backends that share the words cannot come to differ in them.
 from __future__ import annotations
 
 import threading
-from asyncio import AbstractEventLoop
+from asyncio import AbstractEventLoop, QueueEmpty
 from collections.abc import Coroutine
 from reprlib import repr as short
 from typing import Any, Final
@@ -76,6 +76,17 @@ def bus_ended(call: str, name: str) -> ContextMissing:
         f"{call} came after the scope {name!r} had ended, and its bus with it:"
         " call it before the scope's end, or open a scope of its own"
     )
+
+
+def nothing_waits(subscription: object) -> QueueEmpty:
+    """The error for a read that must not wait and found nothing for it (contract 2.10)."""
+    return QueueEmpty(f"no event for receive_nowait() in {subscription!r}: await anext() to wait for one")
+
+
+def limit_refused(call: str, limit: object) -> TypeError | ValueError:
+    """The error for a limit that is no number of events."""
+    kind = ValueError if isinstance(limit, int) else TypeError
+    return kind(f"{call} takes a limit of at least one event, not {limit!r}")
 
 
 def elsewhere(call: str, home: AbstractEventLoop, thread: int, here: Any) -> RuntimeError:
