@@ -21,11 +21,27 @@ elif environ.get("HAIWAY_BUS_PURE") == "1":
     backend = "pure"
 else:
     try:
-        from haiway_bus.bus._bus_c import Batches, Bus, Receive, Subscription, current, send, subscribe
+        from haiway_bus.bus._bus_c import (
+            Batches,
+            Bus,
+            Receive,
+            Subscription,
+            current,
+            send,
+            subscribe,
+        )
     except ModuleNotFoundError as missing:
         if missing.name != "haiway_bus.bus._bus_c":
             raise
-        from haiway_bus.bus._bus_py import Batches, Bus, Receive, Subscription, current, send, subscribe
+        from haiway_bus.bus._bus_py import (
+            Batches,
+            Bus,
+            Receive,
+            Subscription,
+            current,
+            send,
+            subscribe,
+        )
 
         backend = "pure"
     else:

@@ -80,7 +80,9 @@ def bus_ended(call: str, name: str) -> ContextMissing:
 
 def nothing_waits(subscription: object) -> QueueEmpty:
     """The error for a read that must not wait and found nothing for it (contract 2.10)."""
-    return QueueEmpty(f"no event for receive_nowait() in {subscription!r}: await anext() to wait for one")
+    return QueueEmpty(
+        f"no event for receive_nowait() in {subscription!r}: await anext() to wait for one"
+    )
 
 
 def limit_refused(call: str, limit: object) -> TypeError | ValueError:
