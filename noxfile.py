@@ -1,5 +1,7 @@
 """The suite on every supported Python that is found, on both builds, and the linters."""
 
+from pathlib import Path
+
 import nox
 
 nox.options.default_venv_backend = "venv"
@@ -32,4 +34,4 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
-    session.run("cython-lint", "haiway_bus/bus/_bus_c.pyx", "haiway_bus/bus/_bus_c.pxd")
+    session.run("cython-lint", *map(str, sorted(Path("haiway_bus").rglob("*.p[yx][xd]"))))

@@ -3,6 +3,8 @@
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
 
+from haiway_bus._type_index cimport TypeIndex
+
 cdef extern from "Python.h":
     ctypedef enum PySendResult:
         PYGEN_RETURN
@@ -67,32 +69,13 @@ cdef class Receive:
     cdef int leave(self) except -1
 
 
-cdef struct Slot:
-    PyObject *event_type        # NULL where the slot is free
-    PyObject *channel           # borrowed, as is the type: the bus's table holds both
-
-
-cdef class TypeIndex:
-    cdef Slot *slots
-    cdef size_t mask            # the number of slots, a power of two, less one
-    cdef size_t used            # at most half of the slots
-
-    cdef int allot(self, size_t size) except -1
-    cdef size_t home_of(self, PyObject *event_type) noexcept
-    cdef size_t place_of(self, PyObject *event_type) noexcept
-    cdef int reserve(self) except -1
-    cdef void add(self, PyObject *event_type, PyObject *channel) noexcept
-    cdef void remove(self, PyObject *event_type) noexcept
-    cdef void clear(self) noexcept
-
-
 cdef class Bus:
     cdef object __weakref__
     cdef readonly object name
     cdef readonly object loop
     cdef unsigned long thread
     cdef readonly dict table    # type -> Channel
-    cdef TypeIndex index        # the same, to be found by address
+    cdef TypeIndex index        # of the same types: what send() asks
     cdef list ready             # of Receive; while not empty, resume() is scheduled or running
     cdef list batch             # the list that resume() is walking, or None
     cdef bint scheduled

@@ -9,9 +9,11 @@ and `tp_iternext` of Receive, and the StopIteration that hands over an event whe
 """
 
 cimport cython
-from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from cpython.mem cimport PyMem_Free
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
+
+from haiway_bus._type_index cimport Slot, index_add, index_allot, index_clear, index_remove, index_reserve, slot_of
 
 from asyncio import CancelledError
 from asyncio.events import _get_running_loop, get_running_loop
@@ -132,7 +134,7 @@ cdef class Channel:
     def leave(self):
         self.subscriptions -= 1
         if self.subscriptions == 0 and self.bus.table.get(self.event_type) is self:
-            self.bus.index.remove(<PyObject *>self.event_type)
+            index_remove(&self.bus.index, <PyObject *>self.event_type)
             del self.bus.table[self.event_type]
 
 
@@ -352,8 +354,8 @@ cdef class Receive:
         if self.state == NEW:
             if subscription.head is None:
                 node = subscription.node
-                if node is not None and node.next is not None:
-                    if subscription.budget > 0 and self.limit == 0 and PyThread_get_thread_ident() == subscription.channel.bus.thread:
+                if node is not None and node.next is not None and subscription.budget > 0 and self.limit == 0:
+                    if PyThread_get_thread_ident() == subscription.channel.bus.thread:
                         subscription.node = node.next
                         subscription.position += 1
                         subscription.budget -= 1
@@ -514,85 +516,6 @@ cdef class Receive:
 
 
 @cython.final
-cdef class TypeIndex:
-    """Where `Bus.send` looks up the channel of a type: by the address of the type, in one cache line as a rule.
-
-    A dict would call the metaclass's __hash__ and, where that collides, its __eq__ (contract 1.6), and would have to
-    be asked afterwards whether they failed. Open addressing with linear probing; at most half of the slots are taken,
-    so that a look-up ends. It holds no references: the bus's table does, whose entries these are.
-    """
-
-    def __cinit__(self):
-        self.allot(8)
-
-    def __dealloc__(self):
-        PyMem_Free(self.slots)
-
-    cdef int allot(self, size_t size) except -1:
-        # `size` is a power of two. Nothing is changed when there is no memory.
-        cdef Slot *former = self.slots
-        cdef size_t former_size = self.mask + 1 if former != NULL else 0
-        cdef Slot *slots = <Slot *>PyMem_Calloc(size, sizeof(Slot))
-        cdef size_t place
-        if slots == NULL:
-            raise MemoryError
-        self.slots = slots
-        self.mask = size - 1
-        for place in range(former_size):
-            if former[place].event_type != NULL:
-                self.slots[self.place_of(former[place].event_type)] = former[place]
-        PyMem_Free(former)
-        return 0
-
-    cdef inline size_t home_of(self, PyObject *event_type) noexcept:
-        # Objects are 16 bytes apart, so the lowest bits say nothing; the multiplication spreads the others upwards.
-        return ((<size_t>event_type >> 4) * <size_t>0x9E3779B1u >> 12) & self.mask
-
-    cdef inline size_t place_of(self, PyObject *event_type) noexcept:
-        # Its slot, or else the free one in which it belongs.
-        cdef size_t place = self.home_of(event_type)
-        while self.slots[place].event_type != event_type and self.slots[place].event_type != NULL:
-            place = (place + 1) & self.mask
-        return place
-
-    cdef int reserve(self) except -1:
-        # Make room for one more: apart from `add`, so that nothing can fail once the table has the type.
-        if (self.used + 1) * 2 > self.mask + 1:
-            self.allot((self.mask + 1) * 2)
-        return 0
-
-    cdef void add(self, PyObject *event_type, PyObject *channel) noexcept:
-        cdef Slot *slot = &self.slots[self.place_of(event_type)]
-        slot.event_type = event_type
-        slot.channel = channel
-        self.used += 1
-
-    cdef void remove(self, PyObject *event_type) noexcept:
-        # What stands behind the freed slot moves up where its look-up would otherwise end too early.
-        cdef size_t free = self.place_of(event_type)
-        cdef size_t place = free
-        cdef size_t home
-        if self.slots[free].event_type == NULL:
-            return
-        self.used -= 1
-        while True:
-            place = (place + 1) & self.mask
-            if self.slots[place].event_type == NULL:
-                break
-            home = self.home_of(self.slots[place].event_type)
-            if ((place - home) & self.mask) >= ((place - free) & self.mask):
-                self.slots[free] = self.slots[place]
-                free = place
-        self.slots[free].event_type = NULL
-
-    cdef void clear(self) noexcept:
-        cdef size_t place
-        for place in range(self.mask + 1):
-            self.slots[place].event_type = NULL
-        self.used = 0
-
-
-@cython.final
 cdef class Bus:
     """The bus of one root or isolated scope: a table of channels, and the reads that are to be resumed.
 
@@ -607,7 +530,7 @@ cdef class Bus:
         self.loop = get_running_loop()
         self.thread = PyThread_get_thread_ident()
         self.table = {}
-        self.index = TypeIndex()
+        index_allot(&self.index, 8)
         self.ready = []
         # `resume` needs a context of its own: it enters each task's, and a context cannot be entered twice.
         self.context = Context()
@@ -616,14 +539,17 @@ cdef class Bus:
         self.resumed = self.loop.create_future()
         self.resumed.set_result(None)
 
+    def __dealloc__(self):
+        PyMem_Free(self.index.slots)
+
     cpdef send(self, event):
         """Append the event to its type's chain, or drop it if nobody subscribes to the type (contract 1)."""
         cdef PyObject *event_type = <PyObject *>Py_TYPE(<PyObject *>event)
-        cdef Slot *slot = &self.index.slots[self.index.place_of(event_type)]
-        if slot.event_type != NULL:
+        cdef Slot *slot = slot_of(&self.index, event_type)
+        if slot.type != NULL:
             if PyThread_get_thread_ident() != self.thread:
                 self.check("send()")
-            (<Channel>slot.channel).append(event)
+            (<Channel>slot.value).append(event)
         elif not HB_IS_EVENT_TYPE(event_type):
             raise event_refused(event)
         elif self.ended:
@@ -639,9 +565,9 @@ cdef class Bus:
         channel = self.table.get(event_type)
         if channel is None:
             channel = Channel(self, event_type)
-            self.index.reserve()
+            index_reserve(&self.index)
             self.table[event_type] = channel
-            self.index.add(<PyObject *>event_type, <PyObject *>channel)
+            index_add(&self.index, <PyObject *>event_type, <PyObject *>channel)
         return Subscription(<Channel>channel)
 
     def check(self, str call):
@@ -722,7 +648,7 @@ cdef class Bus:
         self.ended = True
         channels = list(self.table.values())
         self.table.clear()
-        self.index.clear()
+        index_clear(&self.index)
         for channel in channels:
             channel.ended = True
             if channel.parked and not self.loop.is_closed():
