@@ -25,6 +25,7 @@ if sys.version_info >= (3, 14):
 
 __all__ = (
     "Scope",
+    "Uncheckable",
     "Unresolved",
     "annotations_of",
     "free_parameters",
@@ -74,6 +75,10 @@ def is_class_variable(annotation: Any) -> bool:
     )
 
 
+class Uncheckable(Exception):  # noqa: N818 - a signal within the package
+    """Raised for an annotation of which no value could be checked; the text says what to write."""
+
+
 class Scope:
     """Where the names in a class's annotations are looked up.
 
@@ -100,6 +105,8 @@ class Scope:
             raise Unresolved(missing.name or text) from None
         except AttributeError as missing:
             raise Unresolved(f"{text} ({missing})") from None
+        except Exception as wrong:  # what an expression can raise is anything
+            raise Uncheckable(f"the annotation {text!r} cannot be evaluated: {wrong}") from wrong
 
     def reference(self, reference: ForwardRef) -> Any:
         """The value of a forward reference, which in 3.14 brings its own cells and globals."""
