@@ -80,12 +80,10 @@ class Parser:
 
     def kind(self, annotation: Any) -> Kind:
         """The kind of any annotation. Order matters: from the most exact to the general."""
-        try:
+        if annotation is None or isinstance(annotation, type):
             scalar = SCALARS.get(annotation)
-        except TypeError:
-            raise Uncheckable(f"{annotation!r} is no type") from None
-        if scalar is not None:
-            return scalar
+            if scalar is not None:
+                return scalar
         if annotation is Any:
             return AnyKind()
         if annotation is Self:
