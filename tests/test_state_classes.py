@@ -159,6 +159,16 @@ class TestRefusedAtClassCreation:
         with pytest.raises(StateError, match=rf"^Second\.pair: a cycle.*{way}"):
             First()
 
+    def test_a_cycle_that_only_a_factory_makes(self):
+        """Issue 3.7: it shows when the factory is called, and is named all the same."""
+
+        class Bad(State):
+            inner: Bad | None = Default(factory=lambda: Bad())
+
+        with pytest.raises(StateError, match=r"^Bad\.inner: a cycle of defaults"):
+            Bad()
+        assert Bad(inner=None).inner is None
+
     def test_a_cycle_that_an_option_breaks_is_none(self):
         """Issue 3.7."""
 
@@ -193,6 +203,12 @@ class TestRefusedAtClassCreation:
         """Contract 7.1."""
         with pytest.raises(StateError, match=r"^Bad\.__x__: a field cannot begin with two"):
             declare("Bad", {"__x__": int})
+
+    @pytest.mark.parametrize("name", ["a-b", "class", "", "x=1):pass#"])
+    def test_what_is_no_name(self, name):
+        """Contract 7.1."""
+        with pytest.raises(StateError, match=r"^Bad: .* is no name for a field"):
+            declare("Bad", {name: int})
 
     def test_two_fields_with_one_key(self):
         """Contract 7.7."""
@@ -509,6 +525,16 @@ class TestForwardReferences:
 
         holder = Holder(local=Local(1))
         assert Holder(local=Local(2), again=holder).again is holder
+
+    def test_code_that_is_in_no_module_has_its_own_names(self):
+        """Contract 7.3."""
+        text = (
+            "from __future__ import annotations\nclass Local: pass\nclass Made(State):\n x: Local"
+        )
+        names = {"State": State, "__name__": "no such module"}
+        exec(text, names)
+        value = names["Local"]()
+        assert names["Made"](x=value).x is value
 
     def test_nested_classes_are_found(self):
         """Contract 7.3."""

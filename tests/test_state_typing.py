@@ -98,9 +98,7 @@ def errors_of_pyright(directory: Path) -> dict[str, set[int]]:
     return found
 
 
-@pytest.fixture(
-    scope="module", params=[errors_of_mypy, errors_of_pyright], ids=["mypy", "pyright"]
-)
+@pytest.fixture(scope="module", params=[errors_of_mypy, errors_of_pyright], ids=["mypy", "pyright"])
 def errors(request, tmp_path_factory):
     # A copy, for pyright takes no path outside of its project.
     directory = tmp_path_factory.mktemp("checker")

@@ -191,7 +191,9 @@ class Blueprint:
                 default, _ = checked_default(kind, default)
         member = None if self.mixin else getattr(self.owner, name)
         assert member is None or isinstance(member, MemberDescriptorType)  # noqa: S101 - a slot
-        return Field(name, annotation, kind, default, factory, member, key or name)
+        return Field(
+            self.owner.__name__, name, annotation, kind, default, factory, member, key or name
+        )
 
     def clashes(self, fields: list[Field]) -> list[Problem]:
         """Two fields with one key, and instances that would have to hold one another."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import MemberDescriptorType
 from typing import Any
 
+from haiway_bus.errors import StateError
 from haiway_bus.state.kind import Kind
 from haiway_bus.state.mismatch import Mismatch, describe, mismatch
 from haiway_bus.state.missing import MISSING, Factory
@@ -16,6 +17,7 @@ __all__ = ("Field", "checked_default")
 class Field:
     """One field of one class, as its constructor needs it.
 
+    owner: the name of the class, for errors.
     name: the keyword argument and the attribute.
     annotation: with names resolved; type variables and Self stay, for the classes derived.
     kind: `kind.exact` are the types of which an instance is stored as it is (all, when
@@ -27,10 +29,11 @@ class Field:
     key: the name in mappings and JSON.
     """
 
-    __slots__ = ("annotation", "default", "factory", "key", "kind", "member", "name")
+    __slots__ = ("annotation", "default", "factory", "key", "kind", "member", "name", "owner")
 
     def __init__(
         self,
+        owner: str,
         name: str,
         annotation: Any,
         kind: Kind,
@@ -39,6 +42,7 @@ class Field:
         member: MemberDescriptorType | None,
         key: str,
     ) -> None:
+        self.owner = owner
         self.name = name
         self.annotation = annotation
         self.kind = kind
@@ -63,8 +67,15 @@ class Field:
         return self.kind.check(value)
 
     def made(self, factory: Callable[[], Any]) -> Any:
+        """The default of one instance; raises Mismatch."""
         try:
             return self.kind.check(factory())
+        except RecursionError:
+            # Not a Mismatch, which every instance on the way here would look into again.
+            place = f"{self.owner}.{self.name}"
+            raise StateError(
+                f"{place}: a cycle of defaults, its factory comes back to it"
+            ) from None
         except Mismatch as wrong:
             raise Mismatch(
                 [(path, f"{reason}, by its default factory") for path, reason in wrong.problems]

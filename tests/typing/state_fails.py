@@ -40,7 +40,7 @@ Derived(name="a")  # wrong
 Box[int](value="x")  # wrong
 item.name = "b"  # wrong
 item.other = 1  # wrong
-print(item.other)  # wrong
+other = item.other  # wrong
 wrong: int = item.updated(name="b")  # wrong
 text: str = Box(value=1).value  # wrong
 Item.from_json(3)  # wrong
