@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from haiway_bus.errors import StateError
+from haiway_bus.state.alias import Alias
 from haiway_bus.state.base import State
-from haiway_bus.state.fields import Alias
 from haiway_bus.state.frozen import FrozenMap
 from haiway_bus.state.missing import MISSING, Default
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NoReturn, Self
@@ -109,6 +108,8 @@ class State(metaclass=StateMeta):
 
         Contract 7.7.
         """
+        import json  # here, since not every service writes JSON and all of them start
+
         separators = (",", ":") if indent is None else None
         return json.dumps(
             self.to_mapping(),
@@ -130,6 +131,8 @@ class State(metaclass=StateMeta):
 
         Contract 7.7.
         """
+        import json  # as in to_json
+
         try:
             plain = json.loads(text, parse_constant=refuse_constant)
         except (ValueError, RecursionError) as wrong:

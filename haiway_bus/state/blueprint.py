@@ -10,13 +10,14 @@ from types import MemberDescriptorType
 from typing import Any, Self
 
 from haiway_bus.errors import StateError
-from haiway_bus.state.fields import Field, checked_default, split_alias
+from haiway_bus.state.alias import split_alias
+from haiway_bus.state.fields import Field, checked_default
 from haiway_bus.state.kind import Schema, SchemaBook
 from haiway_bus.state.mapping import dump_fields, load_fields, schema_of_fields
 from haiway_bus.state.mismatch import Mismatch, Problem, state_error
 from haiway_bus.state.missing import MISSING
-from haiway_bus.state.parse import Uncheckable, parse
-from haiway_bus.state.resolve import Scope, Unresolved, resolve, substitute
+from haiway_bus.state.parse import parse
+from haiway_bus.state.resolve import Scope, Uncheckable, Unresolved, resolve, substitute
 from haiway_bus.state.source import compiled
 
 __all__ = ("Blueprint", "Owner")
@@ -190,7 +191,9 @@ class Blueprint:
                 default, _ = checked_default(kind, default)
         member = None if self.mixin else getattr(self.owner, name)
         assert member is None or isinstance(member, MemberDescriptorType)  # noqa: S101 - a slot
-        return Field(name, annotation, kind, default, factory, member, key or name)
+        return Field(
+            self.owner.__name__, name, annotation, kind, default, factory, member, key or name
+        )
 
     def clashes(self, fields: list[Field]) -> list[Problem]:
         """Two fields with one key, and instances that would have to hold one another."""
@@ -216,8 +219,10 @@ class Blueprint:
         """The way from a class that an instance has to hold back to this one, if there is one."""
         if needed is self.owner:
             return " -> ".join([*path, self.owner.__name__])
+        needed.__state__.complete(final=False)
         fields = needed.__state__.fields_or_none
         if needed in seen or fields is None:
+            # One that still looks ahead asks the same when it is complete.
             return None
         seen.add(needed)
         for field in fields:

@@ -103,7 +103,7 @@ def build(
         defaults={field: namespace[field] for field in annotations if field in namespace},
         names=names,
         slotted=slotted | frozenset(slots),
-        scope=Scope(cls.__module__, local),
+        scope=Scope(cls.__module__, local, getattr(frame, "f_globals", None)),
         ignore_unknown=ignore_unknown,
         mixin=mixin,
         options=options,

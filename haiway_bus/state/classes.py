@@ -22,7 +22,7 @@ class ProtocolKind(Kind):
     closed = False
 
     def __init__(self, owner: type) -> None:
-        super().__init__(owner.__qualname__)
+        super().__init__(owner.__name__)
         self.owner = owner
 
     def check(self, value: Any) -> Any:
@@ -40,7 +40,7 @@ class StateKind(Instance):
     __slots__ = ()
 
     def __init__(self, owner: type) -> None:
-        super().__init__(owner, owner.__name__)
+        super().__init__(owner)
 
     def dump(self, value: Any) -> Plain:
         if type(value) is not self.owner:

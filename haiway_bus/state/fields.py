@@ -4,41 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import MemberDescriptorType
-from typing import Annotated, Any, get_origin
+from typing import Any
 
+from haiway_bus.errors import StateError
 from haiway_bus.state.kind import Kind
 from haiway_bus.state.mismatch import Mismatch, describe, mismatch
 from haiway_bus.state.missing import MISSING, Factory
 
-__all__ = ("Alias", "Field", "checked_default", "split_alias")
-
-
-class Alias:
-    """The key of a field in its mapping and JSON form: `Annotated[str, Alias("userId")]`.
-
-    The constructor and the attribute keep the field's own name. Contract 7.7.
-    """
-
-    __slots__ = ("name",)
-
-    def __init__(self, name: str) -> None:
-        if not isinstance(name, str) or not name:
-            raise TypeError(f"Alias() takes the key as text, given {name!r}")
-        self.name = name
-
-    def __repr__(self) -> str:
-        return f"Alias({self.name!r})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Alias) and other.name == self.name
-
-    def __hash__(self) -> int:
-        return hash((Alias, self.name))
+__all__ = ("Field", "checked_default")
 
 
 class Field:
     """One field of one class, as its constructor needs it.
 
+    owner: the name of the class, for errors.
     name: the keyword argument and the attribute.
     annotation: with names resolved; type variables and Self stay, for the classes derived.
     kind: `kind.exact` are the types of which an instance is stored as it is (all, when
@@ -50,10 +29,11 @@ class Field:
     key: the name in mappings and JSON.
     """
 
-    __slots__ = ("annotation", "default", "factory", "key", "kind", "member", "name")
+    __slots__ = ("annotation", "default", "factory", "key", "kind", "member", "name", "owner")
 
     def __init__(
         self,
+        owner: str,
         name: str,
         annotation: Any,
         kind: Kind,
@@ -62,6 +42,7 @@ class Field:
         member: MemberDescriptorType | None,
         key: str,
     ) -> None:
+        self.owner = owner
         self.name = name
         self.annotation = annotation
         self.kind = kind
@@ -86,24 +67,19 @@ class Field:
         return self.kind.check(value)
 
     def made(self, factory: Callable[[], Any]) -> Any:
+        """The default of one instance; raises Mismatch."""
         try:
             return self.kind.check(factory())
+        except RecursionError:
+            # Not a Mismatch, which every instance on the way here would look into again.
+            place = f"{self.owner}.{self.name}"
+            raise StateError(
+                f"{place}: a cycle of defaults, its factory comes back to it"
+            ) from None
         except Mismatch as wrong:
             raise Mismatch(
                 [(path, f"{reason}, by its default factory") for path, reason in wrong.problems]
             ) from None
-
-
-def split_alias(annotation: Any) -> tuple[Any, str | None]:
-    """The annotation without its Alias, and the key that Alias gives."""
-    if get_origin(annotation) is not Annotated:
-        return annotation, None
-    aliases = [item for item in annotation.__metadata__ if isinstance(item, Alias)]
-    if not aliases:
-        return annotation, None
-    rest = tuple(item for item in annotation.__metadata__ if not isinstance(item, Alias))
-    inner = annotation.__origin__
-    return (Annotated[(inner, *rest)] if rest else inner), aliases[-1].name
 
 
 def checked_default(kind: Kind, default: Any) -> tuple[Any, Callable[[], Any] | None]:

@@ -105,7 +105,7 @@ class Instance(Kind):
     __slots__ = ("owner",)
 
     def __init__(self, owner: type, expected: str | None = None) -> None:
-        super().__init__(expected or owner.__qualname__, (owner,))
+        super().__init__(expected or owner.__name__, (owner,))
         self.owner = owner
 
     def check(self, value: Any) -> Any:

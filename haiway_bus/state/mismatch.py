@@ -41,7 +41,7 @@ def describe(value: object) -> str:
     if value is None:
         return "None"
     if isinstance(value, type):
-        return f"the class {value.__qualname__}"
+        return f"the class {value.__name__}"
     return f"{type(value).__name__} {_shorten.repr(value)}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from keyword import iskeyword
 from typing import Any
 
 from haiway_bus.errors import StateError
@@ -45,6 +46,9 @@ def check_namespace(
                 "use a default, a property, or a classmethod"
             )
     for field in declared:
+        if not field.isidentifier() or iskeyword(field):
+            # Only a class made by a call can say so. The name stands in the constructor's source.
+            raise StateError(f"{name}: {field!r} is no name for a field")
         if field.startswith("__"):
             raise StateError(
                 f"{name}.{field}: a field cannot begin with two underscores, rename it"

@@ -29,6 +29,7 @@ from typing import (
     is_typeddict,
 )
 
+from haiway_bus.state.alias import Alias
 from haiway_bus.state.classes import (
     CallableKind,
     EnumKind,
@@ -40,13 +41,13 @@ from haiway_bus.state.classes import (
 from haiway_bus.state.constraints import ConstrainedKind, Unsupported, constraints
 from haiway_bus.state.containers import MappingKind, SequenceKind, SetKind, TupleKind
 from haiway_bus.state.kind import Instance, Kind
-from haiway_bus.state.resolve import Scope, resolve, show
+from haiway_bus.state.resolve import Scope, Uncheckable, resolve, show
 from haiway_bus.state.scalars import SCALARS, AnyKind
 from haiway_bus.state.stdlib import standard_kind
 from haiway_bus.state.typed_dicts import Entry, TypedDictKind, entries_of
 from haiway_bus.state.unions import RecursiveKind, UnionKind
 
-__all__ = ("Uncheckable", "parse")
+__all__ = ("parse",)
 
 MUTABLE: dict[Any, str] = {
     list: "Sequence",
@@ -71,10 +72,6 @@ BARE = ("_SpecialGenericAlias", "_TupleType", "_CallableType")
 """The classes of `typing.Sequence` and its like when written without parameters."""
 
 
-class Uncheckable(Exception):  # noqa: N818 - a signal within the package
-    """Raised for an annotation of which no value could be checked; the text says what to write."""
-
-
 class Parser:
     """One annotation on its way to a kind, with the type aliases it is inside of."""
 
@@ -83,12 +80,10 @@ class Parser:
 
     def kind(self, annotation: Any) -> Kind:
         """The kind of any annotation. Order matters: from the most exact to the general."""
-        try:
+        if annotation is None or isinstance(annotation, type):
             scalar = SCALARS.get(annotation)
-        except TypeError:
-            raise Uncheckable(f"{annotation!r} is no type") from None
-        if scalar is not None:
-            return scalar
+            if scalar is not None:
+                return scalar
         if annotation is Any:
             return AnyKind()
         if annotation is Self:
@@ -169,6 +164,8 @@ class Parser:
         return UnionKind(show(annotation), tuple(members))
 
     def annotated(self, annotation: Any) -> Kind:
+        if any(isinstance(item, Alias) for item in annotation.__metadata__):
+            raise Uncheckable("an Alias names a field, and stands outermost in its annotation")
         inner = self.kind(annotation.__origin__)
         try:
             tests = constraints(annotation.__metadata__)

@@ -25,6 +25,7 @@ if sys.version_info >= (3, 14):
 
 __all__ = (
     "Scope",
+    "Uncheckable",
     "Unresolved",
     "annotations_of",
     "free_parameters",
@@ -74,6 +75,10 @@ def is_class_variable(annotation: Any) -> bool:
     )
 
 
+class Uncheckable(Exception):  # noqa: N818 - a signal within the package
+    """Raised for an annotation of which no value could be checked; the text says what to write."""
+
+
 class Scope:
     """Where the names in a class's annotations are looked up.
 
@@ -81,37 +86,36 @@ class Scope:
     one, the module. The class's own name is known too, although nothing is bound to it yet.
     """
 
-    __slots__ = ("local", "module")
+    __slots__ = ("local", "names")
 
-    def __init__(self, module: str, local: dict[str, Any]) -> None:
-        self.module = module
+    def __init__(
+        self, module: str, local: dict[str, Any], names: dict[str, Any] | None = None
+    ) -> None:
         self.local = local
+        known = sys.modules.get(module)
+        # Code that was only executed is in no module; its own globals then have to do.
+        self.names: dict[str, Any] = (names or {}) if known is None else vars(known)
 
     def evaluate(self, text: str) -> Any:
         """The value of an annotation written as text.
 
         The text comes from the source of a class statement, never from data that is loaded.
         """
-        module = sys.modules.get(self.module)
-        names = vars(module) if module is not None else {}
         try:
-            return eval(text, dict(names), self.local)  # noqa: S307 - see the docstring
+            return eval(text, self.names, self.local)  # noqa: S307 - see the docstring
         except NameError as missing:
             raise Unresolved(missing.name or text) from None
         except AttributeError as missing:
             raise Unresolved(f"{text} ({missing})") from None
+        except Exception as wrong:  # what an expression can raise is anything
+            raise Uncheckable(f"the annotation {text!r} cannot be evaluated: {wrong}") from wrong
 
     def reference(self, reference: ForwardRef) -> Any:
         """The value of a forward reference, which in 3.14 brings its own cells and globals."""
         if sys.version_info >= (3, 14):
-            module = sys.modules.get(self.module)
+            names = None if reference.__forward_module__ else self.names
             try:
-                return reference.evaluate(
-                    globals=None
-                    if reference.__forward_module__ or module is None
-                    else vars(module),
-                    locals=self.local,
-                )
+                return reference.evaluate(globals=names, locals=self.local)
             except NameError as missing:
                 raise Unresolved(missing.name or reference.__forward_arg__) from None
         return self.evaluate(reference.__forward_arg__)

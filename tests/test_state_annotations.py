@@ -1,0 +1,550 @@
+"""State: the annotations that need more than a class to compare with. Contract 7.3.
+
+This module evaluates its annotations at once (up to Python 3.13) or at need (from 3.14 on), the
+others of the suite have them as text.
+"""
+
+import copy
+import pathlib
+import pickle
+import sys
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import Flag, IntEnum
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    Generic,
+    Literal,
+    NamedTuple,
+    NewType,
+    NotRequired,
+    Optional,
+    Protocol,
+    Required,
+    Self,
+    TypedDict,
+    TypeVar,
+    Union,
+    runtime_checkable,
+)
+
+import annotated_types
+import pytest
+from annotated_types import (
+    Ge,
+    Gt,
+    Interval,
+    Le,
+    Len,
+    Lt,
+    MaxLen,
+    MinLen,
+    MultipleOf,
+    Not,
+    Predicate,
+    Timezone,
+)
+
+from haiway_bus.state import Default, State, StateError
+
+T = TypeVar("T")
+K = TypeVar("K")
+V = TypeVar("V")
+Number = TypeVar("Number", bound=float)
+Text = TypeVar("Text", str, bytes)
+
+UserId = NewType("UserId", str)
+Admin = NewType("Admin", UserId)
+
+
+class Size(IntEnum):
+    SMALL = 1
+    LARGE = 2
+
+
+class Right(Flag):
+    READ = 1
+    WRITE = 2
+
+
+class Point(NamedTuple):
+    x: int
+    y: int
+
+
+@runtime_checkable
+class Closing(Protocol):
+    def close(self) -> None: ...
+
+
+class Address(TypedDict):
+    street: str
+    number: int
+    extra: NotRequired[Sequence[str]]
+
+
+class Loose(TypedDict, total=False):
+    name: Required[str]
+    size: float
+
+
+class Tree(TypedDict):
+    name: str
+    children: "Sequence[Tree]"
+
+
+class Closer:
+    def close(self):
+        pass
+
+
+def define():
+    """The generic classes of this module, made anew with the package under test."""
+    global Box, Node, Pair, Both, Plain
+
+    class Plain(State):
+        x: int
+
+    class Box(State, Generic[T]):
+        value: T
+        more: "Sequence[Box[T]]" = ()
+
+    class Node(State, Generic[T]):
+        value: T
+        next: "Node[T] | None" = None
+
+    class Pair(Box[K], Generic[K, V]):
+        other: V
+
+    class Both(Pair[K, int]):
+        pass
+
+
+@pytest.fixture(autouse=True)
+def package(hb):
+    globals().update({name: getattr(hb, name) for name in ("State", "Default", "StateError")})
+    define()
+
+
+def held(annotation):
+    return type(State)("Held", (State,), {"__annotations__": {"value": annotation}})
+
+
+NOW = datetime(2024, 5, 6, 7, 8, 9, 10, tzinfo=UTC)
+CLOSER = Closer()
+
+CASES = {
+    "datetime": lambda: (datetime, [NOW], [NOW.date(), "2024-05-06", 0]),
+    "date": lambda: (date, [NOW.date()], [NOW, "2024-05-06"]),
+    "time": lambda: (time, [NOW.time()], [NOW, "07:08"]),
+    "timedelta": lambda: (timedelta, [timedelta(1)], [1, 1.5]),
+    "timezone": lambda: (timezone, [UTC], [None]),
+    "uuid": lambda: (uuid.UUID, [uuid.UUID(int=1)], [1, str(uuid.UUID(int=1))]),
+    "decimal": lambda: (Decimal, [Decimal("1.5")], [1, 1.5, "1.5"]),
+    "path": lambda: (pathlib.Path, [pathlib.Path("/a")], ["/a", pathlib.PurePosixPath("/a")]),
+    "purepath": lambda: (pathlib.PurePath, [pathlib.Path("/a")], ["/a"]),
+    "intenum": lambda: (Size, [Size.SMALL], [1]),
+    "intenum as int": lambda: (int, [Size.SMALL], []),
+    "flag": lambda: (Right, [Right.READ | Right.WRITE], [1]),
+    "namedtuple": lambda: (Point, [Point(1, 2)], [(1, 2)]),
+    "literal of enum": lambda: (Literal[Size.SMALL], [Size.SMALL], [Size.LARGE, 1]),
+    "newtype": lambda: (UserId, ["a"], [1]),
+    "newtype of newtype": lambda: (Admin, ["a"], [1]),
+    "protocol": lambda: (Closing, [CLOSER], [1, None]),
+    "abstract class": lambda: (Iterable, [[1], "x"], [1]),
+    "typing.Optional": lambda: (Optional[int], [1, None], ["x"]),  # noqa: UP045
+    "typing.Union": lambda: (Union[int, str], [1, "x"], [None]),  # noqa: UP007
+    "union of unions": lambda: (Optional[int | str], [1, "x", None], [1.5]),  # noqa: UP045
+    "final": lambda: (Final[int], [1], ["x"]),
+    "type variable": lambda: (T, [1, "x"], []),
+    "bound type variable": lambda: (Number, [1.0], ["x"]),
+    "constrained type variable": lambda: (Text, ["x", b"x"], [1]),
+    "type of type variable": lambda: (type[Number], [float], [str]),
+    "type of Any": lambda: (type[Any], [float], [1]),
+    "nested state": lambda: (
+        Mapping[str, Plain | None],
+        [{"a": Plain(x=1), "b": None}],
+        [{"a": 1}],
+    ),
+    "callable": lambda: (Callable[..., Any] | None, [len, None], [1]),
+    "gt": lambda: (Annotated[int, Gt(0)], [1], [0, -1, "x", True]),
+    "ge": lambda: (Annotated[int, Ge(0)], [0], [-1]),
+    "lt": lambda: (Annotated[float, Lt(1)], [0.5], [1.0]),
+    "le": lambda: (Annotated[float, Le(1)], [1.0], [1.5]),
+    "interval": lambda: (Annotated[int, Interval(gt=0, le=5)], [1, 5], [0, 6]),
+    "multiple of": lambda: (Annotated[int, MultipleOf(3)], [6], [7]),
+    "len": lambda: (Annotated[str, Len(1, 2)], ["a", "ab"], ["", "abc"]),
+    "min len": lambda: (Annotated[Sequence[int], MinLen(1)], [(1,)], [(), ("x",)]),
+    "max len": lambda: (Annotated[Mapping[str, int], MaxLen(1)], [{"a": 1}], [{"a": 1, "b": 2}]),
+    "predicate": lambda: (Annotated[str, Predicate(str.islower)], ["a"], ["A", 1]),
+    "not": lambda: (Annotated[str, Predicate(Not(str.islower))], ["A"], ["a"]),
+    "aware": lambda: (Annotated[datetime, Timezone(...)], [NOW], [NOW.replace(tzinfo=None)]),
+    "naive": lambda: (Annotated[datetime, Timezone(None)], [NOW.replace(tzinfo=None)], [NOW]),
+    "in utc": lambda: (
+        Annotated[datetime, Timezone("UTC")],
+        [NOW],
+        [NOW.replace(tzinfo=None), NOW.astimezone(timezone(timedelta(hours=1)))],
+    ),
+    "several": lambda: (Annotated[int, Gt(0), MultipleOf(2)], [2], [1, 0]),
+    "inner": lambda: (Sequence[Annotated[int, Gt(0)]], [(1, 2)], [(1, 0)]),
+    "inner of union": lambda: (Annotated[int, Gt(0)] | None, [1, None], [0]),
+    "other metadata": lambda: (Annotated[int, "note", {"a": 1}], [1], ["x"]),
+    "predicate on any": lambda: (Annotated[Any, Predicate(callable)], [len], [1]),
+}
+
+
+class TestEveryAnnotation:
+    @pytest.mark.parametrize("name", CASES)
+    def test_takes_what_it_says_and_refuses_the_rest(self, name):
+        """Contract 7.3."""
+        annotation, good, bad = CASES[name]()
+        made = held(annotation)
+        for value in good:
+            assert made(value=value).value == value
+        for value in bad:
+            with pytest.raises(StateError, match=r"^Held\.value.*: "):
+                made(value=value)
+        if good:
+            with pytest.raises(StateError, match=r"^Held\.value: missing, expected "):
+                made()
+
+
+class TestPredicates:
+    def test_the_error_says_what_is_asked(self):
+        """Contract 7.2, 7.3."""
+        with pytest.raises(
+            StateError, match=r"^Held.value: expected int > 0 and <= 5, given int 9$"
+        ):
+            held(Annotated[int, Interval(gt=0, le=5)])(value=9)
+        with pytest.raises(StateError, match=r"expected str at least 2 long, given str 'a'"):
+            held(Annotated[str, MinLen(2)])(value="a")
+        with pytest.raises(
+            StateError, match=r"expected str that satisfies str.islower, given str 'A'"
+        ):
+            held(Annotated[str, Predicate(str.islower)])(value="A")
+
+    def test_a_predicate_sees_the_value_as_it_is_kept(self):
+        """Contract 7.4."""
+        seen = []
+        held(Annotated[Sequence[int], Predicate(lambda value: not seen.append(value))])(value=[1])
+        assert seen == [(1,)]
+
+    def test_a_predicate_that_fails_is_a_refusal(self):
+        """Contract 7.2."""
+        with pytest.raises(StateError, match=r"Held.value: .*but testing str 'a' failed"):
+            held(Annotated[str, Gt(3)])(value="a")
+
+    def test_a_bug_in_a_predicate_is_not_hidden(self):
+        """Contract 7.2: only what a value can cause is the value's fault."""
+        with pytest.raises(ZeroDivisionError):
+            held(Annotated[int, Predicate(lambda value: 1 / 0)])(value=1)
+
+    def test_an_unknown_predicate_is_refused_at_class_creation(self):
+        """Contract 7.3: an annotation it cannot check."""
+
+        class Odd(annotated_types.BaseMetadata):
+            pass
+
+        with pytest.raises(StateError, match=r"^Held.value: the predicate .*Odd.* is not known"):
+            held(Annotated[int, Odd()])
+
+    def test_a_default_has_to_satisfy_it(self):
+        """Contract 7.5."""
+        with pytest.raises(StateError, match=r"Bad.x: expected int > 0, given int 0"):
+
+            class Bad(State):
+                x: Annotated[int, Gt(0)] = 0
+
+
+class TestTypedDicts:
+    def test_it_is_kept_as_a_read_only_mapping_with_checked_keys(self, hb):
+        """Contract 7.3, 7.4."""
+        made = held(Address)(value={"street": "a", "number": 1, "extra": ["x"]})
+        assert made.value == {"street": "a", "number": 1, "extra": ("x",)}
+        assert type(made.value) is hb.FrozenMap
+        assert held(Address)(value=made.value).value is made.value
+        assert hash(made) == hash(copy.copy(made))
+
+    def test_every_wrong_key_is_named(self):
+        """Contract 7.2."""
+        with pytest.raises(StateError) as caught:
+            held(Address)(value={"street": 1, "other": 2, "extra": [3]})
+        assert caught.value.problems == (
+            ("Held.value['street']", "expected str, given int 1"),
+            ("Held.value['other']", "no such key, Address has street, number, extra"),
+            ("Held.value['extra'][0]", "expected str, given int 3"),
+            ("Held.value['number']", "missing, expected int"),
+        )
+        with pytest.raises(StateError, match=r"expected Address, given int 1"):
+            held(Address)(value=1)
+
+    def test_required_keys_of_one_that_is_not_total(self):
+        """Contract 7.3."""
+        assert held(Loose)(value={"name": "a"}).value == {"name": "a"}
+        assert type(held(Loose)(value={"name": "a", "size": 1}).value["size"]) is float
+        with pytest.raises(StateError, match=r"Held.value\['name'\]: missing"):
+            held(Loose)(value={})
+
+    def test_one_that_contains_itself(self):
+        """Contract 7.3."""
+        leaf = {"name": "a", "children": []}
+        made = held(Tree)(value={"name": "b", "children": [leaf, leaf]})
+        assert made.value["children"][1]["name"] == "a"
+        with pytest.raises(
+            StateError, match=r"Held.value\['children'\]\[0\]\['name'\]: expected str"
+        ):
+            held(Tree)(value={"name": "b", "children": [{"name": 1, "children": []}]})
+
+
+class TestSelf:
+    def test_self_is_the_very_class(self):
+        """Contract 7.3."""
+
+        class Linked(State):
+            next: Self | None = None
+            others: Sequence[Self] = ()
+
+        class Special(Linked):
+            pass
+
+        first = Linked()
+        assert Linked(next=first, others=[first]).next is first
+        assert Special(next=Special()).next == Special()
+        with pytest.raises(StateError, match=r"Special.next: expected Special"):
+            Special(next=first)
+        with pytest.raises(StateError, match=r"Special.others\[0\]: expected Special"):
+            Special(others=[first])
+
+
+class TestGenerics:
+    def test_a_parameterized_class_is_a_class_of_its_own_and_always_the_same(self):
+        """Contract 1.2, 7.3: events route by exact type."""
+        assert Box[int] is Box[int]
+        assert isinstance(Box[int], type)
+        assert Box[int] is not Box[str]
+        assert issubclass(Box[int], Box)
+        assert type(Box[int](value=1)) is Box[int]
+        assert repr(Box[int](value=1)) == "Box[int](value=1, more=())"
+        assert Box[int](value=1) != Box(value=1)
+        assert Box[int].__slots__ == ()
+
+    def test_its_fields_are_checked_with_its_arguments(self):
+        """Contract 7.3."""
+        assert Box[float](value=1).value == 1.0
+        assert Box[Sequence[int]](value=[1]).value == (1,)
+        assert Box[int | None](value=None).value is None
+        with pytest.raises(StateError, match=r"^Box\[int\]\.value: expected int, given str 'x'$"):
+            Box[int](value="x")
+        with pytest.raises(StateError, match=r"^Box\[Sequence\[int\]\]\.value\[0\]: expected int"):
+            Box[Sequence[int]](value=["x"])
+
+    def test_it_may_contain_itself(self):
+        """Contract 7.3."""
+        inner = Box[int](value=2)
+        assert Box[int](value=1, more=[inner]).more == (inner,)
+        assert Node[int](value=1, next=Node[int](value=2)).next.value == 2
+        with pytest.raises(
+            StateError, match=r"Box\[int\].more\[0\]: expected Box\[int\], given Box\[s"
+        ):
+            Box[int](value=1, more=[Box[str](value="x")])
+
+    def test_without_arguments_the_bound_is_all_that_is_known(self):
+        """Contract 7.3."""
+
+        class Bounded(State, Generic[Number]):
+            value: Number
+
+        assert Box(value="x", more=[Box[int](value=1)]).value == "x"
+        assert Bounded(value=1).value == 1.0
+        with pytest.raises(StateError, match=r"Bounded.value: expected float, given str"):
+            Bounded(value="x")
+        assert Box[Any] is Box
+
+    def test_arguments_outside_of_a_bound_are_refused(self):
+        """Contract 7.3: class-level errors at class creation."""
+
+        class Bounded(State, Generic[Number, Text]):
+            value: Number
+            text: Text
+
+        assert Bounded[float, str](value=1, text="a").text == "a"
+        with pytest.raises(
+            StateError, match=r"^Bounded\[str, str\]: Number is at most float, given str"
+        ):
+            Bounded[str, str]
+        with pytest.raises(
+            StateError, match=r"^Bounded\[float, int\]: Text is one of str, bytes, given"
+        ):
+            Bounded[float, int]
+
+    @pytest.mark.parametrize("arguments", [(int, str), ()])
+    def test_a_wrong_number_of_arguments_is_refused(self, arguments):
+        """Contract 7.3."""
+        with pytest.raises(StateError, match=r"Box takes the type arguments T, given"):
+            Box[arguments]
+
+    def test_arguments_that_cannot_be_checked_are_refused(self):
+        """Contract 7.3."""
+        for _ in range(2):
+            with pytest.raises(
+                StateError, match=r"^Box\[list\[int\]\].value: list\[int\] can be chan"
+            ):
+                Box[list[int]]
+        with pytest.raises(StateError, match=r"^Plain has no type parameters, given int"):
+            Plain[int]
+        with pytest.raises(StateError, match=r"have to be hashable"):
+            Box[Annotated[int, []]]
+
+    def test_generic_bases_become_what_the_class_is_given(self):
+        """Contract 7.3: inheritance."""
+        pair = Pair[int, str](value=1, other="x")
+        assert isinstance(pair, Box[int])
+        assert isinstance(pair, Pair)
+        assert repr(pair) == "Pair[int, str](value=1, more=(), other='x')"
+        with pytest.raises(StateError) as caught:
+            Pair[int, str](value="x", other=1)
+        assert len(caught.value.problems) == 2
+        assert Both[str](value="a", other=1).other == 1
+        with pytest.raises(StateError, match=r"Both\[str\].other: expected int"):
+            Both[str](value="a", other="b")
+        assert isinstance(Both[str](value="a", other=1), Pair[str, int])
+
+    def test_a_class_may_derive_from_a_parameterized_one(self):
+        """Contract 7.3."""
+
+        class Named(Box[int]):
+            name: str
+
+        with pytest.raises(StateError, match=r"Named.value: expected int"):
+            Named(value="x", name="a")
+        assert isinstance(Named(value=1, name="a"), Box[int])
+
+    def test_partial_arguments_are_completed_later(self):
+        """Contract 7.3."""
+        partial = Pair[int, V]
+        assert partial[str] is Pair[int, str]
+        with pytest.raises(StateError, match=r"Pair\[int, V\].value: expected int"):
+            partial(value="x", other=1)
+
+    @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+    def test_instances_and_classes_pickle(self, protocol):
+        """Contract 7.1: Box[int] has no name to be found by."""
+        value = Pair[int, Sequence[str]](value=1, other=["x"])
+        again = pickle.loads(pickle.dumps(value, protocol))
+        assert again == value
+        assert type(again) is Pair[int, Sequence[str]]
+        assert pickle.loads(pickle.dumps(Box[int | None], protocol)) is Box[int | None]
+        assert pickle.loads(pickle.dumps(Plain, protocol)) is Plain
+
+    def test_a_generic_annotation_is_checked_by_its_class(self):
+        """Contract 7.3."""
+
+        class Holder(State):
+            box: Box[int]
+            any: Box[Any] | None = None
+
+        assert Holder(box=Box[int](value=1), any=Box[str](value="x")).any.value == "x"
+        with pytest.raises(StateError, match=r"Holder.box: expected Box\[int\], given Box Box"):
+            Holder(box=Box(value=1))
+
+    def test_defaults_that_do_not_fit_the_arguments_are_refused(self):
+        """Contract 7.5."""
+
+        class Counted(State, Generic[T]):
+            value: T = 0
+
+        assert Counted[int]().value == 0
+        with pytest.raises(StateError, match=r"Counted\[str\].value: expected str, given int 0"):
+            Counted[str]
+
+    def test_copies_keep_the_class(self):
+        """Contract 7.1."""
+        value = Box[Any](value=[1])
+        assert type(copy.deepcopy(value)) is Box
+        assert type(Box[int](value=1).updated(value=2)) is Box[int]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="type parameters came with 3.12")
+class TestTypeParameters:
+    def run(self, text):
+        names = {"State": State, "Sequence": Sequence, "Mapping": Mapping, "__name__": __name__}
+        exec(text, names)
+        return names
+
+    def test_generic_classes(self):
+        """Contract 7.3: `class Box[T](State)`."""
+        names = self.run(
+            "class Cell[T](State):\n    value: T\n    more: Sequence['Cell[T]'] = ()\n"
+            "class Row[K, V](Cell[K]):\n    other: V\n"
+        )
+        cell, row = names["Cell"], names["Row"]
+        assert cell[int] is cell[int]
+        assert cell[int](value=1, more=[cell[int](value=2)]).more[0].value == 2
+        with pytest.raises(StateError, match=r"Row\[int, str\].value: expected int"):
+            row[int, str](value="x", other="y")
+        assert isinstance(row[int, str](value=1, other="y"), cell[int])
+
+    def test_with_annotations_as_text(self):
+        """Contract 7.3."""
+        names = self.run(
+            "from __future__ import annotations\n"
+            "class Cell[T](State):\n    value: T\n    more: Sequence[Cell[T]] = ()\n"
+        )
+        cell = names["Cell"]
+        with pytest.raises(StateError, match=r"Cell\[int\].value: expected int"):
+            cell[int](value="x")
+
+    def test_type_aliases(self):
+        """Contract 7.3: also one that contains itself."""
+        names = self.run(
+            "type Names = Sequence[str]\n"
+            "type Json = None | bool | float | str | Sequence[Json] | Mapping[str, Json]\n"
+            "type Many[T] = Sequence[T]\n"
+            "class Held(State):\n    names: Names\n    json: Json = None\n"
+            "    many: Many[int] = ()\n"
+        )
+        made = names["Held"](names=["a"], json={"a": [1, None, {"b": "c"}]}, many=[1])
+        assert made.names == ("a",)
+        assert made.json["a"][2] == {"b": "c"}
+        with pytest.raises(StateError, match=r"Held.json"):
+            names["Held"](names=[], json={"a": [object()]})
+        with pytest.raises(StateError, match=r"Held.many\[0\]: expected int"):
+            names["Held"](names=[], many=["x"])
+        assert names["Held"].from_json(made.to_json()) == made
+
+
+class TestLateNames:
+    def test_a_class_may_name_itself(self):
+        """Contract 7.3."""
+
+        class Leaf(State):
+            parent: "Leaf | None" = None
+            children: Sequence["Leaf"] = ()
+            table: Mapping[str, "AbstractSet[Leaf]"] = Default(factory=dict)
+
+        leaf = Leaf()
+        assert Leaf(parent=leaf, children=[leaf], table={"a": {leaf}}).table["a"] == {leaf}
+
+    @pytest.mark.skipif(sys.version_info < (3, 14), reason="annotations are evaluated at once")
+    def test_without_quotes_where_python_evaluates_late(self):
+        """Contract 7.3: also names of an enclosing function, defined after the class."""
+
+        class Early(State):
+            late: Late | None = None  # noqa: F821
+            lates: Sequence[Late] = ()  # noqa: F821
+            own: Early | None = None  # noqa: F821
+
+        with pytest.raises(StateError, match=r"Early.late: its annotation names Late"):
+            Early(late=3)
+
+        class Late(State):
+            x: int
+
+        assert Early(late=Late(x=1), lates=[Late(x=2)], own=Early()).lates[0].x == 2
+        with pytest.raises(StateError, match=r"Early.late: expected Late \| None, given int 3"):
+            Early(late=3)

@@ -1,0 +1,558 @@
+"""State: its mapping and JSON form, and the schema of it. Contract 7.7."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import Enum, Flag, IntEnum
+from typing import Annotated, Any, Generic, Literal, NewType, NotRequired, TypedDict, TypeVar
+
+import annotated_types
+import pytest
+
+from haiway_bus.state import Alias, Default, FrozenMap, State, StateError
+
+T = TypeVar("T")
+UserId = NewType("UserId", str)
+
+
+class Color(Enum):
+    RED = "red"
+    NONE = None
+    ONE = 1
+
+
+class Size(IntEnum):
+    SMALL = 1
+    LARGE = 2
+
+
+class Right(Flag):
+    READ = 1
+    WRITE = 2
+
+
+class Odd(Enum):
+    PAIR = (1, 2)
+
+
+class Address(TypedDict):
+    street: str
+    extra: NotRequired[Sequence[date]]
+
+
+def define():
+    global Item, Order, Cat, Dog, Tree, Box
+
+    class Item(State):
+        name: str
+        price: Decimal
+
+    class Order(State):
+        user_id: Annotated[UserId, Alias("userId")]
+        items: Sequence[Item] = ()
+        at: datetime | None = None
+
+    class Cat(State):
+        kind: Literal["cat"] = "cat"
+        lives: int = 9
+
+    class Dog(State):
+        kind: Literal["dog"] = "dog"
+        name: str
+
+    class Tree(State):
+        name: str
+        children: Sequence[Tree] = ()
+
+    class Box(State, Generic[T]):
+        value: T
+
+
+@pytest.fixture(autouse=True)
+def package(hb):
+    names = ("State", "Default", "StateError", "Alias", "FrozenMap")
+    globals().update({name: getattr(hb, name) for name in names})
+    define()
+
+
+def held(annotation):
+    return type(State)("Held", (State,), {"__annotations__": {"value": annotation}})
+
+
+def carried(instance):
+    """The instance after a way through each plain form, which its own schema must allow."""
+    cls = type(instance)
+    text = instance.to_json()
+    mapping = instance.to_mapping()
+    assert json.loads(text) == mapping
+    assert cls.from_json(text) == instance
+    assert cls.from_json(text.encode()) == instance
+    assert cls.from_mapping(mapping) == instance
+    assert json.loads(instance.to_json(indent=2)) == mapping
+    try:
+        from jsonschema import Draft202012Validator
+    except ImportError:
+        return cls.from_json(text)
+    schema = cls.json_schema()
+    Draft202012Validator.check_schema(schema)
+    Draft202012Validator(schema).validate(mapping)
+    return cls.from_json(text)
+
+
+NOW = datetime(2024, 5, 6, 7, 8, 9, 10, tzinfo=timezone(timedelta(hours=5, minutes=30)))
+
+CARRIED = {
+    "none": lambda: (None, None, None),
+    "bool": lambda: (bool, True, True),
+    "int": lambda: (int, 10**30, 10**30),
+    "float": lambda: (float, 1.5, 1.5),
+    "str": lambda: (str, 'ä"\n', 'ä"\n'),
+    "bytes": lambda: (bytes, b"\x00\xff", "AP8="),
+    "any": lambda: (Any, {"a": [1, None, "x", 1.5, True]}, {"a": [1, None, "x", 1.5, True]}),
+    "datetime": lambda: (datetime, NOW, "2024-05-06T07:08:09.000010+05:30"),
+    "naive": lambda: (datetime, NOW.replace(tzinfo=None), "2024-05-06T07:08:09.000010"),
+    "date": lambda: (date, NOW.date(), "2024-05-06"),
+    "time": lambda: (time, NOW.timetz(), "07:08:09.000010+05:30"),
+    "duration": lambda: (timedelta, timedelta(1, 3723, 5), "P1DT1H2M3.000005S"),
+    "negative duration": lambda: (timedelta, -timedelta(1, 3723, 5), "-P1DT1H2M3.000005S"),
+    "days": lambda: (timedelta, timedelta(3), "P3D"),
+    "longest": lambda: (timedelta, timedelta.max, "P999999999DT23H59M59.999999S"),
+    "most negative": lambda: (timedelta, timedelta.min, "-P999999999D"),
+    "uuid": lambda: (uuid.UUID, uuid.UUID(int=5), "00000000-0000-0000-0000-000000000005"),
+    "decimal": lambda: (Decimal, Decimal("1.50"), "1.50"),
+    "path": lambda: (pathlib.Path, pathlib.Path("/a/b"), str(pathlib.Path("/a/b"))),
+    "enum": lambda: (Color, Color.RED, "red"),
+    "enum of none": lambda: (Color, Color.NONE, None),
+    "intenum": lambda: (Size, Size.LARGE, 2),
+    "flag": lambda: (Right, Right.READ | Right.WRITE, 3),
+    "literal": lambda: (Literal["a", 1, True] | None, True, True),
+    "literal of enum": lambda: (Literal[Color.RED, Color.ONE], Color.RED, "red"),
+    "newtype": lambda: (UserId, UserId("a"), "a"),
+    "optional": lambda: (int | None, None, None),
+    "union of numbers": lambda: (float | int, 1, 1),
+    "union with dates": lambda: (datetime | str, NOW, NOW.isoformat()),
+    "union of states": lambda: (Cat | Dog, Dog(name="a"), {"kind": "dog", "name": "a"}),
+    "sequence": lambda: (Sequence[date], (NOW.date(),), ["2024-05-06"]),
+    "set": lambda: (AbstractSet[int], frozenset({2, 1}), [1, 2]),
+    "frozenset": lambda: (frozenset[str], frozenset({"a"}), ["a"]),
+    "mapping": lambda: (Mapping[str, int], FrozenMap({"a": 1}), {"a": 1}),
+    "mapping by uuid": lambda: (
+        Mapping[uuid.UUID, int],
+        FrozenMap({uuid.UUID(int=1): 1}),
+        {"00000000-0000-0000-0000-000000000001": 1},
+    ),
+    "mapping by int": lambda: (Mapping[int, str], FrozenMap({-1: "a"}), {"-1": "a"}),
+    "mapping by literal": lambda: (Mapping[Literal["a", "b"], int], FrozenMap({"a": 1}), {"a": 1}),
+    "mapping by text": lambda: (
+        Mapping[Annotated[str, annotated_types.MinLen(1)], int],
+        FrozenMap({"a": 1}),
+        {"a": 1},
+    ),
+    "tuple": lambda: (tuple[int, date], (1, NOW.date()), [1, "2024-05-06"]),
+    "long tuple": lambda: (tuple[int, ...], (1, 2), [1, 2]),
+    "empty tuple": lambda: (tuple[()], (), []),
+    "tuple with a middle": lambda: (tuple[int, *tuple[str, ...], int], (1, "a", 2), [1, "a", 2]),
+    "state": lambda: (Cat, Cat(lives=3), {"kind": "cat", "lives": 3}),
+    "generic": lambda: (Box[date], Box[date](value=NOW.date()), {"value": "2024-05-06"}),
+    "typeddict": lambda: (
+        Address,
+        FrozenMap({"street": "a", "extra": (NOW.date(),)}),
+        {"street": "a", "extra": ["2024-05-06"]},
+    ),
+    "constrained": lambda: (Annotated[int, annotated_types.Interval(gt=0, lt=5)], 3, 3),
+    "constrained text": lambda: (Annotated[str, annotated_types.Len(1, 3)], "ab", "ab"),
+    "nested": lambda: (
+        Mapping[str, Sequence[Cat | None]],
+        FrozenMap({"a": (None, Cat())}),
+        {"a": [None, {"kind": "cat", "lives": 9}]},
+    ),
+}
+
+
+class TestRoundTrip:
+    @pytest.mark.parametrize("name", CARRIED)
+    def test_every_annotation_comes_back_equal_and_of_the_same_type(self, name):
+        """Contract 7.7: and its plain form is the one promised, allowed by its schema."""
+        annotation, value, plain = CARRIED[name]()
+        instance = held(annotation)(value=value)
+        assert instance.to_mapping() == {"value": plain}
+        again = carried(instance)
+        assert type(again.value) is type(value)
+
+    def test_nested_states_aliases_and_defaults(self):
+        """Contract 7.7."""
+        order = Order(user_id="u", items=[Item(name="a", price=Decimal("1.10"))], at=NOW)
+        assert order.to_json() == (
+            '{"userId":"u","items":[{"name":"a","price":"1.10"}],'
+            '"at":"2024-05-06T07:08:09.000010+05:30"}'
+        )
+        assert carried(order) == order
+        assert Order.from_mapping({"userId": "u"}) == Order(user_id="u")
+
+    def test_a_tree(self):
+        """Contract 7.7."""
+        carried(
+            Tree(name="a", children=[Tree(name="b"), Tree(name="c", children=[Tree(name="d")])])
+        )
+
+    def test_a_generic_state(self):
+        """Contract 7.7."""
+        assert carried(Box[Box[int]](value=Box[int](value=1))).value.value == 1
+
+    def test_values_that_fit_already_are_taken(self):
+        """Contract 7.7: plain data need not be JSON's."""
+        item = Item(name="a", price=Decimal(1))
+        made = Order.from_mapping({"userId": "u", "items": (item, {"name": "b", "price": "2"})})
+        assert made.items[0] is item
+        assert held(datetime).from_mapping({"value": NOW}).value is NOW
+        assert held(AbstractSet[int]).from_mapping({"value": {1}}).value == {1}
+        assert held(Mapping[date, int]).from_mapping({"value": {NOW.date(): 1}}).value
+
+    def test_an_int_is_read_for_a_float(self):
+        """Contract 7.3, 7.7."""
+        assert type(held(float).from_json('{"value": 1}').value) is float
+
+    def test_the_order_of_a_set_does_not_change_its_json(self):
+        """Contract 7.7."""
+        made = held(AbstractSet[str])
+        texts = {made(value=set(order)).to_json() for order in ("abcd", "dcba", "bdac")}
+        assert texts == {'{"value":["a","b","c","d"]}'}
+
+    def test_unions_are_tried_in_the_order_written(self):
+        """Issue 3.3: in a defined order."""
+        text = NOW.isoformat()
+        assert held(datetime | str).from_mapping({"value": text}).value == NOW
+        assert held(str | datetime).from_mapping({"value": text}).value == text
+        assert type(held(float | int).from_mapping({"value": 1}).value) is int
+        assert type(held(float | str).from_mapping({"value": 1}).value) is float
+        assert held(Color | None).from_mapping({"value": None}).value is None
+        assert held(uuid.UUID | int).from_mapping({"value": 3}).value == 3
+
+    @pytest.mark.parametrize(
+        ("text", "value"),
+        [
+            ("P1W", timedelta(weeks=1)),
+            ("PT1H", timedelta(hours=1)),
+            ("PT0.5S", timedelta(seconds=0.5)),
+            ("+PT1,25S", timedelta(seconds=1.25)),
+            ("P2DT3M", timedelta(days=2, minutes=3)),
+        ],
+    )
+    def test_durations_are_read_in_other_notations(self, text, value):
+        """Contract 7.7: ISO 8601."""
+        assert held(timedelta).from_mapping({"value": text}).value == value
+
+
+class TestRefusals:
+    def test_every_wrong_place_is_named_with_its_path(self):
+        """Contract 7.7."""
+
+        class Batch(State):
+            order: Order
+            note: str
+
+        items = [{"name": "a", "price": "1"}] * 3 + [{"name": 1, "price": "x", "more": 2}]
+        with pytest.raises(StateError) as caught:
+            Batch.from_mapping({"order": {"items": items}, "extra": 1})
+        assert caught.value.problems == (
+            ("Batch.order.user_id", "missing, expected str under the key 'userId'"),
+            ("Batch.order.items[3].name", "expected str, given int 1"),
+            ("Batch.order.items[3].price", "expected Decimal, given str 'x'"),
+            ("Batch.order.items[3]['more']", "no such key, the keys are: name, price"),
+            ("Batch.note", "missing, expected str"),
+            ("Batch['extra']", "no such key, the keys are: order, note"),
+        )
+
+    def test_the_name_of_an_aliased_field_is_no_key(self):
+        """Contract 7.7."""
+        with pytest.raises(StateError, match=r"Order\['user_id'\]: no such key"):
+            Order.from_mapping({"user_id": "u"})
+
+    def test_unknown_keys_are_ignored_if_the_class_says_so(self):
+        """Contract 7.7: a class option, inherited, and not for the constructor."""
+
+        class Lenient(State, unknown="ignore"):
+            x: int = 1
+
+        class Derived(Lenient):
+            pass
+
+        class Strict(Derived, unknown="refuse"):
+            pass
+
+        assert Lenient.from_mapping({"x": 2, "y": 3}) == Lenient(x=2)
+        assert Derived.from_json('{"y": 3}') == Derived()
+        assert Lenient.json_schema()["$defs"]["Lenient"]["additionalProperties"] is True
+        with pytest.raises(StateError, match=r"Strict\['y'\]: no such key"):
+            Strict.from_mapping({"y": 3})
+        with pytest.raises(StateError, match=r"Lenient.y: no such field"):
+            Lenient(y=3)
+
+    @pytest.mark.parametrize(
+        ("annotation", "plain"),
+        [
+            (int, 1.0),
+            (int, True),
+            (int, "1"),
+            (bool, 1),
+            (str, 1),
+            (float, "1"),
+            (float, float("inf")),
+            (bytes, "a"),
+            (bytes, "ä"),
+            (datetime, "yesterday"),
+            (datetime, 0),
+            (date, "2024-05-06T00:00:00"),
+            (date, "2024-13-01"),
+            (time, "25:00"),
+            (timedelta, "P"),
+            (timedelta, "PT"),
+            (timedelta, "P1Y"),
+            (timedelta, "P1DT"),
+            (timedelta, "P99999999999D"),
+            (timedelta, 5),
+            (uuid.UUID, "x"),
+            (uuid.UUID, 1),
+            (Decimal, "x"),
+            (Decimal, 1.5),
+            (Color, "green"),
+            (Color, 1.0),
+            (Color, True),
+            (Color, []),
+            (Literal[1], True),
+            (Literal[1], [1]),
+            (Sequence[int], "12"),
+            (Sequence[int], {"a": 1}),
+            (AbstractSet[int], {"a": 1}),
+            (Mapping[str, int], [1]),
+            (Mapping[int, int], {"x": 1}),
+            (tuple[int, int], [1]),
+            (tuple[int, int], "12"),
+            (int | None, "x"),
+            (Annotated[int, annotated_types.Gt(0)], 0),
+        ],
+        ids=str,
+    )
+    def test_plain_data_that_does_not_fit(self, annotation, plain):
+        """Contract 7.7."""
+        with pytest.raises(StateError, match=r"^Held\.value"):
+            held(annotation).from_mapping({"value": plain})
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "{",
+            "[]",
+            "1",
+            "null",
+            '"x"',
+            '{"value": NaN}',
+            '{"value": Infinity}',
+            '{"value": 1e999}',
+            '{"value": "x"} x',
+            b"\xff\xfe\x00",
+            b"\x80",
+            "[" * 100_000,
+            '{"value": ' + "1" * 5000 + "}",
+        ],
+        ids=lambda text: repr(text[:12]),
+    )
+    def test_text_that_is_no_json_of_the_class(self, text):
+        """Contract 7.7: one kind of error, whatever is wrong with the text."""
+        with pytest.raises(StateError, match=r"^Held"):
+            held(float).from_json(text)
+
+    @pytest.mark.parametrize("mapping", [None, 1, [], [("value", 1)], "value"])
+    def test_what_is_no_mapping(self, mapping):
+        """Contract 7.7."""
+        with pytest.raises(StateError, match=r"^Held: expected a mapping, given"):
+            held(int).from_mapping(mapping)
+
+    def test_keys_that_are_no_text(self):
+        """Contract 7.7."""
+        with pytest.raises(StateError, match=r"Held\[1\]: no such key"):
+            held(int).from_mapping({"value": 1, 1: 2})
+
+    def test_values_that_json_cannot_carry_are_named(self):
+        """Contract 7.7."""
+        cases = [
+            (float, float("nan")),
+            (Callable[[], Any], len),
+            (type[int], int),
+            (complex, 1j),
+            (Any, {"a": [object()]}),
+            (Any, {1: 2}),
+            (Any, float("inf")),
+            (Odd, Odd.PAIR),
+            (timezone, UTC),
+            (Mapping[float, int], {1.5: 1}),
+            (Mapping[tuple[int, int], int], {(1, 2): 1}),
+        ]
+        for annotation, value in cases:
+            with pytest.raises(StateError, match=r"^Held\.value.*: JSON"):
+                held(annotation)(value=value).to_mapping()
+
+    def test_an_instance_of_a_derived_class_would_lose_its_class(self):
+        """Contract 7.7: nothing is lost without a word."""
+
+        class Kitten(Cat):
+            pass
+
+        with pytest.raises(StateError, match=r"Held.value: JSON would lose the class of Kitten"):
+            held(Cat)(value=Kitten()).to_mapping()
+        assert carried(held(Kitten | Cat)(value=Kitten())).value == Kitten()
+
+    def test_a_default_factory_that_is_wrong_shows_with_its_path(self):
+        """Contract 7.5, 7.7."""
+
+        class Made(State):
+            x: int = Default(factory=str)
+
+        with pytest.raises(
+            StateError, match=r"Held.value.x: expected int, given str '', by its def"
+        ):
+            held(Made).from_mapping({"value": {}})
+
+
+class TestSchema:
+    def test_it_says_what_the_class_says(self):
+        """Issue 3.3."""
+        assert Order.json_schema() == {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "$ref": "#/$defs/Order",
+            "$defs": {
+                "Item": {
+                    "title": "Item",
+                    "type": "object",
+                    "properties": {"name": {"type": "string"}, "price": {"type": "string"}},
+                    "required": ["name", "price"],
+                    "additionalProperties": False,
+                },
+                "Order": {
+                    "title": "Order",
+                    "type": "object",
+                    "properties": {
+                        "userId": {"type": "string"},
+                        "items": {
+                            "type": "array",
+                            "items": {"$ref": "#/$defs/Item"},
+                            "default": [],
+                        },
+                        "at": {
+                            "anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}],
+                            "default": None,
+                        },
+                    },
+                    "required": ["userId"],
+                    "additionalProperties": False,
+                },
+            },
+        }
+
+    def test_predicates_become_keywords(self):
+        """Issue 3.3."""
+        t = annotated_types
+        cases = [
+            (Annotated[int, t.Gt(0), t.Le(9)], {"exclusiveMinimum": 0, "maximum": 9}),
+            (Annotated[float, t.Ge(0.5), t.Lt(9)], {"minimum": 0.5, "exclusiveMaximum": 9}),
+            (Annotated[str, t.Len(1, 9)], {"minLength": 1, "maxLength": 9}),
+            (Annotated[Sequence[int], t.MinLen(1)], {"minItems": 1}),
+            (Annotated[Mapping[str, int], t.MaxLen(2)], {"maxProperties": 2}),
+        ]
+        for annotation, keywords in cases:
+            schema = held(annotation).json_schema()["$defs"]["Held"]["properties"]["value"]
+            assert schema.items() >= keywords.items()
+
+    def test_classes_of_one_name_are_told_apart(self):
+        """Issue 3.3."""
+        first = held(int)
+        second = held(str)
+        schema = held(tuple[first, second]).json_schema()
+        assert sorted(schema["$defs"]) == ["Held", "Held_2", "Held_3"]
+        carried(held(tuple[first, second])(value=(first(value=1), second(value="a"))))
+
+    def test_what_json_cannot_carry_is_refused(self):
+        """Issue 3.3."""
+        for annotation in (Callable[[], Any], complex, type[int], Mapping[float, int]):
+            with pytest.raises(StateError, match=r"^Held\.value: JSON"):
+                held(annotation).json_schema()
+
+    @pytest.mark.parametrize("plain", [{}, {"userId": 1}, {"userId": "a", "x": 1}, []])
+    def test_it_refuses_what_from_mapping_refuses(self, plain):
+        """Issue 3.3."""
+        validator = pytest.importorskip("jsonschema").Draft202012Validator(Order.json_schema())
+        assert not validator.is_valid(plain)
+        with pytest.raises(StateError):
+            Order.from_mapping(plain)
+
+
+class TestFrozenMap:
+    def test_it_reads_like_the_dict_it_was_made_of(self):
+        """Contract 7.4."""
+        made = FrozenMap({"b": 1, "a": 2})
+        assert list(made) == ["b", "a"]
+        assert list(reversed(made)) == ["a", "b"]
+        assert (len(made), made["a"], made.get("x"), made.get("x", 5)) == (2, 2, None, 5)
+        assert "a" in made
+        assert list(made.keys()) == ["b", "a"]
+        assert list(made.values()) == [1, 2]
+        assert list(made.items()) == [("b", 1), ("a", 2)]
+        assert made == {"a": 2, "b": 1}
+        assert made != {"a": 2}
+        assert made != 1
+        assert isinstance(made, Mapping)
+        with pytest.raises(KeyError, match=r"x"):
+            made["x"]
+
+    def test_it_shows_itself_as_what_it_is(self):
+        """Issue 3.4."""
+        assert repr(FrozenMap({"a": 1})) == "FrozenMap({'a': 1})"
+        assert eval(repr(FrozenMap({"a": 1}))) == FrozenMap({"a": 1})
+
+    def test_it_hashes_when_its_values_do_whatever_the_order(self):
+        """Issue 3.4."""
+        assert hash(FrozenMap({"a": 1, "b": 2})) == hash(FrozenMap({"b": 2, "a": 1}))
+        with pytest.raises(TypeError, match=r"unhashable"):
+            hash(FrozenMap({"a": []}))
+
+    def test_nothing_changes_it(self):
+        """Issue 3.4."""
+        source = {"a": 1}
+        made = FrozenMap(source)
+        source["a"] = 2
+        made.__init__({"a": 3})
+        for change in (
+            lambda: made.__setitem__("a", 2),
+            lambda: made.__delitem__("a"),
+            lambda: made._items.__setitem__("a", 2),
+            lambda: setattr(made, "_items", {}),
+            lambda: delattr(made, "_items"),
+            lambda: made.update(a=2),
+        ):
+            with pytest.raises(AttributeError):
+                change()
+        assert made == {"a": 1}
+        assert (made | {"b": 2}) == {"a": 1, "b": 2}
+        assert made == {"a": 1}
+
+    def test_it_pickles_and_copies(self):
+        """Issue 3.4."""
+        import copy
+        import pickle
+
+        made = FrozenMap({"a": (1, 2)})
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+            again = pickle.loads(pickle.dumps(made, protocol))
+            assert again == made
+            assert type(again) is FrozenMap
+        assert copy.copy(made) is made
+        assert copy.deepcopy(made) is made
+        changing = FrozenMap({"a": [1]})
+        assert copy.deepcopy(changing)["a"] is not changing["a"]

@@ -1,0 +1,83 @@
+"""What type checkers have to accept. Read by the checkers, and run by nobody."""
+
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar, assert_type
+
+from haiway_bus.state import Alias, Default, FrozenMap, State, StateError
+
+T = TypeVar("T")
+
+
+class Item(State):
+    name: str
+    price: float = 0
+
+
+class Order(State):
+    currency: ClassVar[str] = "EUR"
+    user_id: Annotated[str, Alias("userId")]
+    items: Sequence[Item] = ()
+    tags: AbstractSet[str] = Default(factory=frozenset[str])
+    labels: Mapping[str, int] = Default(factory=lambda: {"a": 1})
+    kind: Literal["new", "old"] = Default(default="new")
+    callback: Callable[[int], str] | None = None
+    parent: Self | None = None
+
+    @classmethod
+    def empty(cls) -> Self:
+        return cls(user_id="")
+
+    @property
+    def total(self) -> float:
+        return sum(item.price for item in self.items)
+
+
+class Special(Order, unknown="ignore"):
+    extra: int
+
+
+class Box(State, Generic[T]):
+    value: T
+
+
+class Stamped(State, mixin=True):
+    at: float
+
+
+class Event(Stamped):
+    name: str
+
+
+order = Order(user_id="a", items=[Item(name="x", price=1)], tags={"t"}, labels={"b": 2})
+assert_type(order.items, Sequence[Item])
+assert_type(order.items[0].price, float)
+assert_type(order.total, float)
+assert_type(order.updated(user_id="b"), Order)
+assert_type(Order.empty(), Order)
+assert_type(Special(user_id="a", extra=1).updated(extra=2), Special)
+assert_type(Special.from_json("{}"), Special)
+assert_type(Special.from_mapping({"extra": 1}), Special)
+assert_type(order.to_mapping(), dict[str, Any])
+assert_type(order.to_json(indent=2), str)
+assert_type(Order.json_schema(), dict[str, Any])
+assert_type(Box(value=1).value, int)
+assert_type(Box[str](value="a").value, str)
+assert_type(Event(at=1.5, name="a").at, float)
+assert_type(FrozenMap({"a": 1})["a"], int)
+assert_type(Order.currency, str)
+
+boxes: Sequence[Box[int]] = [Box(value=1), Box[int](value=2)]
+handler: Callable[..., Order] = Order
+
+match order:
+    case Order(user_id=user_id, items=[Item(price=price), *_]):
+        assert_type(user_id, str)
+        assert_type(price, float)
+    case _:
+        pass
+
+try:
+    order.updated(user_id=1)
+except StateError as error:
+    assert_type(error.problems, tuple[tuple[str, str], ...])
