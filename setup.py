@@ -28,7 +28,10 @@ def extensions() -> list[Extension]:
     from Cython.Build import cythonize
 
     modules: list[Extension] = cythonize(
-        [Extension("haiway_bus.bus._bus_c", ["haiway_bus/bus/_bus_c.pyx"])],
+        [
+            Extension("haiway_bus.bus._bus_c", ["haiway_bus/bus/_bus_c.pyx"]),
+            Extension("haiway_bus.state._make_c", ["haiway_bus/state/_make_c.pyx"]),
+        ],
         build_dir="build/cython",
     )
     for module in modules:

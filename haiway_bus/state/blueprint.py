@@ -13,6 +13,7 @@ from haiway_bus.errors import StateError
 from haiway_bus.state.alias import split_alias
 from haiway_bus.state.fields import Field, checked_default
 from haiway_bus.state.kind import Schema, SchemaBook
+from haiway_bus.state.making import equip, updated_of
 from haiway_bus.state.mapping import dump_fields, load_fields, schema_of_fields
 from haiway_bus.state.mismatch import Mismatch, Problem, state_error
 from haiway_bus.state.missing import MISSING
@@ -40,6 +41,7 @@ class Blueprint:
     origin, arguments: `Box` and `(int,)` for `Box[int]`; None and () for a class that was written.
     parameters: the type variables that are still free.
     variants: the parameterized classes made of this one, by their arguments.
+    maker: what makes instances in C; None where the generated constructor does.
     """
 
     __slots__ = (
@@ -51,6 +53,7 @@ class Blueprint:
         "defaults",
         "fields_or_none",
         "ignore_unknown",
+        "maker",
         "mixin",
         "names",
         "options",
@@ -94,6 +97,7 @@ class Blueprint:
         self.blank: type | None = None
         self.fields_or_none: tuple[Field, ...] | None = None
         self.completing = False
+        self.maker: object = None
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -237,9 +241,14 @@ class Blueprint:
         self.fields_or_none = fields
         if not self.mixin:
             self.install_method("__new__")
+            self.maker = equip(self.owner, fields)
 
     def install_method(self, name: str) -> Any:
-        """Compile one method of the class for its fields, and put it in its place."""
+        """Make one method of the class for its fields, and put it in its place."""
+        if name == "updated" and self.maker is not None and updated_of is not None:
+            method = updated_of(self.owner)
+            type.__setattr__(self.owner, name, method)
+            return method
         function = compiled(self.owner, self.fields, self.blank, name)
         value: Any = staticmethod(function) if name == "__new__" else function
         type.__setattr__(self.owner, name, value)
