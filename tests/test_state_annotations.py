@@ -516,6 +516,20 @@ class TestTypeParameters:
         with pytest.raises(StateError, match=r"Held.many\[0\]: expected int"):
             names["Held"](names=[], many=["x"])
         assert names["Held"].from_json(made.to_json()) == made
+        assert names["Held"].json_schema()["$defs"]["Json"]["anyOf"]
+        with pytest.raises(StateError, match=r"Bad.x: Itself stands for nothing but itself"):
+            self.run("type Itself = Itself\nclass Bad(State):\n    x: Itself\n")
+
+    def test_generic_type_aliases(self):
+        """Contract 7.3."""
+        names = self.run(
+            "type Same[T] = T\ntype Maybe[T] = T | None\n"
+            "class Held(State):\n    same: Same[int]\n    maybe: Maybe[Same[str]] = None\n"
+        )
+        assert names["Held"](same=1, maybe="x").maybe == "x"
+        with pytest.raises(StateError) as caught:
+            names["Held"](same="x", maybe=1)
+        assert len(caught.value.problems) == 2
 
 
 class TestLateNames:
