@@ -50,7 +50,7 @@ from annotated_types import (
     Timezone,
 )
 
-from haiway_bus.state import Default, State, StateError
+from haiway_bus.state import Default, FrozenMap, State, StateError
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -127,7 +127,9 @@ def define():
 
 @pytest.fixture(autouse=True)
 def package(hb):
-    globals().update({name: getattr(hb, name) for name in ("State", "Default", "StateError")})
+    globals().update(
+        {name: getattr(hb, name) for name in ("State", "Default", "StateError", "FrozenMap")}
+    )
     define()
 
 
@@ -171,6 +173,7 @@ CASES = {
         [{"a": Plain(x=1), "b": None}],
         [{"a": 1}],
     ),
+    "read-only mapping": lambda: (FrozenMap[str, int], [{"a": 1}], [{"a": "b"}, 1]),
     "callable": lambda: (Callable[..., Any] | None, [len, None], [1]),
     "gt": lambda: (Annotated[int, Gt(0)], [1], [0, -1, "x", True]),
     "ge": lambda: (Annotated[int, Ge(0)], [0], [-1]),

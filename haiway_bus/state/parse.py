@@ -41,6 +41,7 @@ from haiway_bus.state.classes import (
 )
 from haiway_bus.state.constraints import ConstrainedKind, Unsupported, constraints
 from haiway_bus.state.containers import MappingKind, SequenceKind, SetKind, TupleKind
+from haiway_bus.state.frozen import FrozenMap
 from haiway_bus.state.kind import Instance, Kind
 from haiway_bus.state.resolve import Scope, Uncheckable, resolve, show, substitute
 from haiway_bus.state.scalars import SCALARS, AnyKind
@@ -143,7 +144,7 @@ class Parser:
             return self.type_of(annotation, arguments[0])
         if origin is Sequence:
             return SequenceKind(show(annotation), self.kind(arguments[0]))
-        if origin is Mapping:
+        if origin is Mapping or origin is FrozenMap:
             return MappingKind(show(annotation), self.kind(arguments[0]), self.kind(arguments[1]))
         if origin is AbstractSet or origin is frozenset:
             return SetKind(show(annotation), self.kind(arguments[0]), origin)
@@ -222,7 +223,7 @@ class Parser:
             return EnumKind(annotation)
         if annotation is Sequence:
             return SequenceKind("Sequence", AnyKind())
-        if annotation is Mapping:
+        if annotation is Mapping or annotation is FrozenMap:
             return MappingKind("Mapping", AnyKind(), AnyKind())
         if annotation is AbstractSet or annotation is frozenset:
             return SetKind(annotation.__name__, AnyKind(), annotation)

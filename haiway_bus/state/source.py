@@ -13,7 +13,9 @@ A compiled constructor does the same from the same table, `cls.__state__.fields`
 order take the argument, or the default, or the factory's value through `kind.check`; store it as it
 is when its type is in `kind.exact` (compare pointers), else what `kind.check(value)` gives. When
 that raises Mismatch, or an argument is positional or unknown, raise what `refusal` returns: it goes
-over the fields again and finds everything that is wrong.
+over the fields again and finds everything that is wrong. `Blueprint.install` is where a class gets
+its constructor, and so where another one would be put on top of this one: `__new__` stays, for who
+calls it by name. `updated` is the same with the instance's own values for what is not given.
 """
 
 from __future__ import annotations
