@@ -50,7 +50,7 @@ from annotated_types import (
     Timezone,
 )
 
-from haiway_bus.state import Default, State, StateError
+from haiway_bus.state import Default, FrozenMap, State, StateError
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -127,7 +127,9 @@ def define():
 
 @pytest.fixture(autouse=True)
 def package(hb):
-    globals().update({name: getattr(hb, name) for name in ("State", "Default", "StateError")})
+    globals().update(
+        {name: getattr(hb, name) for name in ("State", "Default", "StateError", "FrozenMap")}
+    )
     define()
 
 
@@ -171,6 +173,7 @@ CASES = {
         [{"a": Plain(x=1), "b": None}],
         [{"a": 1}],
     ),
+    "read-only mapping": lambda: (FrozenMap[str, int], [{"a": 1}], [{"a": "b"}, 1]),
     "callable": lambda: (Callable[..., Any] | None, [len, None], [1]),
     "gt": lambda: (Annotated[int, Gt(0)], [1], [0, -1, "x", True]),
     "ge": lambda: (Annotated[int, Ge(0)], [0], [-1]),
@@ -516,6 +519,20 @@ class TestTypeParameters:
         with pytest.raises(StateError, match=r"Held.many\[0\]: expected int"):
             names["Held"](names=[], many=["x"])
         assert names["Held"].from_json(made.to_json()) == made
+        assert names["Held"].json_schema()["$defs"]["Json"]["anyOf"]
+        with pytest.raises(StateError, match=r"Bad.x: Itself stands for nothing but itself"):
+            self.run("type Itself = Itself\nclass Bad(State):\n    x: Itself\n")
+
+    def test_generic_type_aliases(self):
+        """Contract 7.3."""
+        names = self.run(
+            "type Same[T] = T\ntype Maybe[T] = T | None\n"
+            "class Held(State):\n    same: Same[int]\n    maybe: Maybe[Same[str]] = None\n"
+        )
+        assert names["Held"](same=1, maybe="x").maybe == "x"
+        with pytest.raises(StateError) as caught:
+            names["Held"](same="x", maybe=1)
+        assert len(caught.value.problems) == 2
 
 
 class TestLateNames:

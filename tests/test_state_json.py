@@ -37,6 +37,10 @@ class Right(Flag):
     WRITE = 2
 
 
+class Named(str, Enum):  # noqa: UP042 - the older way, whose str() is the name
+    RED = "red"
+
+
 class Odd(Enum):
     PAIR = (1, 2)
 
@@ -123,6 +127,11 @@ CARRIED = {
     "negative duration": lambda: (timedelta, -timedelta(1, 3723, 5), "-P1DT1H2M3.000005S"),
     "days": lambda: (timedelta, timedelta(3), "P3D"),
     "longest": lambda: (timedelta, timedelta.max, "P999999999DT23H59M59.999999S"),
+    "almost most negative": lambda: (
+        timedelta,
+        timedelta.min + timedelta.resolution,
+        "-P999999998DT23H59M59.999999S",
+    ),
     "most negative": lambda: (timedelta, timedelta.min, "-P999999999D"),
     "uuid": lambda: (uuid.UUID, uuid.UUID(int=5), "00000000-0000-0000-0000-000000000005"),
     "decimal": lambda: (Decimal, Decimal("1.50"), "1.50"),
@@ -223,6 +232,11 @@ class TestRoundTrip:
         made = held(AbstractSet[str])
         texts = {made(value=set(order)).to_json() for order in ("abcd", "dcba", "bdac")}
         assert texts == {'{"value":["a","b","c","d"]}'}
+
+    def test_text_that_is_a_member_of_an_enum_is_its_text(self):
+        """Contract 7.7."""
+        assert held(str)(value=Named.RED).to_mapping() == {"value": "red"}
+        assert held(int)(value=Size.LARGE).to_json() == '{"value":2}'
 
     def test_unions_are_tried_in_the_order_written(self):
         """Issue 3.3: in a defined order."""
@@ -380,6 +394,11 @@ class TestRefusals:
         with pytest.raises(StateError, match=r"Held\[1\]: no such key"):
             held(int).from_mapping({"value": 1, 1: 2})
 
+    def test_two_keys_that_are_one(self):
+        """Contract 7.7: nothing is lost without a word."""
+        with pytest.raises(StateError, match=r"Held.value\['01'\]: key: int 1 stands twice"):
+            held(Mapping[int, int]).from_mapping({"value": {"1": 1, "01": 2}})
+
     def test_values_that_json_cannot_carry_are_named(self):
         """Contract 7.7."""
         cases = [
@@ -408,6 +427,15 @@ class TestRefusals:
         with pytest.raises(StateError, match=r"Held.value: JSON would lose the class of Kitten"):
             held(Cat)(value=Kitten()).to_mapping()
         assert carried(held(Kitten | Cat)(value=Kitten())).value == Kitten()
+
+    def test_an_error_of_what_a_default_factory_calls_is_left_as_it_is(self):
+        """Contract 7.5."""
+
+        class Made(State):
+            cat: Cat = Default(factory=lambda: Cat(lives="x"))
+
+        with pytest.raises(StateError, match=r"^Cat.lives: expected int"):
+            held(Made).from_mapping({"value": {}})
 
     def test_a_default_factory_that_is_wrong_shows_with_its_path(self):
         """Contract 7.5, 7.7."""

@@ -172,24 +172,20 @@ class Blueprint:
             return {}
         return dict(zip(self.origin.__state__.parameters, self.arguments, strict=True))
 
-    def bound(self, annotation: Any, bindings: Mapping[Any, Any]) -> Any:
-        """The annotation as it reads in this very class."""
-        return substitute(annotation, {**bindings, Self: self.owner})
-
     def field(self, name: str, inherited: Field | None, bindings: dict[Any, Any]) -> Field:
         """The field of this class, declared here or inherited."""
         key: str | None = None
         if name in self.annotations:
             annotation, key = split_alias(resolve(self.annotations[name], self.scope))
             default = self.defaults.get(name, MISSING)
-            kind = parse(self.bound(annotation, {}))
+            kind = parse(substitute(annotation, {Self: self.owner}))
             default, factory = checked_default(kind, default)
         else:
             assert inherited is not None  # noqa: S101 - names come from here or from a base
             annotation = substitute(inherited.annotation, bindings)
             key = inherited.key
             default, factory, kind = inherited.default, inherited.factory, inherited.kind
-            read = self.bound(annotation, {})
+            read = substitute(annotation, {Self: self.owner})
             if annotation is not inherited.annotation or read is not annotation:
                 kind = parse(read)
                 default, _ = checked_default(kind, default)
@@ -266,9 +262,11 @@ class Blueprint:
         try:
             return self.owner(**values)
         except StateError as wrong:
-            # Only a default factory can still be wrong here.
-            start = len(self.owner.__name__)
-            raise Mismatch([(path[start:], reason) for path, reason in wrong.problems]) from None
+            # Only a default factory can still be wrong here, or what it calls.
+            root = self.owner.__name__
+            if not all(path.startswith(f"{root}.") for path, _ in wrong.problems or [("", "")]):
+                raise
+            raise Mismatch([(path[len(root) :], why) for path, why in wrong.problems]) from None
 
     def schema(self, book: SchemaBook) -> Schema:
         """The reference to this class's schema, which the book then holds; raises Mismatch."""

@@ -15,14 +15,14 @@ JSON_TYPES = frozenset({bool, int, float, str, type(None)})
 
 
 class ProtocolKind(Kind):
-    """A runtime-checkable protocol, or an abstract class: isinstance decides, nothing is exact."""
+    """A runtime-checkable protocol, or an abstract class: isinstance decides."""
 
     __slots__ = ("owner",)
 
     closed = False
 
     def __init__(self, owner: type) -> None:
-        super().__init__(owner.__name__)
+        super().__init__(owner.__name__, (owner,))
         self.owner = owner
 
     def check(self, value: Any) -> Any:

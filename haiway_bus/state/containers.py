@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from haiway_bus.state.frozen import FrozenMap
 from haiway_bus.state.kind import Kind, Plain, Schema, SchemaBook
-from haiway_bus.state.mismatch import LIMIT, Mismatch, Problem, mismatch
+from haiway_bus.state.mismatch import LIMIT, Mismatch, Problem, describe, mismatch, part_of
 
 __all__ = ("MappingKind", "SequenceKind", "SetKind", "TupleKind", "each")
 
@@ -183,7 +183,11 @@ class SetKind(Kind):
 
     def dump(self, value: Any) -> Plain:
         # A set has no order of its own; its JSON should not change from run to run.
-        return sorted(self.each(self.item.dump, value), key=repr)
+        plain = self.each(self.item.dump, value)
+        try:
+            return sorted(plain)
+        except TypeError:
+            return sorted(plain, key=repr)
 
     def load(self, plain: Plain) -> Any:
         if isinstance(plain, AbstractSet):
@@ -210,16 +214,18 @@ class MappingKind(Kind):
         self.immutable = key.immutable and value.immutable
 
     def check(self, value: Any) -> Any:
-        kept = type(value) is FrozenMap
-        if not kept and not isinstance(value, Mapping):
-            raise mismatch(self.expected, value)
+        if type(value) is not FrozenMap:
+            if not isinstance(value, Mapping):
+                raise mismatch(self.expected, value)
+            # Copied first: what is checked is what is kept.
+            value = FrozenMap(value)
         key, item = self.key, self.value
         if (key.anything or key.exact_set.issuperset(map(type, value))) and (
             item.anything or item.exact_set.issuperset(map(type, value.values()))
         ):
-            return value if kept else FrozenMap(value)
+            return value
         entries = self.entries(key.check, item.check, value)
-        if kept and all(
+        if all(
             new is old and new_key is old_key
             for (new_key, new), (old_key, old) in zip(entries.items(), value.items(), strict=True)
         ):
@@ -235,16 +241,19 @@ class MappingKind(Kind):
         converted: dict[Any, Any] = {}
         problems: list[Problem] = []
         for key, value in source.items():
-            part = f"[{key!r}]"
             try:
                 new_key = of_key(key)
+                if new_key in converted:
+                    problems.append((part_of(key), f"key: {describe(new_key)} stands twice"))
             except Mismatch as wrong:
-                problems += [(part + path, f"key: {reason}") for path, reason in wrong.problems]
+                problems += [
+                    (part_of(key) + path, f"key: {reason}") for path, reason in wrong.problems
+                ]
                 new_key = key
             try:
                 converted[new_key] = of_value(value)
             except Mismatch as wrong:
-                problems += wrong.under(part)
+                problems += wrong.under(part_of(key))
             if len(problems) > LIMIT:
                 break
         if problems:

@@ -20,16 +20,16 @@ _DURATION = (
 
 def duration_to_text(value: timedelta) -> str:
     """The duration in days, hours, minutes and seconds; exact to the microsecond."""
-    sign = "-" if value.days < 0 else ""
-    value = abs(value) if value.days > -999999999 else value
-    if value.days < 0:  # the one timedelta whose opposite does not exist
-        return "-P999999999D"
-    minutes, seconds = divmod(value.seconds, 60)
+    # In whole numbers, for the longest negative timedelta has no opposite.
+    total = (value.days * 86_400 + value.seconds) * 1_000_000 + value.microseconds
+    seconds, microseconds = divmod(abs(total), 1_000_000)
+    minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
-    text = f"{sign}P{value.days}D"
-    if value.seconds or value.microseconds:
+    days, hours = divmod(hours, 24)
+    text = f"{'-' if total < 0 else ''}P{days}D"
+    if hours or minutes or seconds or microseconds:
         text += f"T{hours}H{minutes}M{seconds}"
-        text += f".{value.microseconds:06}S" if value.microseconds else "S"
+        text += f".{microseconds:06}S" if microseconds else "S"
     return text
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from haiway_bus.state.fields import Field
 from haiway_bus.state.kind import Schema, SchemaBook
-from haiway_bus.state.mismatch import Mismatch, Problem
+from haiway_bus.state.mismatch import Mismatch, Problem, part_of
 from haiway_bus.state.missing import MISSING
 
 __all__ = ("dump_fields", "load_fields", "schema_of_fields")
@@ -47,7 +47,7 @@ def load_fields(
         keys = {field.key for field in fields}
         known = ", ".join(field.key for field in fields) or "none"
         problems += [
-            (f"[{key!r}]", f"no such key, the keys are: {known}")
+            (part_of(key), f"no such key, the keys are: {known}")
             for key in plain
             if key not in keys
         ]

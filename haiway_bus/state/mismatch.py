@@ -8,7 +8,7 @@ from typing import Any
 
 from haiway_bus.errors import StateError
 
-__all__ = ("LIMIT", "Mismatch", "Problem", "describe", "mismatch", "state_error")
+__all__ = ("LIMIT", "Mismatch", "Problem", "describe", "mismatch", "part_of", "state_error")
 
 Problem = tuple[str, str]
 """A path relative to the value that was checked (`[3].price`, or nothing), and what is wrong."""
@@ -43,6 +43,11 @@ def describe(value: object) -> str:
     if isinstance(value, type):
         return f"the class {value.__name__}"
     return f"{type(value).__name__} {_shorten.repr(value)}"
+
+
+def part_of(key: object) -> str:
+    """The part of a path that a mapping's key makes."""
+    return f"[{_shorten.repr(key)}]"
 
 
 def mismatch(expected: str, value: Any) -> Mismatch:

@@ -19,6 +19,7 @@ from typing import (
     Any,
     Final,
     Literal,
+    LiteralString,
     NewType,
     Self,
     TypeVar,
@@ -40,8 +41,9 @@ from haiway_bus.state.classes import (
 )
 from haiway_bus.state.constraints import ConstrainedKind, Unsupported, constraints
 from haiway_bus.state.containers import MappingKind, SequenceKind, SetKind, TupleKind
+from haiway_bus.state.frozen import FrozenMap
 from haiway_bus.state.kind import Instance, Kind
-from haiway_bus.state.resolve import Scope, Uncheckable, resolve, show
+from haiway_bus.state.resolve import Scope, Uncheckable, resolve, show, substitute
 from haiway_bus.state.scalars import SCALARS, AnyKind
 from haiway_bus.state.stdlib import standard_kind
 from haiway_bus.state.typed_dicts import Entry, TypedDictKind, entries_of
@@ -94,7 +96,7 @@ class Parser:
             return self.kind(annotation.__supertype__)
         if type(annotation).__name__ in ALIASES:
             return self.alias(annotation, annotation.__value__)
-        if getattr(annotation, "__name__", None) == "LiteralString":
+        if annotation is LiteralString:
             return SCALARS[str]
         origin = get_origin(annotation)
         if origin is not None:
@@ -118,9 +120,12 @@ class Parser:
             return known
         standing = self.aliases[alias] = RecursiveKind(alias)
         # The names in an alias are its module's; text in it is looked up there.
-        standing.target = self.kind(resolve(value, Scope(alias.__module__, {})))
+        kind = self.kind(resolve(value, Scope(alias.__module__, {})))
+        if kind is standing:
+            raise Uncheckable(f"{show(alias)} stands for nothing but itself")
+        standing.target = kind
         del self.aliases[alias]
-        return standing.target
+        return kind
 
     def parameterized(self, annotation: Any, origin: Any, arguments: tuple[Any, ...]) -> Kind:
         if not arguments and type(annotation).__name__ in BARE:
@@ -139,15 +144,15 @@ class Parser:
             return self.type_of(annotation, arguments[0])
         if origin is Sequence:
             return SequenceKind(show(annotation), self.kind(arguments[0]))
-        if origin is Mapping:
+        if origin is Mapping or origin is FrozenMap:
             return MappingKind(show(annotation), self.kind(arguments[0]), self.kind(arguments[1]))
         if origin is AbstractSet or origin is frozenset:
             return SetKind(show(annotation), self.kind(arguments[0]), origin)
         if origin is Callable:
             return CallableKind("a callable")
         if type(origin).__name__ in ALIASES:
-            parameters = dict(zip(origin.__type_params__, arguments, strict=False))
-            return self.alias(annotation, origin.__value__[tuple(parameters.values())])
+            meanings = dict(zip(origin.__type_params__, arguments, strict=False))
+            return self.alias(annotation, substitute(origin.__value__, meanings))
         self.refuse_mutable(annotation, origin)
         if isinstance(origin, type) and all(argument is Any for argument in arguments):
             return self.kind(origin)
@@ -218,7 +223,7 @@ class Parser:
             return EnumKind(annotation)
         if annotation is Sequence:
             return SequenceKind("Sequence", AnyKind())
-        if annotation is Mapping:
+        if annotation is Mapping or annotation is FrozenMap:
             return MappingKind("Mapping", AnyKind(), AnyKind())
         if annotation is AbstractSet or annotation is frozenset:
             return SetKind(annotation.__name__, AnyKind(), annotation)

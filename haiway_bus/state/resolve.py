@@ -14,6 +14,7 @@ from typing import (
     ForwardRef,
     Literal,
     Self,
+    TypeAlias,
     TypeVar,
     Union,
     get_args,
@@ -68,11 +69,7 @@ def is_class_variable(annotation: Any) -> bool:
         return annotation.partition("[")[0].rpartition(".")[2].strip() in ("ClassVar", "TypeAlias")
     if get_origin(annotation) is Annotated:
         annotation = annotation.__origin__
-    return (
-        annotation is ClassVar
-        or get_origin(annotation) is ClassVar
-        or getattr(annotation, "_name", None) == "TypeAlias"
-    )
+    return annotation is ClassVar or get_origin(annotation) is ClassVar or annotation is TypeAlias
 
 
 class Uncheckable(Exception):  # noqa: N818 - a signal within the package
@@ -101,6 +98,10 @@ class Scope:
 
         The text comes from the source of a class statement, never from data that is loaded.
         """
+        if text.isidentifier() and text in self.local:
+            return self.local[text]
+        if text.isidentifier() and text in self.names:
+            return self.names[text]
         try:
             return eval(text, self.names, self.local)  # noqa: S307 - see the docstring
         except NameError as missing:
@@ -188,6 +189,9 @@ def names_in(annotation: Any) -> set[str]:
         if isinstance(leaf, ForwardRef):
             leaf = leaf.__forward_arg__
         if isinstance(leaf, str):
+            if leaf.isidentifier():
+                found.add(leaf)
+                return leaf
             try:
                 code = compile(leaf, "<annotation>", "eval")
             except SyntaxError:

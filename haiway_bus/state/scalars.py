@@ -105,10 +105,10 @@ class IntKind(Instance):
         raise mismatch("int", value)
 
     def dump(self, value: Any) -> Plain:
-        return int(value)
+        return int.__int__(value)
 
     def dump_key(self, value: Any) -> str:
-        return str(int(value))
+        return str(int.__int__(value))
 
     def load_key(self, plain: str) -> Any:
         try:
@@ -138,7 +138,7 @@ class FloatKind(Instance):
         raise mismatch("float", value)
 
     def dump(self, value: Any) -> Plain:
-        return finite(float(value))
+        return finite(float.__float__(value))
 
     def load(self, plain: Plain) -> Any:
         # Text like 1e999 reads as infinity.
@@ -172,7 +172,8 @@ class StrKind(Instance):
     immutable = True
 
     def dump(self, value: Any) -> Plain:
-        return str(value)
+        # Not str(value): a text that is an Enum's member, too, says its name there.
+        return str.__str__(value)
 
     def schema(self, book: SchemaBook) -> Schema:
         return {"type": "string"}

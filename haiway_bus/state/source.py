@@ -13,7 +13,9 @@ A compiled constructor does the same from the same table, `cls.__state__.fields`
 order take the argument, or the default, or the factory's value through `kind.check`; store it as it
 is when its type is in `kind.exact` (compare pointers), else what `kind.check(value)` gives. When
 that raises Mismatch, or an argument is positional or unknown, raise what `refusal` returns: it goes
-over the fields again and finds everything that is wrong.
+over the fields again and finds everything that is wrong. `Blueprint.install` is where a class gets
+its constructor, and so where another one would be put on top of this one: `__new__` stays, for who
+calls it by name. `updated` is the same with the instance's own values for what is not given.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from types import FunctionType
 from typing import Any
 
 from haiway_bus.errors import StateError
+from haiway_bus.state.containers import SequenceKind
 from haiway_bus.state.fields import Field
 from haiway_bus.state.mismatch import Mismatch, Problem, state_error
 from haiway_bus.state.missing import MISSING
@@ -88,6 +91,8 @@ class Writer:
         self.names: dict[str, Any] = {
             "__name__": owner.__module__,
             "__type": type,
+            "__tuple": tuple,
+            "__map": map,
             "__hash": hash,
             "__object": object.__new__,
             "__owner": owner,
@@ -108,6 +113,12 @@ class Writer:
         kind, name = field.kind, field.name
         if kind.anything:
             return None
+        if isinstance(kind, SequenceKind) and (kind.item.anything or kind.item.exact):
+            # What is frozen already is the usual case where States are made of States.
+            if kind.item.anything:
+                return f"__type({name}) is not __tuple"
+            self.names[f"__fit_{name}"] = kind.item.exact_set.issuperset
+            return f"__type({name}) is not __tuple or not __fit_{name}(__map(__type, {name}))"
         if len(kind.exact) > INLINE:
             self.names[f"__types_{name}"] = kind.exact_set
             return f"__type({name}) not in __types_{name}"
@@ -222,9 +233,9 @@ class Writer:
             "def __eq__(__self, __other, /):",
             "    if __self is __other:",
             "        return True",
-            "    if __other.__class__ is not __self.__class__:",
-            "        return NotImplemented",
-            f"    return {pairs}",
+            "    if __other.__class__ is __self.__class__:",
+            f"        return {pairs}",
+            "    return NotImplemented",
         ]
 
     def hashing(self) -> list[str]:

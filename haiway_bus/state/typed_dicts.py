@@ -7,10 +7,13 @@ from typing import Any, NotRequired, Required, get_args, get_origin, get_type_hi
 
 from haiway_bus.state.frozen import FrozenMap
 from haiway_bus.state.kind import Kind, Plain, Schema, SchemaBook
-from haiway_bus.state.mismatch import Mismatch, Problem, mismatch
+from haiway_bus.state.mismatch import Mismatch, Problem, mismatch, part_of
 from haiway_bus.state.resolve import Unresolved
 
 __all__ = ("Entry", "TypedDictKind", "entries_of")
+
+
+QUALIFIERS = (Required, NotRequired)
 
 
 class Entry:
@@ -33,8 +36,10 @@ def entries_of(annotation: Any) -> dict[str, tuple[Any, bool]]:
     for key, hint in hints.items():
         required = key in annotation.__required_keys__
         # ReadOnly has no class to compare with before 3.13, and asks nothing more of us.
-        while (origin := get_origin(hint)) in (Required, NotRequired) or "ReadOnly" in repr(origin):
-            if origin in (Required, NotRequired):
+        while (origin := get_origin(hint)) in QUALIFIERS or (
+            getattr(origin, "_name", None) == "ReadOnly"
+        ):
+            if origin in QUALIFIERS:
                 # Under `from __future__ import annotations` the class itself cannot see these.
                 required = origin is Required
             hint = get_args(hint)[0]
@@ -59,12 +64,12 @@ class TypedDictKind(Kind):
         for key, value in source.items():
             entry = self.entries.get(key)
             if entry is None:
-                problems.append((f"[{key!r}]", f"no such key, {self.expected} has {self.keys}"))
+                problems.append((part_of(key), f"no such key, {self.expected} has {self.keys}"))
                 continue
             try:
                 converted[key] = convert(entry.kind)(value)
             except Mismatch as wrong:
-                problems += wrong.under(f"[{key!r}]")
+                problems += wrong.under(part_of(key))
         for key, entry in self.entries.items():
             if entry.required and key not in source:
                 problems.append((f"[{key!r}]", f"missing, expected {entry.kind.expected}"))
