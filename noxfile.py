@@ -29,9 +29,10 @@ def pure(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """ruff, mypy and cython-lint."""
+    """ruff, mypy, cython-lint, and what type checkers say of users' code (pyright needs Node.js)."""
     session.install("-q", ".[test,dev]", env={"HAIWAY_BUS_NO_EXTENSIONS": "1"})
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
+    session.run("python", "-P", "-m", "pytest", "-q", "tests/test_state_typing.py")
     session.run("cython-lint", *map(str, sorted(Path("haiway_bus").rglob("*.p[yx][xd]"))))
