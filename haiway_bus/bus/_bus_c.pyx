@@ -38,6 +38,7 @@ from haiway_bus.bus._rules import (
     overflowed,
     type_refused,
 )
+from haiway_bus.bus._stats import stats_of
 
 __all__ = (
     "Batches",
@@ -868,6 +869,10 @@ cdef class Bus:
         if new and self.observer is not None:
             bound.told = bound.dropped
             self.observer(bound.channel.event_type, bound.limit, bound.overflow, new, bound.dropped)
+
+    def events(self):
+        """By type, what the channels tell of themselves (contract 8.3)."""
+        return {(<Channel>channel).event_type: stats_of(channel) for channel in self.table.values()}
 
     def unread(self):
         """By type, how many events wait in subscriptions that no task is reading."""

@@ -49,6 +49,7 @@ from haiway_bus.bus._rules import (
     overflowed,
     type_refused,
 )
+from haiway_bus.bus._stats import EventStats, stats_of
 
 __all__ = (
     "Batches",
@@ -890,6 +891,10 @@ class Bus:
         if new and self.observer is not None:
             bound.told = bound.dropped
             self.observer(bound.channel.event_type, bound.limit, bound.overflow, new, bound.dropped)
+
+    def events(self) -> dict[type[Any], EventStats]:
+        """By type, what the channels tell of themselves (contract 8.3)."""
+        return {channel.event_type: stats_of(channel) for channel in self.table.values()}
 
     def unread(self) -> list[tuple[type[Any], int]]:
         """By type, how many events wait in subscriptions that no task is reading."""
