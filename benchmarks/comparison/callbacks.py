@@ -37,7 +37,8 @@ def connect_psygnal(callbacks: Sequence[Callback]) -> Callable[[Any], object]:
     signal = need("psygnal").SignalInstance((object,))
     for callback in callbacks:
         signal.connect(callback)
-    return signal.emit
+    # Faster than `emit` by a fifth, for giving up its checks.
+    return signal.emit_fast
 
 
 def connect_reactivex(callbacks: Sequence[Callback]) -> Callable[[Any], object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 from comparison.callbacks import CALLBACKS
@@ -15,6 +16,11 @@ from comparison.delivery import (
     single,
 )
 from comparison.handlers import HANDLERS, burst_to_handlers, single_to_handlers
+from comparison.memory import backlog
+from comparison.overflow import beside_stuck
+from comparison.records import RECORDS
+from comparison.scale import idle_types, subscribers, subscriptions, types
+from comparison.states import STATEMENTS, define, importing, make_send_receive, statement
 from comparison.timing import Sample
 
 __all__ = ("CELLS", "Cell")
@@ -64,6 +70,29 @@ def cells() -> Iterator[Cell]:
         yield Cell("drain batches", contender, 1, drain_batches)
     for contender in ("asyncio.Queue", "anyio", "haiway"):
         yield Cell("drain", contender, 1, drain)
+    for fan_out in (1, 100):
+        for contender in (*BUS, "asyncio.Queue"):
+            yield Cell("memory", contender, fan_out, backlog)
+    for number in (10, 10_000):
+        yield Cell("types", "haiway_bus", number, types)
+    for number in (10, 10_000):
+        yield Cell("idle types", "haiway_bus", number, idle_types)
+    for contender in ("haiway_bus", "asyncio.Queue"):
+        for number in (100, 10_000):
+            yield Cell("subscribers", contender, number, subscribers)
+    for contender in BUS:
+        for number in (100, 100_000):
+            yield Cell("subscriptions", contender, number, subscriptions)
+        yield Cell("beside stuck", contender, 100, beside_stuck)
+    for name in STATEMENTS:
+        for contender in RECORDS:
+            yield Cell(name, contender, 3, partial(statement, name=name))
+    for contender in RECORDS:
+        yield Cell("define", contender, 10, define)
+    for contender in ("asyncio.Queue and dataclass", *BUS):
+        yield Cell("make, send, receive", contender, 1, make_send_receive)
+    for contender in ("asyncio", *BUS):
+        yield Cell("import", contender, 1, importing)
 
 
 CELLS = {cell.name: cell for cell in cells()}

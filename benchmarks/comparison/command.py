@@ -44,7 +44,8 @@ def measure(cells: list[Cell], *, quick: bool, rounds: int, seconds: float) -> R
         return results
     until = monotonic() + QUICK_LASTS
     needed = {name for target in TARGETS for name in target.cells}
-    results.run_round(cells, seconds)
+    if not results.run_round(cells, seconds, until=until):
+        print(f"Not every cell was measured within {QUICK_LASTS:.0f} s; run it without --quick.")
     again = [cell for cell in cells if cell.name in needed]
     for _ in range(rounds - 1):
         if not results.run_round(again, seconds, until=until):

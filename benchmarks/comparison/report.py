@@ -3,24 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
-from comparison.cells import Cell
+from comparison.cells import CELLS, Cell
 from comparison.rounds import Results
 from comparison.targets import Finding
 
 __all__ = ("as_json", "as_markdown", "targets_table")
 
-# For each scenario: what stands in its heading, the unit, and what its ratios are relative to.
+
+class Heading(NamedTuple):
+    """What stands over a scenario's table; its numbers are divided by `scale`, its ratios are to `baseline`."""
+
+    title: str
+    unit: str
+    baseline: str
+    scale: float = 1.0
+    # The baseline is a cell of the same name unless it is one of this scenario, or of this size.
+    scenario: str | None = None
+    size: int | None = None
+
+
 HEADINGS = {
-    "send": ("A send that nobody hears", "ns per send", "empty call"),
-    "burst": ("A burst of 100 events to waiting subscribers", "ns per delivery", "asyncio.Queue"),
-    "single": ("One event at a time to waiting subscribers", "ns per delivery", "asyncio.Future"),
-    "drain": ("A backlog, read by one subscriber", "ns per event", "asyncio.Queue"),
-    "drain batches": ("A backlog, read in batches", "ns per event", "asyncio.Queue"),
+    "send": Heading("A send that nobody hears", "ns per send", "empty call"),
+    "burst": Heading(
+        "A burst of events to waiting subscribers", "ns per delivery", "asyncio.Queue"
+    ),
+    "single": Heading(
+        "One event at a time to waiting subscribers", "ns per delivery", "asyncio.Future"
+    ),
+    "drain": Heading("A backlog, read by one subscriber", "ns per event", "asyncio.Queue"),
+    "drain batches": Heading(
+        "A backlog, read in batches", "ns per event", "asyncio.Queue", scenario="drain"
+    ),
+    "memory": Heading(
+        "Memory of an event that waits, payload not included", "bytes per event", "asyncio.Queue"
+    ),
+    "types": Heading(
+        "Bursts to every one of so many types", "ns per delivery", "itself at 10", size=10
+    ),
+    "idle types": Heading(
+        "Bursts to one of so many types", "ns per delivery", "itself at 10", size=10
+    ),
+    "subscribers": Heading(
+        "Bursts to so many subscribers of one type", "ns per delivery", "itself at 100", size=100
+    ),
+    "subscriptions": Heading(
+        "Subscribe, and close another, among so many", "ns per pair", "itself at 100", size=100
+    ),
+    "beside stuck": Heading(
+        "The burst beside a full subscription", "ns per delivery", "without it", scenario="burst"
+    ),
+    "construct": Heading("Making an instance of three fields", "ns", "dataclass"),
+    "updated": Heading("A changed copy", "ns", "dataclass"),
+    "equal": Heading("Equality of equal instances", "ns", "dataclass"),
+    "hash": Heading("Hash", "ns", "dataclass"),
+    "repr": Heading("Repr", "ns", "dataclass"),
+    "define": Heading("Defining a class of ten fields", "µs", "dataclass", scale=1e3),
+    "make, send, receive": Heading(
+        "Make, send and receive in bursts of 100", "ns per event", "asyncio.Queue and dataclass"
+    ),
+    "import": Heading("Import into a fresh interpreter", "ms", "asyncio", scale=1e6),
 }
-# A scenario without that baseline of its own is compared with the one of this scenario.
-BORROWED = {"drain batches": "drain"}
 
 
 def amount(value: float) -> str:
@@ -57,28 +101,39 @@ def targets_table(findings: list[Finding]) -> list[str]:
     return rows(lines)
 
 
+def baseline_of(cell: Cell, heading: Heading) -> str:
+    own = heading.size is not None or heading.baseline == "without it"
+    contender = cell.contender if own else heading.baseline
+    size = cell.size if heading.size is None else heading.size
+    return f"{heading.scenario or cell.scenario}/{contender}/{size}"
+
+
 def scenario_table(scenario: str, cells: list[Cell], results: Results) -> list[str]:
-    title, unit, baseline = HEADINGS[scenario]
+    heading = HEADINGS[scenario]
     sizes = sorted({cell.size for cell in cells})
-    contenders = list(dict.fromkeys(cell.contender for cell in cells))
     headings = [""]
     for size in sizes:
         of = f" at {size:,}" if len(sizes) > 1 else ""
-        headings += [f"{unit}{of}", "median", f"times {baseline}"]
+        headings += [f"{heading.unit}{of}", "median", f"times {heading.baseline}"]
     lines: list[list[str]] = [headings, ["---"] + ["---:"] * (len(headings) - 1)]
-    for contender in contenders:
+    for contender in dict.fromkeys(cell.contender for cell in cells):
         line = [contender]
         for size in sizes:
-            name = f"{scenario}/{contender}/{size}"
-            low, middle = results.value(name), results.value(name, "median")
-            if low is None or middle is None:
+            cell = CELLS.get(f"{scenario}/{contender}/{size}")
+            low = results.value(cell.name) if cell else None
+            if cell is None or low is None:
                 line += ["", "", ""]
                 continue
-            ratio = results.ratio(name, f"{BORROWED.get(scenario, scenario)}/{baseline}/{size}")
-            line += [amount(low), amount(middle), "" if ratio is None else f"{ratio:.2f}"]
+            middle = results.value(cell.name, "median") or low
+            ratio = results.ratio(cell.name, baseline_of(cell, heading))
+            line += [
+                amount(low / heading.scale),
+                amount(middle / heading.scale),
+                "" if ratio is None else f"{ratio:.2f}",
+            ]
         if any(line[1:]):
             lines.append(line)
-    return [f"## {title}", "", *rows(lines), ""] if len(lines) > 2 else []
+    return [f"## {heading.title}", "", *rows(lines), ""] if len(lines) > 2 else []
 
 
 def as_markdown(

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from statistics import median
 from typing import TypedDict
 
-__all__ = ("Sample", "measure")
+__all__ = ("FEWEST_REPEATS", "Sample", "measure")
 
 # A repeat shorter than this is at the mercy of a single interruption.
 SHORTEST_REPEAT = 0.004
@@ -31,12 +31,13 @@ async def measure(
 ) -> Sample:
     """The time of one unit: `run(n)` does n times `units` of them and returns the seconds that it took.
 
-    It times itself, so that it can leave its preparations out. The first runs, which find n, are the warm-up.
+    It times itself, so that it can leave its preparations out. The first run is the warm-up; the next find n.
     """
     gc.collect()
     gc.freeze()
     gc.disable()
     try:
+        await run(1)
         loops = 1
         while (took := await run(loops)) < SHORTEST_REPEAT:
             loops = max(2 * loops, min(16 * loops, int(loops * SHORTEST_REPEAT / (took + 1e-9))))
