@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from comparison.streams import haiway_bus_module, need
 
-__all__ = ("RECORDS", "Record", "dataclass_order")
+__all__ = ("RECORDS", "Record", "dataclass_order", "ten_fields", "three_fields")
 
 
 class Record(NamedTuple):

@@ -12,7 +12,18 @@ from typing import Any, NamedTuple
 from comparison.events import Event
 from comparison.readers import read_batches, read_calls, read_futures, read_stream
 
-__all__ = ("STREAMS", "Skipped", "Stream", "Topic", "haiway_bus_batches", "haiway_bus_module")
+__all__ = (
+    "STREAMS",
+    "Skipped",
+    "Stream",
+    "Topic",
+    "haiway_bus_batches",
+    "haiway_bus_module",
+    "need",
+    "open_futures",
+    "open_haiway_bus",
+    "open_queues",
+)
 
 
 class Skipped(Exception):  # noqa: N818 - no error: the reason why a cell cannot be had here
@@ -47,8 +58,10 @@ def haiway_bus_module() -> Any:
 
 
 @asynccontextmanager
-async def open_haiway_bus(fan_out: int, event_type: Any) -> AsyncIterator[Topic]:
-    ctx = haiway_bus_module().ctx
+async def open_haiway_bus(
+    fan_out: int, event_type: Any, module: Any = None
+) -> AsyncIterator[Topic]:
+    ctx = (module or haiway_bus_module()).ctx
     async with ctx.scope("benchmark"):
         subscriptions = [ctx.subscribe(event_type) for _ in range(fan_out)]
         yield Topic(
