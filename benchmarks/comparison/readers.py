@@ -24,7 +24,7 @@ __all__ = (
     "turns_needed",
 )
 
-MOST_TURNS = 1_000_000
+MOST_TURNS = 100_000
 
 
 async def read_stream(stream: AsyncIterator[Any]) -> None:
