@@ -5,7 +5,8 @@ The rules for a page (README.md and docs/**/*.md):
 - The `python` blocks of a page are run in order in one namespace, in a fresh interpreter where warnings are errors.
 - A `text` block right after a block is what that block prints; in it `…` stands for any text within a line. A block
   without one prints nothing. Nothing at all goes to stderr.
-- `sh` blocks are run by bash, with the interpreter of the tests as `python`.
+- `sh` blocks are run by bash, with the interpreter of the tests as `python`; what they print is compared where the
+  page shows it.
 - A block that is not run says why, in a comment above it: `<!-- not run: reason -->`; those of the README, where no
   comments stand, are listed here.
 - Other fences are data (toml, json, html); an unknown one fails, lest a block go unrun for a typing error.
@@ -28,9 +29,7 @@ import haiway_bus
 
 TREE = Path(__file__).resolve().parent.parent
 PAGES = [
-    path
-    for path in (TREE / "README.md", *sorted((TREE / "docs").rglob("*.md")))
-    if path.is_file()
+    path for path in (TREE / "README.md", *sorted((TREE / "docs").rglob("*.md"))) if path.is_file()
 ]
 BACKENDS = ("compiled", "pure") if haiway_bus.backend == "compiled" else ("pure",)
 DATA = {"text", "toml", "json", "html", "yaml"}
@@ -144,14 +143,16 @@ def name_of(path: Path) -> str:
     return path.relative_to(TREE).as_posix()
 
 
+def python_blocks(path: Path) -> list[Block]:
+    return [one for one in blocks_of(path) if one.language == "python" and not one.not_run]
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("path", PAGES, ids=name_of)
+@pytest.mark.parametrize("path", [one for one in PAGES if python_blocks(one)], ids=name_of)
 def test_the_blocks_of_a_page_run_and_print_what_it_says(
     path: Path, backend: str, tmp_path: Path
 ) -> None:
-    blocks = [one for one in blocks_of(path) if one.language == "python" and not one.not_run]
-    if not blocks:
-        pytest.skip("no Python on this page")
+    blocks = python_blocks(path)
     given = json.dumps([name_of(path), [(one.line, one.code) for one in blocks]])
     done = run([sys.executable, "-c", RUNNER], backend, tmp_path, given)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
@@ -167,14 +168,13 @@ def test_the_shell_blocks_run_and_print_what_the_page_says(backend: str, tmp_pat
         pytest.skip("no bash")
     for path in PAGES:
         for block in blocks_of(path):
-            listed = path.name == "README.md" and any(
-                word in block.code for word in README_NOT_RUN
-            )
+            listed = path.name == "README.md" and any(word in block.code for word in README_NOT_RUN)
             if block.language != "sh" or block.not_run or listed:
                 continue
             done = run([bash, "-euo", "pipefail", "-c", block.code], backend, tmp_path)
             assert (done.returncode, done.stderr) == (0, ""), (name_of(path), block, done.stderr)
-            assert_prints(path, block, done.stdout)
+            if block.output is not None:
+                assert_prints(path, block, done.stdout)
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name_of)
@@ -190,9 +190,32 @@ def test_every_block_says_what_it_is(path: Path) -> None:
 @pytest.mark.parametrize("path", PAGES, ids=name_of)
 def test_the_pages_link_to_pages_and_places_that_are_there(path: Path) -> None:
     """As `mkdocs build --strict` would say, which not everyone runs."""
-    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    text = path.read_text(encoding="utf-8")
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.DOTALL)
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if target.startswith(("https://", "http://", "#")):
             continue
         file, _, _ = target.partition("#")
         assert (path.parent / file).resolve().exists(), f"{name_of(path)} links to {target}"
+
+
+def test_the_clauses_that_are_cited_are_there() -> None:
+    """In parentheses on the pages, and after "contract" in docstrings."""
+    guarantees = TREE / "docs" / "guarantees.md"
+    if not guarantees.is_file():
+        pytest.skip("the documentation is not here")
+    known = set(re.findall(r"\*\*(\d\.\d+)\*\*", guarantees.read_text(encoding="utf-8")))
+    cited = {
+        (name_of(path), clause)
+        for path in PAGES
+        for group in re.findall(r"\(([1-9]\.\d+(?:, \d\.\d+)*)\)", path.read_text(encoding="utf-8"))
+        for clause in group.split(", ")
+    } | {
+        (name_of(path), clause)
+        for path in sorted((TREE / "haiway_bus").rglob("*.py"))
+        for group in re.findall(
+            r"[Cc]ontract (\d\.\d+(?:,\s+\d\.\d+)*)", path.read_text(encoding="utf-8")
+        )
+        for clause in re.split(r",\s+", group)
+    }
+    assert {one for one in cited if one[1] not in known} == set()
