@@ -27,7 +27,9 @@ class ScopeIdentity(NamedTuple):
 
 @runtime_checkable
 class Observability(Protocol):
-    """A recorder of what scopes tell. Its methods are called in the loop's thread and must not block.
+    """A recorder of what scopes tell. Its methods must not block.
+
+    They are called in the loop's thread, or in the one in which code logs or records.
 
     `scope` is None for what is told outside any scope. `level` is a level of `logging`.
     """

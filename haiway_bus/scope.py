@@ -196,8 +196,8 @@ class Scope:
             self.observability.log(
                 self.identity,
                 logging.WARNING,
-                "%s events of %s were left unread at the end of the scope",
-                (number, event_type.__qualname__),
+                "events of %s left unread at the end of the scope: %s",
+                (event_type.__qualname__, number),
                 None,
             )
 
@@ -207,7 +207,7 @@ class Scope:
         self.observability.log(
             self.identity,
             logging.WARNING,
-            "a subscription of %s with limit=%s, overflow=%r dropped %s events, %s in all",
+            "events of %s dropped by a subscription with limit=%s, overflow=%r: %s, %s in all",
             (event_type.__qualname__, limit, overflow, new, total),
             None,
         )

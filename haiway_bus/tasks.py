@@ -80,7 +80,7 @@ class ScopeTasks:
             ):
                 return
             raise BaseExceptionGroup(
-                f"errors in the scope {self.name!r}", failed.exceptions
+                f"errors in the scope {self.name!r}", list(failed.exceptions)
             ) from None
         finally:
             self.closed = True
