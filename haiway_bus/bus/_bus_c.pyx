@@ -360,7 +360,19 @@ cdef class Subscription:
 
     cdef list take_batch(self, Py_ssize_t limit):
         # Node by node: to jump ahead would leave a chain that frees itself recursively.
-        cdef list batch = [self.take()]
+        cdef list batch
+        cdef Py_ssize_t count
+        cdef PyObject *event
+        if self.bound is None and self.pool is None:
+            count = min(limit, self.channel.sent - self.position)
+            batch = PyList_New(count)
+            for limit in range(count):
+                event = new_reference(self.node.event)
+                self.node = self.node.next
+                PyList_SET_ITEM(batch, limit, <object>event)  # takes the reference over
+            self.position += count
+            return batch
+        batch = [self.take()]
         while len(batch) < limit and self.node.next is not None:
             if self.bound is not None and type(self.node.event) is Gap:
                 break
@@ -540,21 +552,7 @@ cdef class Receive:
     cdef PySendResult step(self, PyObject **result) except PYGEN_ERROR:
         # `result` receives a new reference: the event with PYGEN_RETURN, what to wait on with PYGEN_NEXT.
         cdef Subscription subscription = self.subscription
-        cdef Node node
-        cdef PyObject *event
         if self.state == NEW:
-            if subscription.head is None:
-                node = subscription.node
-                if node is not None and node.next is not None and subscription.budget > 0 and subscription.plain:
-                    if self.limit == 0 and PyThread_get_thread_ident() == subscription.channel.bus.thread:
-                        subscription.node = node.next
-                        subscription.position += 1
-                        subscription.budget -= 1
-                        self.state = DONE
-                        event = <PyObject *>node.event
-                        Py_INCREF(<object>event)
-                        result[0] = event
-                        return PYGEN_RETURN
             if subscription.budget < 0 or PyThread_get_thread_ident() != subscription.channel.bus.thread:
                 subscription.check()
                 subscription.budget = TURN
@@ -982,7 +980,14 @@ cdef extern from *:
     static PyObject *hb_spare_delivery = NULL;
     static destructor hb_delivery_free = NULL;
 
-    static void hb_delivery_dealloc(PyObject *self)
+    /* Gives an object that was let go its first reference again. */
+    #ifdef Py_REF_DEBUG
+    #define HB_REVIVE(object) _Py_NewReference(object)
+    #else
+    #define HB_REVIVE(object) Py_SET_REFCNT(object, 1)
+    #endif
+
+    static void hb_delivery_dealloc_slow(PyObject *self)
     {
         PyStopIterationObject *delivery = (PyStopIterationObject *)self;
         if (hb_spare_delivery != NULL) {
@@ -995,7 +1000,7 @@ cdef extern from *:
         delivery->value = delivery->traceback = delivery->dict = NULL;
         delivery->context = delivery->cause = delivery->notes = NULL;
         delivery->suppress_context = 0;
-        _Py_NewReference(self);
+        HB_REVIVE(self);
         hb_spare_delivery = self;
         Py_XDECREF(value);
         Py_XDECREF(traceback);
@@ -1003,6 +1008,21 @@ cdef extern from *:
         Py_XDECREF(context);
         Py_XDECREF(cause);
         Py_XDECREF(notes);
+    }
+
+    static void hb_delivery_dealloc(PyObject *self)
+    {
+        PyStopIterationObject *delivery = (PyStopIterationObject *)self;
+        if (hb_spare_delivery != NULL || delivery->traceback != NULL || delivery->dict != NULL
+                || delivery->context != NULL || delivery->cause != NULL || delivery->notes != NULL) {
+            hb_delivery_dealloc_slow(self);
+            return;
+        }
+        PyObject *value = delivery->value;
+        delivery->value = NULL;
+        HB_REVIVE(self);
+        hb_spare_delivery = self;
+        Py_XDECREF(value);
     }
 
     /* Raises a Delivery with this event; takes over the reference to it. */
@@ -1032,18 +1052,44 @@ cdef extern from *:
     """
     ctypedef PySendResult (*sendfunc)(PyObject *, PyObject *, PyObject **)
     ctypedef PyObject *(*iternextfunc)(PyObject *)
+    object PyList_New(Py_ssize_t)
+    void PyList_SET_ITEM(object, Py_ssize_t, object)
     void hb_raise_delivery(PyObject *, PyObject *) noexcept
     void hb_set_slots(PyObject *, PyObject *, sendfunc, iternextfunc) noexcept
 
 
+cdef inline PyObject *waiting_event(Receive receive) noexcept:
+    # The usual case of Receive.step: a new read, nobody in line, an event there, and no turn of the loop due. Written
+    # without local variables for objects: each would be counted up and down. A new reference, or NULL.
+    cdef PyObject *event = NULL
+    if (
+        receive.state == NEW
+        and receive.limit == 0
+        and receive.subscription.plain
+        and receive.subscription.budget > 0
+        and receive.subscription.head is None
+        and receive.subscription.node is not None
+        and receive.subscription.node.next is not None
+        and PyThread_get_thread_ident() == receive.subscription.channel.bus.thread
+    ):
+        event = new_reference(receive.subscription.node.event)
+        receive.state = DONE
+        receive.subscription.position += 1
+        receive.subscription.budget -= 1
+        receive.subscription.node = receive.subscription.node.next
+    return event
+
+
 cdef PySendResult receive_send(PyObject *self, PyObject *value, PyObject **result) except PYGEN_ERROR:
-    result[0] = NULL
+    result[0] = waiting_event(<Receive>self)
+    if result[0] != NULL:
+        return PYGEN_RETURN
     return (<Receive>self).step(result)
 
 
 cdef PyObject *receive_next(PyObject *self) except NULL:
-    cdef PyObject *result = NULL
-    if (<Receive>self).step(&result) == PYGEN_RETURN:
+    cdef PyObject *result = waiting_event(<Receive>self)
+    if result != NULL or (<Receive>self).step(&result) == PYGEN_RETURN:
         hb_raise_delivery(DELIVERY, result)
         return NULL
     return result
