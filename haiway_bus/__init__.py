@@ -2,7 +2,13 @@
 
 from haiway_bus.bus import Subscription, backend
 from haiway_bus.ctx import ctx
-from haiway_bus.errors import ContextMissing, ContextStateMissing, StateError
+from haiway_bus.errors import (
+    ContextMissing,
+    ContextStateMissing,
+    StateError,
+    SubscriptionClosed,
+    SubscriptionOverflow,
+)
 from haiway_bus.observability import LoggingObservability, Observability, ScopeIdentity
 from haiway_bus.scope import Disposable, Scope
 from haiway_bus.state import MISSING, Alias, Default, FrozenMap, State
@@ -22,6 +28,8 @@ __all__ = (
     "State",
     "StateError",
     "Subscription",
+    "SubscriptionClosed",
+    "SubscriptionOverflow",
     "backend",
     "ctx",
 )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from asyncio import Task
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from haiway_bus import bus
+from haiway_bus.bus import Subscription
+from haiway_bus.handlers import ErrorPolicy, Handler, check, handle
 from haiway_bus.observability import (
     METRIC_KINDS,
     LoggingObservability,
@@ -21,6 +23,7 @@ from haiway_bus.state import State
 __all__ = ("ctx",)
 
 Arguments = ParamSpec("Arguments")
+Event = TypeVar("Event")
 Result = TypeVar("Result")
 StateT = TypeVar("StateT", bound=State)
 
@@ -72,6 +75,51 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
             disposables=disposables,
             observability=observability,
         )
+
+    @staticmethod
+    def on(
+        event_type: type[Event],
+        handler: Handler[Event],
+        /,
+        *,
+        workers: int = 1,
+        errors: ErrorPolicy = "log",
+        limit: int | None = None,
+        overflow: Literal["drop_oldest", "drop_newest", "raise"] | None = None,
+    ) -> Subscription[Event]:
+        """Subscribe now, and run the handler for every event from now on in tasks of the scope (contract 2.11).
+
+        Arguments:
+            event_type: the class of the events.
+            handler: called with each event; what it returns is awaited if it can be.
+            workers: how many tasks share the events.
+            errors: "log" logs an exception of the handler and goes on with the next event, "raise" lets it fail
+                the scope.
+            limit, overflow: as `subscribe` takes them.
+
+        Returns the subscription; closing it ends the workers.
+
+        Raises what `subscribe` and `spawn` raise, TypeError or ValueError for a handler, a number of workers or an
+        error policy that is none.
+        """
+        check(handler, workers, errors)
+        scope = place("on()").scope
+        subscription = bus.subscribe(event_type, limit=limit, overflow=overflow)
+        handle(scope, subscription, handler, workers, errors)
+        return subscription
+
+    @staticmethod
+    async def flush(event_type: type[Any], /, *, timeout: float | None = None) -> None:
+        """Return when every subscription of the type has taken all that was sent before this call, and its reader
+        has come back for more, or it has ended (contract 4.4).
+
+        Back-pressure for who sends, determinism for tests. A reader must not wait for itself: called from a reader
+        of the type, it never returns.
+
+        Raises TimeoutError after `timeout` seconds, which names the subscriptions that are behind and by how much;
+        ContextMissing outside a scope, RuntimeError in another loop or thread than the scope's.
+        """
+        await place("flush()").scope.bus.flush(event_type, timeout)
 
     @overload
     @staticmethod

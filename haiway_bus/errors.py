@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ("ContextMissing", "ContextStateMissing", "StateError")
+__all__ = (
+    "ContextMissing",
+    "ContextStateMissing",
+    "StateError",
+    "SubscriptionClosed",
+    "SubscriptionOverflow",
+)
 
 
 class ContextMissing(RuntimeError):
@@ -25,3 +31,21 @@ class StateError(TypeError, ValueError):
     def __init__(self, message: str, problems: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__(message)
         self.problems = problems
+
+
+class SubscriptionClosed(LookupError):
+    """Raised when a subscription ended before the one event came that `first()` was waiting for."""
+
+
+class SubscriptionOverflow(RuntimeError):
+    """Raised in a reader at the place where its subscription lost events, having been full.
+
+    `lost` is their number. Reading goes on after it (contract 4.1).
+    """
+
+    def __init__(self, message: str, lost: int) -> None:
+        super().__init__(message, lost)
+        self.lost = lost
+
+    def __str__(self) -> str:
+        return str(self.args[0])

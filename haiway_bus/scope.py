@@ -6,6 +6,7 @@ Left: the body; the tasks, once they have settled (`tasks.py`); the disposables,
 
 from __future__ import annotations
 
+import logging
 import os
 from asyncio import Task, iscoroutine
 from collections.abc import Callable, Coroutine, Iterable
@@ -17,12 +18,13 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 from haiway_bus.bus import Bus
 from haiway_bus.bus import current as current_bus
 from haiway_bus.bus._rules import bus_ended, no_scope
+from haiway_bus.errors import ContextMissing
 from haiway_bus.observability import LoggingObservability, Observability, ScopeIdentity
 from haiway_bus.state import State
 from haiway_bus.states import States
 from haiway_bus.tasks import ScopeTasks
 
-__all__ = ("Disposable", "Place", "Scope", "Updated", "current_place", "place")
+__all__ = ("Attached", "Disposable", "Place", "Scope", "Updated", "current_place", "place")
 
 Result = TypeVar("Result")
 Disposable: TypeAlias = AbstractAsyncContextManager[State | Iterable[State] | None]
@@ -59,6 +61,7 @@ class Scope:
         "_entered",
         "_given",
         "_isolated",
+        "_left",
         "_observability",
         "_place_token",
         "_stack",
@@ -86,15 +89,27 @@ class Scope:
         self._disposables = tuple(disposables)
         self._observability = observability
         self._entered = False
+        self._left = False
         self._stack = AsyncExitStack()
         self._given = States(name, state, None)
         self._place_token: Token[Place | None] | None = None
         self._bus_token: Token[Bus | None] | None = None
-        self.tasks = ScopeTasks(name)
+        self.tasks = ScopeTasks(name, self._deliver)
 
     @property
     def name(self) -> str:
+        """What it is called in logs and errors."""
         return self._given.scope_name
+
+    @property
+    def states(self) -> States:
+        """The state that it holds."""
+        return self._given
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was entered and its bus has not ended."""
+        return self._entered and hasattr(self, "bus") and not self.bus.ended and not self._left
 
     async def __aenter__(self) -> str:
         """Open the scope and return its trace id.
@@ -147,7 +162,8 @@ class Scope:
             self.observability = self._observability or outer.observability
         if outer is None or self._isolated:
             self.bus = Bus(self.name)
-            self._stack.callback(self.bus.close)
+            self.bus.observer = self._tell_dropped
+            self._stack.callback(self._close_bus)
         else:
             if outer.bus.ended:
                 raise bus_ended(f"entering the scope {self.name!r}", outer.name)
@@ -169,9 +185,47 @@ class Scope:
     ) -> None:
         self.observability.scope_exited(self.identity, exception)
 
+    def _deliver(self) -> bool:
+        return self.bus.inbox.deliver()
+
+    def _close_bus(self) -> None:
+        self.bus.inbox.deliver(close=True)
+        unread = self.bus.unread()
+        self.bus.close()
+        for event_type, number in unread:
+            self.observability.log(
+                self.identity,
+                logging.WARNING,
+                "%s events of %s were left unread at the end of the scope",
+                (number, event_type.__qualname__),
+                None,
+            )
+
+    def _tell_dropped(
+        self, event_type: type[Any], limit: int, overflow: str, new: int, total: int
+    ) -> None:
+        self.observability.log(
+            self.identity,
+            logging.WARNING,
+            "a subscription of %s with limit=%s, overflow=%r dropped %s events, %s in all",
+            (event_type.__qualname__, limit, overflow, new, total),
+            None,
+        )
+
+    def attach(self) -> Attached:
+        """A `with` block in which this scope is the current one, for code that did not inherit it (contract 5.9).
+
+        A request of a web server, a callback, another thread: what is sent, subscribed and spawned there, and the
+        scopes that are opened there, belong to this scope. The block can stand in as many places at once as needed.
+
+        Raises ContextMissing when it is entered before the scope or after its end.
+        """
+        return Attached(self)
+
     def _leave_context(self) -> None:
         # A scope may be left by another task than the one that entered it (a test's fixture, a generator that is
         # closed by the loop): the context to restore is not here then, and there is nothing to restore.
+        self._left = True
         with suppress(ValueError):
             if self._place_token is not None:
                 current_place.reset(self._place_token)
@@ -204,6 +258,39 @@ class Scope:
 
     def __repr__(self) -> str:
         return f"<Scope {self.name!r}>"
+
+
+class Attached:
+    """A block in which a scope is current that was not inherited (contract 5.9). Enter it once, with `with`."""
+
+    __slots__ = ("_bus_token", "_place_token", "_scope")
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._place_token: Token[Place | None] | None = None
+        self._bus_token: Token[Bus | None] | None = None
+
+    def __enter__(self) -> Scope:
+        scope = self._scope
+        if self._place_token is not None:
+            raise RuntimeError(f"a block of {scope!r}.attach() is entered once: make another")
+        if not scope.is_open:
+            raise ContextMissing(
+                f"the scope {scope.name!r} is not open: attach to it within its `async with` block"
+            )
+        self._bus_token = current_bus.set(scope.bus)
+        self._place_token = current_place.set(Place(scope, scope.states))
+        return scope
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._place_token is not None and self._bus_token is not None:
+            current_place.reset(self._place_token)
+            current_bus.reset(self._bus_token)
 
 
 class Updated:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import CancelledError, Future, Queue, Task, TaskGroup
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, TypeVar
@@ -35,10 +35,12 @@ class ScopeTasks:
     Invariant: `tasks` holds, in the order in which they were spawned, every task that has not been seen to end.
     """
 
-    __slots__ = ("closed", "group", "name", "tasks")
+    __slots__ = ("closed", "deliver", "group", "name", "tasks")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, deliver: Callable[[], bool]) -> None:
         self.name = name
+        # Sends what other threads have handed over, and says whether that was anything.
+        self.deliver = deliver
         self.group = TaskGroup()
         self.tasks: dict[Task[Any], None] = {}
         self.closed = False
@@ -115,7 +117,8 @@ class ScopeTasks:
                         break
                 else:
                     witness = None
-                    self.end_waits()
+                    if not self.deliver():
+                        self.end_waits()
             await active.changed()
 
     def end_waits(self) -> None:

@@ -30,10 +30,13 @@ FIELDS = {name for kind in CLASSES for name in getattr(_bus_py, kind).__slots__}
 INTERNAL = {
     "append",
     "has_event",
+    "join",
     "next_in_line",
+    "note_dropped",
     "park",
     "release",
     "schedule",
+    "skip",
     "take",
     "take_batch",
     "unpark",

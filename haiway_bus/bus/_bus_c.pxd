@@ -17,32 +17,65 @@ cdef class Node:
     cdef Node next              # None in the tail only
 
 
+cdef class Gap:
+    cdef Py_ssize_t lost
+
+
 cdef class Channel:
     cdef Bus bus
-    cdef object event_type
+    cdef readonly object event_type
     cdef Node tail              # never None: the empty node that the next event fills
     cdef list parked            # of Receive; parked[r.slot] is r
-    cdef int64_t sent
-    cdef Py_ssize_t subscriptions
-    cdef bint ended
+    cdef readonly int64_t sent
+    cdef Py_ssize_t sharing     # how many subscriptions read the chain that ends in tail
+    cdef dict members           # id -> weak reference, of every subscription
+    cdef dict bounded           # id -> Bound, of those with a chain of their own
+    cdef list walk              # the values of `bounded`, or None when they have changed
+    cdef readonly int64_t delivered  # by subscriptions that are closed
+    cdef readonly int64_t dropped
+    cdef readonly bint ended
 
     cdef int append(self, object event) except -1
+    cdef int append_bounded(self, object event) except -1
     cdef int park(self, Receive receive) except -1
     cdef int unpark(self, Receive receive) except -1
+    cdef int join(self, Subscription subscription) except -1
+
+
+cdef class Bound:
+    cdef Channel channel
+    cdef PyObject *subscription  # borrowed; NULL once it is closed
+    cdef Node tail              # never None: the empty node that the next event fills
+    cdef Gap gap                # the last item of the chain, or None
+    cdef Py_ssize_t limit       # at least 1
+    cdef str overflow
+    cdef int64_t accepted       # accepted - subscription.position events wait, at most limit
+    cdef int64_t dropped
+    cdef int64_t told           # of the dropped ones
+    cdef double told_at
+
+    cdef int offer(self, object event) except -1
+    cdef int push(self, object item) except -1
 
 
 cdef class Subscription:
     cdef object __weakref__
     cdef Channel channel
+    cdef Bound bound            # None without a limit
     cdef Node node              # None once closed
-    cdef int64_t position       # events of the channel that it has behind it
+    cdef readonly int64_t position  # events that it has behind it, of the channel or of its bound
+    cdef int64_t start          # position at the beginning
     cdef Py_ssize_t budget      # reads until the loop gets a turn; negative before the first
     cdef Receive head           # first in line
     cdef object line            # OrderedDict of those behind it; None until there is one
+    cdef object pool            # Pool; None until it is known to have several workers
+    cdef list marks             # of Mark, or None
+    cdef bint plain             # neither bound nor pool nor marks
 
     cdef bint is_closed(self) noexcept
     cdef bint has_event(self) noexcept
     cdef object take(self)
+    cdef int skip(self) except -1
     cdef list take_batch(self, Py_ssize_t limit)
     cdef int next_in_line(self) except -1
     cdef int release(self) except -1
@@ -82,9 +115,12 @@ cdef class Bus:
     cdef readonly bint ended
     cdef object context
     cdef object resumed
+    cdef readonly object inbox
+    cdef public object observer
 
     cpdef object send(self, object event)
-    cpdef object subscribe(self, object event_type)
+    cpdef object subscribe(self, object event_type, object limit=*, object overflow=*)
+    cdef int note_dropped(self, Bound bound) except -1
     cdef int wake_all(self, Channel channel) except -1
     cdef int wake(self, Receive receive) except -1
     cdef int schedule(self) except -1

@@ -20,19 +20,28 @@ from asyncio.events import _get_running_loop, get_running_loop
 from collections import OrderedDict
 from contextvars import Context, ContextVar
 from types import GenericAlias
+from weakref import ref
 
+from haiway_bus.bus._first import first_of
+from haiway_bus.bus._flush import Pool, flush
+from haiway_bus.bus._inbox import Inbox
 from haiway_bus.bus._rules import (
+    DROP_OLDEST as DROP_OLDEST_NAME,
+    RAISE as RAISE_NAME,
     bus_ended,
     elsewhere,
     event_refused,
     limit_refused,
     no_scope,
     nothing_waits,
+    overflow_of,
+    overflowed,
     type_refused,
 )
 
 __all__ = (
     "Batches",
+    "Bound",
     "Bus",
     "Channel",
     "Node",
@@ -55,6 +64,7 @@ cdef extern from *:
 
 cdef extern from "Python.h":
     const Py_ssize_t PY_SSIZE_T_MAX
+    object PyLong_FromVoidPtr(void *)
     unsigned long PyThread_get_thread_ident() noexcept
     PyTypeObject *Py_TYPE(PyObject *) noexcept
     Py_ssize_t Py_REFCNT(PyObject *) noexcept
@@ -66,6 +76,13 @@ cdef extern from "Python.h":
 # callback resumes at least before it lets the loop go on.
 cdef enum:
     TURN = 1024
+
+# How long the observer is left alone between two reports of a subscription that drops events (contract 4.2).
+cdef double TELL_SECONDS = 1.0
+
+# As C variables, to be compared by address: `overflow_of` gives these very strings.
+cdef str DROP_OLDEST = DROP_OLDEST_NAME
+cdef str RAISE = RAISE_NAME
 
 # The life of a Receive. NEW: not waited on yet. PARKED: in line. GRANTED: its task is being resumed and may
 # take an event. CANCELLED, ENDED: out of the line, to be resumed without an event. DONE: resumed for the last time.
@@ -88,29 +105,50 @@ cdef class Node:
 
 
 @cython.final
+cdef class Gap:
+    """Stands in a chain of its own for events that were lost at this place (contract 4.1, overflow="raise")."""
+
+
+@cython.final
 cdef class Channel:
     """The events of one type on one bus, and who waits for them.
 
-    Invariants: a channel is in its bus's table while it has subscriptions, and no longer. `parked` holds at
-    most one read for each subscription, its `head`, and `parked[r.slot] is r` for each of them. A parked read
-    is held strongly: a task that waits for an event lives as long as the bus can bring one.
+    Invariants: a channel is in its bus's table while it has subscriptions, and no longer. `members` are these, held
+    weakly, by id; `sharing` of them share the chain, `bounded` are the bounds of the others. `parked` holds at most
+    one read for each subscription, its `head`, and `parked[r.slot] is r` for each of them. A parked read is held
+    strongly: a task that waits for an event lives as long as the bus can bring one.
     """
 
     def __cinit__(self, Bus bus, object event_type):
         self.bus = bus
         self.event_type = event_type
         self.tail = Node.__new__(Node)
+        self.members = {}
+        self.bounded = {}
         self.parked = []
 
     cdef int append(self, object event) except -1:
         cdef Node node = Node.__new__(Node)
+        cdef Node tail
         if len(self.parked):
             self.bus.wake_all(self)
-        cdef Node tail = self.tail
-        tail.event = event
-        tail.next = node
-        self.tail = node
         self.sent += 1
+        if self.sharing:
+            tail = self.tail
+            tail.event = event
+            tail.next = node
+            self.tail = node
+        if len(self.bounded):
+            self.append_bounded(event)
+        return 0
+
+    cdef int append_bounded(self, object event) except -1:
+        if self.walk is None:
+            self.walk = list(self.bounded.values())
+        cdef list walk = self.walk  # held here: to free an event may run code that subscribes or closes
+        cdef Py_ssize_t index
+        for index in range(len(walk)):
+            (<Bound>walk[index]).offer(event)
         return 0
 
     cdef int park(self, Receive receive) except -1:
@@ -131,11 +169,77 @@ cdef class Channel:
                 last.slot = slot
         return 0
 
-    def leave(self):
-        self.subscriptions -= 1
-        if self.subscriptions == 0 and self.bus.table.get(self.event_type) is self:
+    cdef int join(self, Subscription subscription) except -1:
+        self.members[identity_of(subscription)] = ref(subscription)
+        if subscription.bound is None:
+            self.sharing += 1
+        else:
+            self.bounded[identity_of(subscription)] = subscription.bound
+            self.walk = None
+        return 0
+
+    def leave(self, identity, Bound bound, delivered):
+        del self.members[identity]
+        self.delivered += delivered
+        if bound is None:
+            self.sharing -= 1
+        else:
+            del self.bounded[identity]
+            self.walk = None
+            self.dropped += bound.dropped
+            self.bus.tell_dropped(bound)
+        if not self.members and self.bus.table.get(self.event_type) is self:
             index_remove(&self.bus.index, <PyObject *>self.event_type)
             del self.bus.table[self.event_type]
+
+    def subscriptions(self):
+        return [found for member in self.members.values() if (found := member()) is not None]
+
+
+@cython.final
+cdef class Bound:
+    """The chain that a subscription with a limit has to itself (contract 4), so that it holds no other's events.
+
+    Invariants: `accepted - subscription.position` events wait, at most `limit`. `tail` is the empty node at the end.
+    `gap` is the Gap before the tail, None when an event stands there: losses without an event between are one gap.
+    `told` of the `dropped` events have been reported, the last time at `told_at`.
+    """
+
+    def __cinit__(self, Channel channel, limit, str overflow):
+        self.channel = channel
+        self.limit = min(limit, PY_SSIZE_T_MAX)
+        self.overflow = overflow
+        self.tail = Node.__new__(Node)
+        self.told_at = -TELL_SECONDS
+
+    cdef int offer(self, object event) except -1:
+        """Take one event in, at the price that `overflow` says if there is no room for it."""
+        if self.subscription == NULL:
+            return 0
+        cdef Subscription subscription = <Subscription>self.subscription
+        if self.accepted - subscription.position >= self.limit:
+            self.dropped += 1
+            self.channel.bus.note_dropped(self)
+            if self.overflow is RAISE:
+                if self.gap is None:
+                    self.gap = Gap.__new__(Gap)
+                    self.push(self.gap)
+                self.gap.lost += 1
+            if self.overflow is not DROP_OLDEST or subscription.node is None:  # None: closed by what this set off
+                return 0
+            subscription.skip()
+        self.gap = None
+        self.accepted += 1
+        self.push(event)
+        return 0
+
+    cdef int push(self, object item) except -1:
+        cdef Node node = Node.__new__(Node)
+        cdef Node tail = self.tail
+        tail.event = item
+        tail.next = node
+        self.tail = node
+        return 0
 
 
 @cython.final
@@ -150,17 +254,22 @@ cdef class Subscription:
     Invariants: `node` is the place of the next event, None once closed. `channel.sent - position` events wait.
     `head` is the read that is first in line and `line` those behind it; a read that did not wait may take an
     event only while nobody is in line. `budget` counts down the reads until the loop gets a turn; negative, it
-    sends the first read through the checks.
+    sends the first read through the checks. `plain` means that there is nothing else to see to: no bound, no pool,
+    no mark of a flush.
     """
 
     __class_getitem__ = classmethod(GenericAlias)
 
-    def __cinit__(self, Channel channel not None):
+    def __cinit__(self, Channel channel not None, Bound bound=None):
         self.channel = channel
-        self.node = channel.tail
-        self.position = channel.sent
+        self.bound = bound
+        self.node = channel.tail if bound is None else bound.tail
+        self.position = self.start = channel.sent if bound is None else 0
         self.budget = -1
-        channel.subscriptions += 1
+        self.plain = bound is None
+        if bound is not None:
+            bound.subscription = <PyObject *>self
+        channel.join(self)
 
     @property
     def event_type(self):
@@ -170,12 +279,19 @@ cdef class Subscription:
     @property
     def pending(self):
         """The number of events that wait to be taken (contract 2.9)."""
-        return 0 if self.node is None else self.channel.sent - self.position
+        if self.node is None:
+            return 0
+        return (self.channel.sent if self.bound is None else self.bound.accepted) - self.position
 
     @property
     def dropped(self):
-        """The number of events that an overflow took from it: none, as it has no limit (contract 2.9)."""
-        return 0
+        """The number of events that its limit cost it; none without a limit (contract 2.9, 4.2)."""
+        return 0 if self.bound is None else self.bound.dropped
+
+    @property
+    def limit(self):
+        """The most events that wait for it at a time; None without a limit (contract 4.1)."""
+        return None if self.bound is None else self.bound.limit
 
     @property
     def closed(self):
@@ -206,27 +322,85 @@ cdef class Subscription:
         RuntimeError in another loop or thread than the bus's own.
         """
         self.check()
+        if not self.plain:
+            self.came_back()
         if self.head is not None or not self.has_event():
             raise nothing_waits(self)
         return self.take()
 
+    async def first(self, where=None, timeout=None):
+        """The next event for which `where` holds; the subscription is closed afterwards (contract 2.12).
+
+        Stands before the request is sent, it misses no answer. Raises TimeoutError after `timeout` seconds,
+        SubscriptionClosed when the subscription ends before. At the end of the scope of a task that waits here for
+        an event which nobody is left to send, the task is cancelled.
+        """
+        return await first_of(self, where, timeout)
+
     cdef object take(self):
+        """The next event, past which it steps; raises SubscriptionOverflow in place of lost ones."""
         cdef Node node = self.node
         self.node = node.next
+        if self.bound is not None and type(node.event) is Gap:
+            if self.bound.gap is node.event:
+                self.bound.gap = None
+            raise overflowed(self.event_type, self.bound.limit, (<Gap>node.event).lost)
         self.position += 1
+        if self.pool is not None:
+            self.pool.took(self.position)
         return node.event
+
+    cdef int skip(self) except -1:
+        """Let go of the next event unread."""
+        self.node = self.node.next
+        self.position += 1
+        return 0
 
     cdef list take_batch(self, Py_ssize_t limit):
         # Node by node: to jump ahead would leave a chain that frees itself recursively.
-        cdef list batch = []
-        cdef Node node = self.node
-        while limit > 0 and node.next is not None:
-            batch.append(node.event)
-            self.node = node.next
-            self.position += 1
-            node = self.node
-            limit -= 1
+        cdef list batch = [self.take()]
+        while len(batch) < limit and self.node.next is not None:
+            if self.bound is not None and type(self.node.event) is Gap:
+                break
+            batch.append(self.take())
         return batch
+
+    def came_back(self):
+        """A reader asks for the next event, and so is done with the one before."""
+        if self.pool is not None:
+            self.pool.came_back()
+        for mark in list(self.marks or ()):
+            if self.position >= mark.goal and not self.at_work(mark.goal):
+                self.unwatch(mark)
+                mark.reached()
+
+    def is_back(self, goal):
+        """Whether all up to this position was taken and its readers are waiting again, or never took anything."""
+        return (
+            self.position >= goal
+            and (self.head is not None or self.position == self.start)
+            and not self.at_work(goal)
+        )
+
+    def at_work(self, goal):
+        return [] if self.pool is None else self.pool.at_work(goal)
+
+    def share_work(self):
+        """From now on, tell apart the tasks that read it: they are a pool of workers."""
+        if self.pool is None:
+            self.pool = Pool()
+            self.plain = False
+
+    def watch(self, mark):
+        self.marks = [*(self.marks or ()), mark]
+        self.plain = False
+
+    def unwatch(self, mark):
+        if self.marks is not None and mark in self.marks:
+            self.marks.remove(mark)
+            if not self.marks:
+                self.marks = None
+        self.plain = self.marks is None and self.bound is None and self.pool is None
 
     cdef bint has_event(self) noexcept:
         return self.node is not None and self.node.next is not None
@@ -262,9 +436,20 @@ cdef class Subscription:
         if PyThread_get_thread_ident() != bus.thread and not bus.loop.is_closed():
             self.check()
         self.release()
-        self.channel.leave()
+        self.leave(self.channel, identity_of(self), self.bound, self.delivered(), self.marks)
         while self.head is not None and self.head.state == PARKED:
             self.head.end()
+
+    def delivered(self):
+        """How many events its readers took."""
+        skipped = self.bound.dropped if self.bound is not None and self.bound.overflow is DROP_OLDEST else 0
+        return self.position - self.start - skipped
+
+    @staticmethod
+    def leave(Channel channel, identity, Bound bound, delivered, marks):
+        channel.leave(identity, bound, delivered)
+        for mark in marks or ():
+            mark.reached()
 
     cdef int release(self) except -1:
         # In a loop, because a chain that is let go at its head frees itself recursively, one stack frame a node
@@ -272,6 +457,8 @@ cdef class Subscription:
         cdef Node node = self.node
         cdef Node following
         self.node = None
+        if self.bound is not None:
+            self.bound.subscription = NULL
         while node is not None and Py_REFCNT(<PyObject *>node) == 1:
             following = node.next
             node.next = None
@@ -287,10 +474,11 @@ cdef class Subscription:
             return
         self.release()
         cdef Bus bus = self.channel.bus
+        parting = (self.channel, identity_of(self), self.bound, self.delivered(), self.marks)
         if PyThread_get_thread_ident() == bus.thread or bus.loop.is_closed():
-            self.channel.leave()
+            Subscription.leave(*parting)
         else:
-            bus.loop.call_soon_threadsafe(self.channel.leave)
+            bus.loop.call_soon_threadsafe(Subscription.leave, *parting)
 
     async def __aenter__(self):
         return self
@@ -300,7 +488,8 @@ cdef class Subscription:
 
     def __repr__(self):
         state = "closed" if self.node is None else "ended" if self.channel.ended else "open"
-        return f"<Subscription {self.event_type.__qualname__} pending={self.pending} {state}>"
+        dropped = f" dropped={self.dropped}" if self.bound is not None else ""
+        return f"<Subscription {self.event_type.__qualname__} pending={self.pending}{dropped} {state}>"
 
 
 @cython.final
@@ -354,8 +543,8 @@ cdef class Receive:
         if self.state == NEW:
             if subscription.head is None:
                 node = subscription.node
-                if node is not None and node.next is not None and subscription.budget > 0 and self.limit == 0:
-                    if PyThread_get_thread_ident() == subscription.channel.bus.thread:
+                if node is not None and node.next is not None and subscription.budget > 0 and subscription.plain:
+                    if self.limit == 0 and PyThread_get_thread_ident() == subscription.channel.bus.thread:
                         subscription.node = node.next
                         subscription.position += 1
                         subscription.budget -= 1
@@ -367,6 +556,8 @@ cdef class Receive:
             if subscription.budget < 0 or PyThread_get_thread_ident() != subscription.channel.bus.thread:
                 subscription.check()
                 subscription.budget = TURN
+            if not subscription.plain:
+                subscription.came_back()
             if subscription.head is None:
                 if subscription.has_event():
                     if subscription.budget:
@@ -382,8 +573,10 @@ cdef class Receive:
         elif self.state == GRANTED:
             if subscription.has_event():
                 subscription.budget = TURN
-                result[0] = new_reference(self.take())
-                self.leave()
+                try:
+                    result[0] = new_reference(self.take())
+                finally:
+                    self.leave()
                 return PYGEN_RETURN
             if subscription.is_closed():
                 self.leave()
@@ -444,6 +637,7 @@ cdef class Receive:
             return subscription.channel.park(self)
         if subscription.line is None:
             subscription.line = OrderedDict()
+            subscription.share_work()
         subscription.line[self] = None
         return 0
 
@@ -538,6 +732,10 @@ cdef class Bus:
         # it could ask a Receive.
         self.resumed = self.loop.create_future()
         self.resumed.set_result(None)
+        self.inbox = Inbox(name, self.loop, self.context, self.send)
+        # Who is told of drops: called in the loop with the type, the limit, the overflow, how many are new, how many
+        # in all.
+        self.observer = None
 
     def __dealloc__(self):
         PyMem_Free(self.index.slots)
@@ -546,29 +744,44 @@ cdef class Bus:
         """Append the event to its type's chain, or drop it if nobody subscribes to the type (contract 1)."""
         cdef PyObject *event_type = <PyObject *>Py_TYPE(<PyObject *>event)
         cdef Slot *slot = slot_of(&self.index, event_type)
+        cdef Channel channel
         if slot.type != NULL:
             if PyThread_get_thread_ident() != self.thread:
-                self.check("send()")
-            (<Channel>slot.value).append(event)
+                self.inbox.put(event)
+            else:
+                # Held: to make a node may set off the collector, which may close the last subscription.
+                channel = <Channel>slot.value
+                channel.append(event)
         elif not HB_IS_EVENT_TYPE(event_type):
             raise event_refused(event)
         elif self.ended:
             raise bus_ended("send()", self.name)
 
-    cpdef subscribe(self, event_type):
-        """Start receiving the events of exactly this type (contract 2.1)."""
+    cpdef subscribe(self, event_type, limit=None, overflow=None):
+        """Start receiving the events of exactly this type (contract 2.1, 4.1)."""
         if not isinstance(event_type, type) or not HB_IS_EVENT_TYPE(<PyObject *>event_type):
             raise type_refused(event_type)
         if self.ended:
             raise bus_ended("subscribe()", self.name)
         self.check("subscribe()")
+        overflow = overflow_of(limit, overflow)
         channel = self.table.get(event_type)
         if channel is None:
             channel = Channel(self, event_type)
             index_reserve(&self.index)
             self.table[event_type] = channel
             index_add(&self.index, <PyObject *>event_type, <PyObject *>channel)
-        return Subscription(<Channel>channel)
+        if limit is None:
+            return Subscription(<Channel>channel)
+        return Subscription(<Channel>channel, Bound(<Channel>channel, limit, overflow))
+
+    async def flush(self, event_type, timeout=None):
+        """Return when every subscription of the type has taken all that was sent before (contract 4.4)."""
+        self.check("flush()")
+        self.inbox.deliver()
+        channel = self.table.get(event_type)
+        if channel is not None:
+            await flush(event_type, channel.subscriptions(), timeout)
 
     def check(self, str call):
         running = _get_running_loop()
@@ -642,15 +855,44 @@ cdef class Bus:
                 self.ready[:0] = batch[count:]
                 self.schedule()
 
+    cdef int note_dropped(self, Bound bound) except -1:
+        """Have the observer told: of the first drop at once, of later ones once a second (contract 4.2)."""
+        now = self.loop.time()
+        if now - bound.told_at >= TELL_SECONDS:
+            bound.told_at = now
+            self.loop.call_soon(self.tell_dropped, bound, context=self.context)
+        return 0
+
+    def tell_dropped(self, Bound bound):
+        new = bound.dropped - bound.told
+        if new and self.observer is not None:
+            bound.told = bound.dropped
+            self.observer(bound.channel.event_type, bound.limit, bound.overflow, new, bound.dropped)
+
+    def unread(self):
+        """By type, how many events wait in subscriptions that no task is reading."""
+        waiting = [
+            (
+                channel.event_type,
+                sum([one.pending for one in channel.subscriptions() if (<Subscription>one).head is None]),
+            )
+            for channel in (<Channel>one for one in self.table.values())
+        ]
+        return [(event_type, number) for event_type, number in waiting if number]
+
     def close(self):
         """End the bus: reads that wait for an event end, `send` and `subscribe` are refused (contract 5.6)."""
         cdef Channel channel
+        cdef Bound bound
+        self.inbox.deliver(close=True)
         self.ended = True
         channels = list(self.table.values())
         self.table.clear()
         index_clear(&self.index)
         for channel in channels:
             channel.ended = True
+            for bound in channel.bounded.values():
+                self.tell_dropped(bound)
             if channel.parked and not self.loop.is_closed():
                 self.wake_all(channel)
 
@@ -681,17 +923,29 @@ def send(event, /):
     bus.send(event)
 
 
-def subscribe(event_type, /):
+def subscribe(event_type, /, *, limit=None, overflow=None):
     """Subscribe to the events of exactly this type on the bus of the current scope.
 
     The subscription exists when the call returns: every event sent afterwards waits for it (contract 2.1).
+
+    Arguments:
+        event_type: the class of the events.
+        limit: the most events that wait at a time; as many as are sent, unless given (contract 4.1).
+        overflow: what gives way when one more comes: "drop_oldest" (unless given) or "drop_newest", or "raise",
+            where the reader gets SubscriptionOverflow in the place of those it lost, and can read on after it.
+
     Raises ContextMissing outside a scope and after its end (contract 5.2, 5.6), TypeError for what is no class
-    of events (contract 1.4), RuntimeError in another loop or thread than the scope's (contract 6.1).
+    of events (contract 1.4) or no limit, ValueError for a limit below one or an unknown overflow, RuntimeError in
+    another loop or thread than the scope's (contract 6.1).
     """
     cdef Bus bus = current_bus()
     if bus is None:
         raise no_scope("subscribe()")
-    return bus.subscribe(event_type)
+    return bus.subscribe(event_type, limit, overflow)
+
+
+cdef inline object identity_of(Subscription subscription):
+    return PyLong_FromVoidPtr(<void *>subscription)
 
 
 cdef inline PyObject *new_reference(object value) noexcept:

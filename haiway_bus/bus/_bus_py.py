@@ -12,6 +12,8 @@ will take next, and nothing points backwards: when the last subscription has ste
 reference count falls to zero, and the event goes with it. The chain ends in an empty node; `send` fills it
 and appends the next empty one, so that a subscription which has taken everything holds no event.
 
+A subscription with a limit has a chain of its own instead, of at most that many events.
+
 A task that finds nothing parks: it waits on its `Receive`, and the channel remembers that. The next `send`
 hands all parked reads of the channel to the bus, which resumes them together in one callback of the loop.
 """
@@ -26,22 +28,31 @@ from contextvars import Context, ContextVar
 from sys import getrefcount
 from threading import get_ident
 from types import TracebackType
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, Literal, TypeVar, cast
+from weakref import ref
 
+from haiway_bus.bus._first import first_of
+from haiway_bus.bus._flush import Mark, Pool, flush
+from haiway_bus.bus._inbox import Inbox
 from haiway_bus.bus._rules import (
+    DROP_OLDEST,
     EVENT_TYPE_FLAGS,
     EVENT_TYPE_MASK,
+    RAISE,
     bus_ended,
     elsewhere,
     event_refused,
     limit_refused,
     no_scope,
     nothing_waits,
+    overflow_of,
+    overflowed,
     type_refused,
 )
 
 __all__ = (
     "Batches",
+    "Bound",
     "Bus",
     "Channel",
     "Node",
@@ -57,6 +68,9 @@ Event = TypeVar("Event")
 # How many events a reader takes in a row before the loop gets a turn (contract 2.6), and how many reads one
 # callback resumes at least before it lets the loop go on.
 TURN: Final = 1024
+
+# How long the observer is left alone between two reports of a subscription that drops events (contract 4.2).
+TELL_SECONDS: Final = 1.0
 
 # The life of a Receive. NEW: not waited on yet. PARKED: in line. GRANTED: its task is being resumed and may
 # take an event. CANCELLED, ENDED: out of the line, to be resumed without an event. DONE: resumed for the last time.
@@ -83,6 +97,15 @@ class Node:
         self.next = None
 
 
+class Gap:
+    """Stands in a chain of its own for events that were lost at this place (contract 4.1, overflow="raise")."""
+
+    __slots__ = ("lost",)
+
+    def __init__(self) -> None:
+        self.lost = 0
+
+
 def _unshared() -> int:
     # What getrefcount() says of a node in a local variable that nobody else holds. It differs between versions
     # of CPython (from 3.14 on a local variable may be borrowed), so it is measured, in code of the same shape
@@ -99,31 +122,58 @@ _UNSHARED: Final = _unshared()
 class Channel:
     """The events of one type on one bus, and who waits for them.
 
-    Invariants: a channel is in its bus's table while it has subscriptions, and no longer. `parked` holds at
-    most one read for each subscription, its `head`, and `parked[r.slot] is r` for each of them. A parked read
-    is held strongly: a task that waits for an event lives as long as the bus can bring one.
+    Invariants: a channel is in its bus's table while it has subscriptions, and no longer. `members` are these, held
+    weakly, by id; `sharing` of them share the chain, `bounded` are the bounds of the others. `parked` holds at most
+    one read for each subscription, its `head`, and `parked[r.slot] is r` for each of them. A parked read is held
+    strongly: a task that waits for an event lives as long as the bus can bring one.
     """
 
-    __slots__ = ("bus", "ended", "event_type", "parked", "sent", "subscriptions", "tail")
+    __slots__ = (
+        "bounded",
+        "bus",
+        "delivered",
+        "dropped",
+        "ended",
+        "event_type",
+        "members",
+        "parked",
+        "sent",
+        "sharing",
+        "tail",
+        "walk",
+    )
 
     def __init__(self, bus: Bus, event_type: type[Any]) -> None:
         self.bus = bus
         self.event_type = event_type
         self.tail = Node()
         self.sent = 0
-        self.subscriptions = 0
+        self.sharing = 0
+        self.members: dict[int, ref[Subscription[Any]]] = {}
+        self.bounded: dict[int, Bound] = {}
+        # What `append` walks over, made anew after a change: to free an event may run code that subscribes or closes.
+        self.walk: list[Bound] | None = None
         self.parked: list[Receive] = []
         self.ended = False
+        # Of the subscriptions that are closed, so that the channel can tell of them, too (contract 8.3).
+        self.delivered = 0
+        self.dropped = 0
 
     def append(self, event: Any) -> None:
         node = Node()
         if self.parked:
             self.bus.wake_all(self)
-        tail = self.tail
-        tail.event = event
-        tail.next = node
-        self.tail = node
         self.sent += 1
+        if self.sharing:
+            tail = self.tail
+            tail.event = event
+            tail.next = node
+            self.tail = node
+        if self.bounded:
+            if self.walk is None:
+                self.walk = list(self.bounded.values())
+            for bound in self.walk:
+                bound.offer(event)
 
     def park(self, receive: Receive) -> None:
         receive.slot = len(self.parked)
@@ -140,10 +190,92 @@ class Channel:
                 parked[slot] = last
                 last.slot = slot
 
-    def leave(self) -> None:
-        self.subscriptions -= 1
-        if self.subscriptions == 0 and self.bus.table.get(self.event_type) is self:
+    def join(self, subscription: Subscription[Any]) -> None:
+        self.members[id(subscription)] = ref(subscription)
+        if subscription.bound is None:
+            self.sharing += 1
+        else:
+            self.bounded[id(subscription)] = subscription.bound
+            self.walk = None
+
+    def leave(self, identity: int, bound: Bound | None, delivered: int) -> None:
+        del self.members[identity]
+        self.delivered += delivered
+        if bound is None:
+            self.sharing -= 1
+        else:
+            del self.bounded[identity]
+            self.walk = None
+            self.dropped += bound.dropped
+            self.bus.tell_dropped(bound)
+        if not self.members and self.bus.table.get(self.event_type) is self:
             del self.bus.table[self.event_type]
+
+    def subscriptions(self) -> list[Subscription[Any]]:
+        return [found for member in self.members.values() if (found := member()) is not None]
+
+
+class Bound:
+    """The chain that a subscription with a limit has to itself (contract 4), so that it holds no other's events.
+
+    Invariants: `accepted - subscription.position` events wait, at most `limit`. `tail` is the empty node at the end.
+    `gap` is the Gap before the tail, None when an event stands there: losses without an event between are one gap.
+    `told` of the `dropped` events have been reported, the last time at `told_at`.
+    """
+
+    __slots__ = (
+        "accepted",
+        "channel",
+        "dropped",
+        "gap",
+        "limit",
+        "overflow",
+        "subscription",
+        "tail",
+        "told",
+        "told_at",
+    )
+
+    def __init__(self, channel: Channel, limit: int, overflow: str) -> None:
+        self.channel = channel
+        self.limit = limit
+        self.overflow = overflow
+        self.subscription: ref[Subscription[Any]] | None = None
+        self.tail = Node()
+        self.accepted = 0
+        self.dropped = 0
+        self.gap: Gap | None = None
+        self.told = 0
+        self.told_at = -TELL_SECONDS
+
+    def offer(self, event: Any) -> None:
+        """Take one event in, at the price that `overflow` says if there is no room for it."""
+        subscription = None if self.subscription is None else self.subscription()
+        if subscription is None or subscription.node is None:
+            return
+        if self.accepted - subscription.position >= self.limit:
+            self.dropped += 1
+            self.channel.bus.note_dropped(self)
+            if self.overflow == RAISE:
+                if self.gap is None:
+                    gap = self.gap = Gap()
+                    self.push(gap)
+                self.gap.lost += 1
+            if (
+                self.overflow != DROP_OLDEST or subscription.node is None
+            ):  # None: closed by what this set off
+                return
+            subscription.skip()
+        self.gap = None
+        self.accepted += 1
+        self.push(event)
+
+    def push(self, item: Any) -> None:
+        node = Node()
+        tail = self.tail
+        tail.event = item
+        tail.next = node
+        self.tail = node
 
 
 class Subscription(Generic[Event]):
@@ -157,19 +289,39 @@ class Subscription(Generic[Event]):
     Invariants: `node` is the place of the next event, None once closed. `channel.sent - position` events wait.
     `head` is the read that is first in line and `line` those behind it; a read that did not wait may take an
     event only while nobody is in line. `budget` counts down the reads until the loop gets a turn; negative, it
-    sends the first read through the checks.
+    sends the first read through the checks. `plain` means that there is nothing else to see to: no bound, no pool,
+    no mark of a flush.
     """
 
-    __slots__ = ("__weakref__", "budget", "channel", "head", "line", "node", "position")
+    __slots__ = (
+        "__weakref__",
+        "bound",
+        "budget",
+        "channel",
+        "head",
+        "line",
+        "marks",
+        "node",
+        "plain",
+        "pool",
+        "position",
+        "start",
+    )
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, bound: Bound | None = None) -> None:
         self.channel = channel
-        self.node: Node | None = channel.tail
-        self.position = channel.sent
+        self.bound = bound
+        self.node: Node | None = channel.tail if bound is None else bound.tail
+        self.position = self.start = channel.sent if bound is None else 0
         self.budget = -1
         self.head: Receive | None = None
         self.line: OrderedDict[Receive, None] | None = None
-        channel.subscriptions += 1
+        self.pool: Pool | None = None
+        self.marks: list[Mark] | None = None
+        self.plain = bound is None
+        if bound is not None:
+            bound.subscription = ref(self)
+        channel.join(self)
 
     @property
     def event_type(self) -> type[Event]:
@@ -179,12 +331,19 @@ class Subscription(Generic[Event]):
     @property
     def pending(self) -> int:
         """The number of events that wait to be taken (contract 2.9)."""
-        return 0 if self.node is None else self.channel.sent - self.position
+        if self.node is None:
+            return 0
+        return (self.channel.sent if self.bound is None else self.bound.accepted) - self.position
 
     @property
     def dropped(self) -> int:
-        """The number of events that an overflow took from it: none, as it has no limit (contract 2.9)."""
-        return 0
+        """The number of events that its limit cost it; none without a limit (contract 2.9, 4.2)."""
+        return 0 if self.bound is None else self.bound.dropped
+
+    @property
+    def limit(self) -> int | None:
+        """The most events that wait for it at a time; None without a limit (contract 4.1)."""
+        return None if self.bound is None else self.bound.limit
 
     @property
     def closed(self) -> bool:
@@ -197,7 +356,7 @@ class Subscription(Generic[Event]):
 
     async def __anext__(self) -> Event:
         # The usual case, spelled out: nobody in line, an event there, and no turn of the loop due.
-        if self.budget > 0 and self.head is None:
+        if self.budget > 0 and self.plain and self.head is None:
             node = self.node
             if (
                 node is not None
@@ -225,22 +384,87 @@ class Subscription(Generic[Event]):
         RuntimeError in another loop or thread than the bus's own.
         """
         self.check()
+        if not self.plain:
+            self.came_back()
         if self.head is not None or not self.has_event():
             raise nothing_waits(self)
         return cast("Event", self.take())
 
+    async def first(
+        self, where: Callable[[Event], object] | None = None, timeout: float | None = None
+    ) -> Event:
+        """The next event for which `where` holds; the subscription is closed afterwards (contract 2.12).
+
+        Stands before the request is sent, it misses no answer. Raises TimeoutError after `timeout` seconds,
+        SubscriptionClosed when the subscription ends before. At the end of the scope of a task that waits here for
+        an event which nobody is left to send, the task is cancelled.
+        """
+        return cast("Event", await first_of(self, where, timeout))
+
     def take(self) -> Any:
+        """The next event, past which it steps; raises SubscriptionOverflow in place of lost ones."""
+        node = cast("Node", self.node)
+        self.node = node.next
+        event = node.event
+        if self.bound is not None and type(event) is Gap:
+            if self.bound.gap is event:
+                self.bound.gap = None
+            raise overflowed(self.event_type, self.bound.limit, event.lost)
+        self.position += 1
+        if self.pool is not None:
+            self.pool.took(self.position)
+        return event
+
+    def skip(self) -> None:
+        """Let go of the next event unread."""
         node = cast("Node", self.node)
         self.node = node.next
         self.position += 1
-        return node.event
 
     def take_batch(self, limit: int) -> list[Any]:
-        batch = []
-        while limit > 0 and self.has_event():
+        batch = [self.take()]
+        while len(batch) < limit and self.has_event():
+            if self.bound is not None and type(cast("Node", self.node).event) is Gap:
+                break
             batch.append(self.take())
-            limit -= 1
         return batch
+
+    def came_back(self) -> None:
+        """A reader asks for the next event, and so is done with the one before."""
+        if self.pool is not None:
+            self.pool.came_back()
+        for mark in list(self.marks or ()):
+            if self.position >= mark.goal and not self.at_work(mark.goal):
+                self.unwatch(mark)
+                mark.reached()
+
+    def is_back(self, goal: int) -> bool:
+        """Whether all up to this position was taken and its readers are waiting again, or never took anything."""
+        return (
+            self.position >= goal
+            and (self.head is not None or self.position == self.start)
+            and not self.at_work(goal)
+        )
+
+    def at_work(self, goal: int) -> list[Any]:
+        return [] if self.pool is None else self.pool.at_work(goal)
+
+    def share_work(self) -> None:
+        """From now on, tell apart the tasks that read it: they are a pool of workers."""
+        if self.pool is None:
+            self.pool = Pool()
+            self.plain = False
+
+    def watch(self, mark: Mark) -> None:
+        self.marks = [*(self.marks or ()), mark]
+        self.plain = False
+
+    def unwatch(self, mark: Mark) -> None:
+        if self.marks is not None and mark in self.marks:
+            self.marks.remove(mark)
+            if not self.marks:
+                self.marks = None
+        self.plain = self.marks is None and self.bound is None and self.pool is None
 
     def has_event(self) -> bool:
         return self.node is not None and self.node.next is not None
@@ -272,9 +496,30 @@ class Subscription(Generic[Event]):
         if get_ident() != bus.thread and not bus.loop.is_closed():
             self.check()
         self.release()
-        self.channel.leave()
+        self.leave(self.channel, id(self), self.bound, self.delivered(), self.marks)
         while self.head is not None and self.head.state == PARKED:
             self.head.end()
+
+    def delivered(self) -> int:
+        """How many events its readers took."""
+        skipped = (
+            self.bound.dropped
+            if self.bound is not None and self.bound.overflow == DROP_OLDEST
+            else 0
+        )
+        return self.position - self.start - skipped
+
+    @staticmethod
+    def leave(
+        channel: Channel,
+        identity: int,
+        bound: Bound | None,
+        delivered: int,
+        marks: list[Mark] | None,
+    ) -> None:
+        channel.leave(identity, bound, delivered)
+        for mark in marks or ():
+            mark.reached()
 
     def release(self) -> None:
         # In a loop, because a chain that is let go at its head frees itself recursively, one stack frame a node
@@ -291,10 +536,11 @@ class Subscription(Generic[Event]):
             return
         self.release()
         bus = self.channel.bus
+        parting = (self.channel, id(self), self.bound, self.delivered(), self.marks)
         if get_ident() == bus.thread or bus.loop.is_closed():
-            self.channel.leave()
+            self.leave(*parting)
         else:
-            bus.loop.call_soon_threadsafe(self.channel.leave)
+            bus.loop.call_soon_threadsafe(self.leave, *parting)
 
     async def __aenter__(self) -> Subscription[Event]:
         return self
@@ -309,7 +555,10 @@ class Subscription(Generic[Event]):
 
     def __repr__(self) -> str:
         state = "closed" if self.node is None else "ended" if self.channel.ended else "open"
-        return f"<Subscription {self.event_type.__qualname__} pending={self.pending} {state}>"
+        dropped = f" dropped={self.dropped}" if self.bound is not None else ""
+        return (
+            f"<Subscription {self.event_type.__qualname__} pending={self.pending}{dropped} {state}>"
+        )
 
 
 class Batches(Generic[Event]):
@@ -369,6 +618,8 @@ class Receive:
         if subscription.budget < 0 or get_ident() != subscription.channel.bus.thread:
             subscription.check()
             subscription.budget = TURN
+        if not subscription.plain:
+            subscription.came_back()
         while subscription.head is None:
             if subscription.has_event():
                 if subscription.budget:
@@ -419,6 +670,7 @@ class Receive:
             return
         if subscription.line is None:
             subscription.line = OrderedDict()
+            subscription.share_work()
         subscription.line[self] = None
 
     def leave(self) -> None:
@@ -493,8 +745,10 @@ class Bus:
         "batch",
         "context",
         "ended",
+        "inbox",
         "loop",
         "name",
+        "observer",
         "ready",
         "resumed",
         "scheduled",
@@ -517,6 +771,10 @@ class Bus:
         # it could ask a Receive.
         self.resumed: Future[None] = self.loop.create_future()
         self.resumed.set_result(None)
+        self.inbox = Inbox(name, self.loop, self.context, self.send)
+        # Who is told of drops: called in the loop with the type, the limit, the overflow, how many are new, how many
+        # in all.
+        self.observer: Callable[[type[Any], int, str, int, int], None] | None = None
 
     def send(self, event: Any) -> None:
         """Append the event to its type's chain, or drop it if nobody subscribes to the type (contract 1)."""
@@ -524,15 +782,18 @@ class Bus:
         channel = self.table.get(event_type)
         if channel is not None:
             if get_ident() != self.thread:
-                self.check("send()")
-            channel.append(event)
+                self.inbox.put(event)
+            else:
+                channel.append(event)
         elif event_type.__flags__ & EVENT_TYPE_MASK != EVENT_TYPE_FLAGS:
             raise event_refused(event)
         elif self.ended:
             raise bus_ended("send()", self.name)
 
-    def subscribe(self, event_type: type[Event]) -> Subscription[Event]:
-        """Start receiving the events of exactly this type (contract 2.1)."""
+    def subscribe(
+        self, event_type: type[Event], limit: int | None = None, overflow: str | None = None
+    ) -> Subscription[Event]:
+        """Start receiving the events of exactly this type (contract 2.1, 4.1)."""
         if not isinstance(event_type, type) or (
             event_type.__flags__ & EVENT_TYPE_MASK != EVENT_TYPE_FLAGS
         ):
@@ -540,10 +801,21 @@ class Bus:
         if self.ended:
             raise bus_ended("subscribe()", self.name)
         self.check("subscribe()")
+        overflow = overflow_of(limit, overflow)
         channel = self.table.get(event_type)
         if channel is None:
             channel = self.table[event_type] = Channel(self, event_type)
-        return Subscription(channel)
+        if limit is None:
+            return Subscription(channel)
+        return Subscription(channel, Bound(channel, limit, overflow))
+
+    async def flush(self, event_type: type[Any], timeout: float | None = None) -> None:
+        """Return when every subscription of the type has taken all that was sent before (contract 4.4)."""
+        self.check("flush()")
+        self.inbox.deliver()
+        channel = self.table.get(event_type)
+        if channel is not None:
+            await flush(event_type, channel.subscriptions(), timeout)
 
     def check(self, call: str) -> None:
         running = _get_running_loop()
@@ -606,13 +878,40 @@ class Bus:
                 self.ready[:0] = batch[count:]
                 self.schedule()
 
+    def note_dropped(self, bound: Bound) -> None:
+        """Have the observer told: of the first drop at once, of later ones once a second (contract 4.2)."""
+        now = self.loop.time()
+        if now - bound.told_at >= TELL_SECONDS:
+            bound.told_at = now
+            self.loop.call_soon(self.tell_dropped, bound, context=self.context)
+
+    def tell_dropped(self, bound: Bound) -> None:
+        new = bound.dropped - bound.told
+        if new and self.observer is not None:
+            bound.told = bound.dropped
+            self.observer(bound.channel.event_type, bound.limit, bound.overflow, new, bound.dropped)
+
+    def unread(self) -> list[tuple[type[Any], int]]:
+        """By type, how many events wait in subscriptions that no task is reading."""
+        waiting = [
+            (
+                channel.event_type,
+                sum(one.pending for one in channel.subscriptions() if one.head is None),
+            )
+            for channel in self.table.values()
+        ]
+        return [(event_type, number) for event_type, number in waiting if number]
+
     def close(self) -> None:
         """End the bus: reads that wait for an event end, `send` and `subscribe` are refused (contract 5.6)."""
+        self.inbox.deliver(close=True)
         self.ended = True
         channels = list(self.table.values())
         self.table.clear()
         for channel in channels:
             channel.ended = True
+            for bound in channel.bounded.values():
+                self.tell_dropped(bound)
             if channel.parked and not self.loop.is_closed():
                 self.wake_all(channel)
 
@@ -636,14 +935,28 @@ def send(event: Any, /) -> None:
     bus.send(event)
 
 
-def subscribe(event_type: type[Event], /) -> Subscription[Event]:
+def subscribe(
+    event_type: type[Event],
+    /,
+    *,
+    limit: int | None = None,
+    overflow: Literal["drop_oldest", "drop_newest", "raise"] | None = None,
+) -> Subscription[Event]:
     """Subscribe to the events of exactly this type on the bus of the current scope.
 
     The subscription exists when the call returns: every event sent afterwards waits for it (contract 2.1).
+
+    Arguments:
+        event_type: the class of the events.
+        limit: the most events that wait at a time; as many as are sent, unless given (contract 4.1).
+        overflow: what gives way when one more comes: "drop_oldest" (unless given) or "drop_newest", or "raise",
+            where the reader gets SubscriptionOverflow in the place of those it lost, and can read on after it.
+
     Raises ContextMissing outside a scope and after its end (contract 5.2, 5.6), TypeError for what is no class
-    of events (contract 1.4), RuntimeError in another loop or thread than the scope's (contract 6.1).
+    of events (contract 1.4) or no limit, ValueError for a limit below one or an unknown overflow, RuntimeError in
+    another loop or thread than the scope's (contract 6.1).
     """
     bus = current.get()
     if bus is None:
         raise no_scope("subscribe()")
-    return bus.subscribe(event_type)
+    return bus.subscribe(event_type, limit, overflow)

@@ -12,7 +12,7 @@ from collections.abc import Coroutine
 from reprlib import repr as short
 from typing import Any, Final
 
-from haiway_bus.errors import ContextMissing
+from haiway_bus.errors import ContextMissing, SubscriptionClosed, SubscriptionOverflow
 
 # Bits of PyTypeObject.tp_flags. A class statement makes a heap type that stays mutable; what C code brings is
 # either static or (the standard library's heap types) immutable; instances of a metaclass are classes themselves.
@@ -21,6 +21,11 @@ _IMMUTABLE_TYPE: Final = 1 << 8
 _TYPE_SUBCLASS: Final = 1 << 31
 EVENT_TYPE_MASK: Final = _HEAP_TYPE | _IMMUTABLE_TYPE | _TYPE_SUBCLASS
 EVENT_TYPE_FLAGS: Final = _HEAP_TYPE
+
+DROP_OLDEST: Final = "drop_oldest"
+DROP_NEWEST: Final = "drop_newest"
+RAISE: Final = "raise"
+OVERFLOWS: Final = (DROP_OLDEST, DROP_NEWEST, RAISE)
 
 _DEFINE = "define a class for it: a State, a dataclass, a NamedTuple"
 
@@ -85,10 +90,72 @@ def nothing_waits(subscription: object) -> QueueEmpty:
     )
 
 
+def subscription_closed(subscription: object) -> SubscriptionClosed:
+    """The error of first() when the subscription ended before an event came that it was to give (contract 2.12)."""
+    return SubscriptionClosed(f"{subscription!r} ended before the event of first() came")
+
+
+def first_timed_out(subscription: object, timeout: float | None) -> TimeoutError:
+    """The error of first() after its time (contract 2.12)."""
+    return TimeoutError(f"no event for first() of {subscription!r} within {timeout} s")
+
+
+def flush_timed_out(
+    event_type: type[Any], timeout: float | None, behind: list[tuple[object, int]]
+) -> TimeoutError:
+    """The error of flush() after its time (contract 4.4)."""
+    named = [
+        f"{subscription!r} is {number} events behind"
+        if number
+        else f"{subscription!r} took all, but is still at work"
+        for subscription, number in behind
+    ]
+    shown = "; ".join(named[:10]) + (f"; and {len(named) - 10} more" if len(named) > 10 else "")
+    return TimeoutError(f"flush() of {event_type.__qualname__} waited {timeout} s: {shown}")
+
+
+def overflowed(event_type: type[Any], limit: int, lost: int) -> SubscriptionOverflow:
+    """What the reader of a subscription with overflow="raise" gets in place of the events it lost (contract 4.1)."""
+    return SubscriptionOverflow(
+        f"{lost} events of {event_type.__qualname__} were lost here: the subscription holds at most {limit};"
+        " reading goes on with the next",
+        lost,
+    )
+
+
+def overflow_of(limit: object, overflow: object) -> str:
+    """Which way a subscription with this limit overflows; "" for none (contract 4.1).
+
+    Raises TypeError or ValueError for what is no limit or no way to overflow.
+    """
+    if limit is None:
+        if overflow is not None:
+            raise TypeError(
+                f"subscribe() takes overflow={overflow!r} with a limit only: give limit=n"
+            )
+        return ""
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+        raise limit_refused("subscribe()", limit)
+    if overflow is None:
+        return DROP_OLDEST
+    if not isinstance(overflow, str) or overflow not in OVERFLOWS:
+        known = ", ".join(map(repr, OVERFLOWS))
+        raise ValueError(f"subscribe() knows the overflows {known}, not {overflow!r}")
+    # The string of this module, which the compiled twin knows by its address.
+    return OVERFLOWS[OVERFLOWS.index(overflow)]
+
+
 def limit_refused(call: str, limit: object) -> TypeError | ValueError:
     """The error for a limit that is no number of events."""
-    kind = ValueError if isinstance(limit, int) else TypeError
+    kind = ValueError if isinstance(limit, int) and not isinstance(limit, bool) else TypeError
     return kind(f"{call} takes a limit of at least one event, not {limit!r}")
+
+
+def loop_closed(call: str, name: str) -> RuntimeError:
+    """The error for a call from another thread when the loop of the bus is closed (contract 6.2)."""
+    return RuntimeError(
+        f"{call} came after the loop of the scope {name!r} was closed: nobody can deliver the event any more"
+    )
 
 
 def elsewhere(call: str, home: AbstractEventLoop, thread: int, here: Any) -> RuntimeError:

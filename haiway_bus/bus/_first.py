@@ -1,0 +1,33 @@
+"""Waiting for one event of a subscription (contract 2.12). A cold path: both twins use this one."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import CancelledError
+from collections.abc import Callable
+from typing import Any
+
+from haiway_bus.bus._rules import first_timed_out, subscription_closed
+
+__all__ = ("first_of",)
+
+
+async def first_of(
+    subscription: Any, where: Callable[[Any], object] | None, timeout: float | None
+) -> Any:
+    """The next event of the subscription for which `where` holds; closes the subscription in any case."""
+    async with subscription:
+        try:
+            async with asyncio.timeout(timeout) as limit:
+                async for event in subscription:
+                    if where is None or where(event):
+                        return event
+        except TimeoutError:
+            if limit.expired():
+                raise first_timed_out(subscription, timeout) from None
+            raise
+        if subscription.closed:
+            raise subscription_closed(subscription)
+        # The scope of this task is ending and nobody is left who could send it: what ends is the wait, and with
+        # it the task, as any task that is no longer needed.
+        raise CancelledError("the scope ended before the event came")

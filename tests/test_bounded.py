@@ -1,0 +1,421 @@
+"""Contract 4: subscriptions with a limit, what they lose and who hears of it, and waiting for readers to catch up."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import weakref
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.anyio
+
+
+class Tick:
+    def __init__(self, number: int = 0) -> None:
+        self.number = number
+
+
+async def turns(count: int = 5) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def numbers(subscription: Any, count: int) -> list[int]:
+    return [(await anext(subscription)).number for _ in range(count)]
+
+
+class TestLimit:
+    async def test_it_never_holds_more_than_its_limit(self, hb: Any) -> None:
+        """Contract 4.1."""
+        async with hb.ctx.scope("test"):
+            for overflow in (None, "drop_oldest", "drop_newest", "raise"):
+                subscription = hb.ctx.subscribe(Tick, limit=3, overflow=overflow)
+                for number in range(10):
+                    hb.ctx.send(Tick(number))
+                    assert subscription.pending == min(number + 1, 3)
+                assert (subscription.dropped, subscription.limit) == (7, 3)
+                assert repr(subscription) == "<Subscription Tick pending=3 dropped=7 open>"
+
+    async def test_the_oldest_give_way_unless_said_otherwise(self, hb: Any) -> None:
+        """Contract 4.1."""
+        async with hb.ctx.scope("test"):
+            subscription = hb.ctx.subscribe(Tick, limit=3)
+            for number in range(10):
+                hb.ctx.send(Tick(number))
+            assert await numbers(subscription, 2) == [7, 8]
+            hb.ctx.send(Tick(10))
+            assert await numbers(subscription, 2) == [9, 10]
+
+    async def test_drop_newest_keeps_what_was_there(self, hb: Any) -> None:
+        """Contract 4.1."""
+        async with hb.ctx.scope("test"):
+            subscription = hb.ctx.subscribe(Tick, limit=3, overflow="drop_newest")
+            for number in range(10):
+                hb.ctx.send(Tick(number))
+            assert await numbers(subscription, 2) == [0, 1]
+            hb.ctx.send(Tick(10))
+            hb.ctx.send(Tick(11))
+            hb.ctx.send(Tick(12))
+            assert await numbers(subscription, 3) == [2, 10, 11]
+            assert subscription.dropped == 8
+
+    async def test_raise_tells_the_reader_in_the_place_of_what_was_lost_and_reading_goes_on(
+        self, hb: Any
+    ) -> None:
+        """Contract 4.1: every way of reading meets it."""
+
+        async def read(subscription: Any, into: list[Any]) -> None:
+            while True:
+                try:
+                    async for event in subscription:
+                        into.append(event.number)
+                    return
+                except hb.SubscriptionOverflow as overflow:
+                    into.append(f"lost {overflow.lost}")
+
+        async def batches(subscription: Any, into: list[Any]) -> None:
+            while True:
+                try:
+                    async for batch in subscription.batches():
+                        into.append([event.number for event in batch])
+                    return
+                except hb.SubscriptionOverflow as overflow:
+                    into.append(f"lost {overflow.lost}")
+
+        singles: list[Any] = []
+        batched: list[Any] = []
+        at_once: list[Any] = []
+        async with hb.ctx.scope("test"):
+            one, two, three = (hb.ctx.subscribe(Tick, limit=2, overflow="raise") for _ in range(3))
+            for number in range(5):
+                hb.ctx.send(Tick(number))
+            for subscription in (one, two, three):
+                assert (await anext(subscription)).number == 0
+            hb.ctx.send(Tick(5))
+            hb.ctx.send(Tick(6))
+            assert (one.pending, one.dropped) == (2, 4)
+            for _ in range(4):
+                try:
+                    at_once.append(three.receive_nowait().number)
+                except hb.SubscriptionOverflow as overflow:
+                    at_once.append(f"lost {overflow.lost}")
+            hb.ctx.spawn(read, one, singles)
+            hb.ctx.spawn(batches, two, batched)
+            await turns()
+            hb.ctx.send(Tick(7))
+        assert singles == [1, "lost 3", 5, "lost 1", 7]
+        assert batched == [[1], "lost 3", [5], "lost 1", [7]]
+        assert at_once == [1, "lost 3", 5, "lost 1"]
+
+    async def test_the_error_says_how_much_was_lost_and_survives_pickling(self, hb: Any) -> None:
+        """Contract 4.1."""
+        import pickle
+
+        async with hb.ctx.scope("test"):
+            subscription = hb.ctx.subscribe(Tick, limit=1, overflow="raise")
+            for number in range(3):
+                hb.ctx.send(Tick(number))
+            await anext(subscription)
+            with pytest.raises(
+                hb.SubscriptionOverflow, match="2 events of Tick were lost here.*at most 1"
+            ) as error:
+                await anext(subscription)
+            assert pickle.loads(pickle.dumps(error.value)).lost == 2
+
+    async def test_a_waiting_reader_is_woken_and_other_readers_are_not_concerned(
+        self, hb: Any
+    ) -> None:
+        """Contract 2.2, 4.1."""
+        got: list[int] = []
+        full: list[int] = []
+
+        async def read(subscription: Any, into: list[int]) -> None:
+            async for event in subscription:
+                into.append(event.number)
+
+        async with hb.ctx.scope("test"):
+            stuck = hb.ctx.subscribe(Tick, limit=1)
+            hb.ctx.spawn(read, hb.ctx.subscribe(Tick, limit=5), got)
+            hb.ctx.spawn(read, hb.ctx.subscribe(Tick), full)
+            await turns()
+            for number in range(20):
+                hb.ctx.send(Tick(number))
+                if number % 4 == 3:
+                    await turns()
+            assert stuck.pending == 1
+        assert got == full == list(range(20))
+
+    @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest", "raise"])
+    async def test_it_pins_no_event_but_those_it_holds(
+        self, hb: Any, overflow: str, no_garbage: None
+    ) -> None:
+        """Contract 4.3: a stuck one beside a reader that takes everything."""
+        async with hb.ctx.scope("test"):
+            stuck = hb.ctx.subscribe(Tick, limit=3, overflow=overflow)
+            reader = hb.ctx.subscribe(Tick)
+            alive = []
+            for number in range(10):
+                event = Tick(number)
+                alive.append(weakref.ref(event))
+                hb.ctx.send(event)
+                del event
+                await anext(reader)
+            kept = [number for number in range(10) if alive[number]() is not None]
+            assert kept == ([7, 8, 9] if overflow == "drop_oldest" else [0, 1, 2])
+            stuck.close()
+            assert not any(one() for one in alive)
+
+    async def test_a_type_read_only_with_limits_is_forgotten_when_they_are_closed(
+        self, hb: Any
+    ) -> None:
+        """Contract 2.8, 4.1."""
+        async with hb.ctx.scope("test"):
+            bus = hb.bus.current.get()
+            one, two = hb.ctx.subscribe(Tick, limit=1), hb.ctx.subscribe(Tick, limit=2)
+            hb.ctx.send(Tick())
+            one.close()
+            hb.ctx.send(Tick())
+            assert (one.pending, two.pending) == (0, 2)
+            del two
+            gc.collect()
+            assert Tick not in bus.table
+
+    @pytest.mark.parametrize(
+        ("given", "kind", "says"),
+        [
+            ({"limit": 0}, ValueError, "at least one event, not 0"),
+            ({"limit": -5}, ValueError, "at least one event, not -5"),
+            ({"limit": 1.5}, TypeError, "at least one event, not 1.5"),
+            ({"limit": True}, TypeError, "at least one event, not True"),
+            (
+                {"limit": 1, "overflow": "block"},
+                ValueError,
+                "'drop_oldest', 'drop_newest', 'raise', not 'block'",
+            ),
+            ({"limit": 1, "overflow": 5}, ValueError, "not 5"),
+            ({"overflow": "raise"}, TypeError, "with a limit only"),
+        ],
+        ids=str,
+    )
+    async def test_what_is_no_limit_or_no_overflow_is_refused(
+        self, hb: Any, given: dict[str, Any], kind: type[Exception], says: str
+    ) -> None:
+        """Contract 4.1: and no subscription is left behind."""
+        async with hb.ctx.scope("test"):
+            with pytest.raises(kind, match=says):
+                hb.ctx.subscribe(Tick, **given)
+            assert Tick not in hb.bus.current.get().table
+
+    async def test_events_that_act_when_they_are_freed_harm_nothing(self, hb: Any) -> None:
+        """Contract 4.1: what is dropped may send, subscribe and close the very subscription."""
+        async with hb.ctx.scope("test"):
+            bus = hb.bus.current.get()
+            made: list[Any] = []
+
+            class Nasty:
+                def __init__(self, subscription: Any) -> None:
+                    self.subscription = subscription
+
+                def __del__(self) -> None:
+                    made.append(bus.subscribe(Nasty, 2))
+                    self.subscription.close()
+
+            for overflow in ("drop_oldest", "drop_newest", "raise"):
+                subscription = hb.ctx.subscribe(Nasty, limit=2, overflow=overflow)
+                for _ in range(6):
+                    hb.ctx.send(Nasty(subscription))
+                del subscription
+            made.clear()
+            gc.collect()
+
+
+class TestReports:
+    async def test_the_first_drop_is_told_and_then_at_most_one_report_a_second(
+        self, hb: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Contract 4.2: and what was not told by then is told at the end."""
+        async with hb.ctx.scope("shop"):
+            subscription = hb.ctx.subscribe(Tick, limit=1)
+            hb.ctx.send(Tick())
+            assert caplog.records == []
+            for _ in range(5):
+                hb.ctx.send(Tick())
+            assert caplog.records == []  # send itself tells nobody
+            await turns()
+            for _ in range(5):
+                hb.ctx.send(Tick())
+                await turns()
+            assert [one.getMessage() for one in caplog.records] == [
+                "a subscription of Tick with limit=1, overflow='drop_oldest' dropped 5 events, 5 in all"
+            ]
+            assert subscription.dropped == 10
+        messages = [one.getMessage() for one in caplog.records]
+        assert messages[1].endswith("dropped 5 events, 10 in all")
+        assert {(one.name, one.levelno) for one in caplog.records} == {("shop", logging.WARNING)}
+
+    async def test_a_closed_subscription_tells_the_rest(
+        self, hb: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Contract 4.2."""
+        async with hb.ctx.scope("shop"):
+            subscription = hb.ctx.subscribe(Tick, limit=1)
+            for _ in range(3):
+                hb.ctx.send(Tick())
+            subscription.close()
+            assert [one.getMessage() for one in caplog.records] == [
+                "a subscription of Tick with limit=1, overflow='drop_oldest' dropped 2 events, 2 in all"
+            ]
+            await turns()
+        assert len(caplog.records) == 1
+
+    async def test_events_left_unread_at_the_end_are_told_once_a_type(
+        self, hb: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Contract 5.4: type and number."""
+        async with hb.ctx.scope("shop"):
+            one, two = hb.ctx.subscribe(Tick), hb.ctx.subscribe(Tick)
+            for _ in range(3):
+                hb.ctx.send(Tick())
+            await anext(one)
+        assert [one.getMessage() for one in caplog.records] == [
+            "5 events of Tick were left unread at the end of the scope"
+        ]
+        assert two.pending == 3
+
+
+class TestFlush:
+    async def test_it_returns_when_all_have_taken_everything_and_come_back(self, hb: Any) -> None:
+        """Contract 4.4."""
+        done: list[int] = []
+
+        async def read(seconds: float) -> None:
+            async for event in hb.ctx.subscribe(Tick):
+                await asyncio.sleep(seconds)
+                done.append(event.number)
+
+        async with hb.ctx.scope("test"):
+            for seconds in (0, 0.001, 0.002):
+                hb.ctx.spawn(read, seconds)
+            await turns()
+            for number in range(5):
+                hb.ctx.send(Tick(number))
+            await hb.ctx.flush(Tick)
+            assert sorted(done) == sorted(list(range(5)) * 3)
+            await hb.ctx.flush(Tick)  # nothing to wait for
+
+    async def test_without_subscriptions_or_events_it_returns_at_once(self, hb: Any) -> None:
+        """Contract 4.4."""
+        async with hb.ctx.scope("test"):
+            await hb.ctx.flush(Tick)
+            subscription = hb.ctx.subscribe(Tick)
+            await hb.ctx.flush(Tick)
+            assert not subscription.closed
+
+    async def test_it_waits_for_what_was_sent_before_only(self, hb: Any) -> None:
+        """Contract 4.4."""
+        gate = asyncio.Event()
+        done: list[int] = []
+
+        async def read() -> None:
+            async for event in hb.ctx.subscribe(Tick):
+                done.append(event.number)
+                if event.number == 2:
+                    await gate.wait()
+
+        async with hb.ctx.scope("test"):
+            hb.ctx.spawn(read)
+            await turns()
+            hb.ctx.send(Tick(1))
+            waiting = asyncio.get_running_loop().create_task(hb.ctx.flush(Tick))
+            await turns(1)
+            hb.ctx.send(Tick(2))
+            await asyncio.wait_for(waiting, 5)
+            assert done[0] == 1
+            gate.set()
+
+    async def test_every_worker_of_a_pool_has_to_come_back(self, hb: Any) -> None:
+        """Contract 2.4, 4.4."""
+        done: list[int] = []
+
+        async def handler(event: Any) -> None:
+            await asyncio.sleep(0.002 if event.number == 0 else 0)
+            done.append(event.number)
+
+        async with hb.ctx.scope("test"):
+            hb.ctx.on(Tick, handler, workers=3)
+            for number in range(10):
+                hb.ctx.send(Tick(number))
+            await hb.ctx.flush(Tick)
+            assert sorted(done) == list(range(10))
+
+    async def test_a_worker_that_dies_is_waited_for_no_longer(self, hb: Any) -> None:
+        """Contract 4.4: or ended."""
+
+        async def read(subscription: Any) -> None:
+            async for _ in subscription:
+                await asyncio.sleep(60)
+
+        async with hb.ctx.scope("test"):
+            subscription = hb.ctx.subscribe(Tick)
+            loop = asyncio.get_running_loop()
+            tasks = [loop.create_task(read(subscription)) for _ in range(3)]
+            await turns()
+            hb.ctx.send(Tick())
+            await turns()
+            loop.call_later(0.002, tasks[0].cancel)
+            await asyncio.wait_for(hb.ctx.flush(Tick), 5)
+            for task in tasks:
+                task.cancel()
+
+    async def test_a_subscription_that_ends_is_waited_for_no_longer(self, hb: Any) -> None:
+        """Contract 4.4: closed, or dropped."""
+        async with hb.ctx.scope("test"):
+            held = [hb.ctx.subscribe(Tick), hb.ctx.subscribe(Tick, limit=1)]
+            hb.ctx.send(Tick())
+            waiting = asyncio.get_running_loop().create_task(hb.ctx.flush(Tick))
+            await turns()
+            assert not waiting.done()
+            held.pop().close()
+            await turns()
+            assert not waiting.done()
+            held.clear()
+            gc.collect()
+            await asyncio.wait_for(waiting, 5)
+
+    async def test_a_time_out_names_who_is_behind_and_by_how_much(self, hb: Any) -> None:
+        """Contract 4.4."""
+        async with hb.ctx.scope("test"):
+            slow, working = hb.ctx.subscribe(Tick), hb.ctx.subscribe(Tick)
+            for number in range(3):
+                hb.ctx.send(Tick(number))
+            await numbers(working, 3)
+            with pytest.raises(TimeoutError) as error:
+                await hb.ctx.flush(Tick, timeout=0.001)
+            assert str(error.value) == (
+                "flush() of Tick waited 0.001 s: <Subscription Tick pending=3 open> is 3 events behind;"
+                " <Subscription Tick pending=0 open> took all, but is still at work"
+            )
+            # It leaves nothing behind: reading goes on as before.
+            assert await numbers(slow, 3) == [0, 1, 2]
+
+    async def test_limited_subscriptions_count_what_they_dropped_as_taken(self, hb: Any) -> None:
+        """Contract 4.1, 4.4."""
+        async with hb.ctx.scope("test"):
+            subscription = hb.ctx.subscribe(Tick, limit=2)
+            hb.ctx.send(Tick(0))
+            hb.ctx.send(Tick(1))
+            waiting = asyncio.get_running_loop().create_task(hb.ctx.flush(Tick))
+            await turns()
+            hb.ctx.send(Tick(2))
+            hb.ctx.send(Tick(3))
+            reading = asyncio.get_running_loop().create_task(numbers(subscription, 3))
+            await asyncio.wait_for(waiting, 5)
+            reading.cancel()
+
+    async def test_outside_a_scope_it_is_refused(self, hb: Any) -> None:
+        """Contract 5.2."""
+        with pytest.raises(hb.ContextMissing):
+            await hb.ctx.flush(Tick)

@@ -1,0 +1,274 @@
+"""Contract 5.9, 6.2: other threads, and code that did not inherit the scope."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+import time
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.anyio
+
+
+class Sent:
+    def __init__(self, sender: int, number: int) -> None:
+        self.sender = sender
+        self.number = number
+
+
+class TestThreads:
+    async def test_events_of_each_thread_arrive_in_order_and_none_is_lost_before_the_end(
+        self, hb: Any
+    ) -> None:
+        """Contract 6.2: by to_thread, and by an executor with a copied context."""
+        got: dict[int, list[int]] = defaultdict(list)
+
+        def produce(sender: int) -> None:
+            for number in range(2000):
+                hb.ctx.send(Sent(sender, number))
+
+        async with hb.ctx.scope("test"):
+            hb.ctx.on(Sent, lambda event: got[event.sender].append(event.number))
+            with ThreadPoolExecutor(4) as executor:
+                loop = asyncio.get_running_loop()
+                for sender in range(4):
+                    context = contextvars.copy_context()
+                    hb.ctx.spawn(
+                        _awaited, loop.run_in_executor(executor, context.run, produce, sender)
+                    )
+                hb.ctx.spawn(asyncio.to_thread, produce, 4)
+                await asyncio.sleep(0)
+        assert got == {sender: list(range(2000)) for sender in range(5)}
+
+    async def test_what_a_thread_sent_just_before_the_end_is_delivered(self, hb: Any) -> None:
+        """Contract 5.4, 6.2: the loop has had no turn since."""
+        got = []
+        async with hb.ctx.scope("test"):
+            hb.ctx.on(Sent, lambda event: got.append(event.number))
+            context = contextvars.copy_context()
+            thread = threading.Thread(target=context.run, args=(hb.ctx.send, Sent(0, 1)))
+            thread.start()
+            thread.join()
+        assert got == [1]
+
+    async def test_a_burst_wakes_the_loop_once(
+        self, hb: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Contract 6.2."""
+        async with hb.ctx.scope("test"):
+            subscription = hb.ctx.subscribe(Sent)
+            bus = hb.bus.current.get()
+            woken = []
+
+            class Loop:
+                def __getattr__(self, name: str) -> Any:
+                    if name == "call_soon_threadsafe":
+                        woken.append(name)
+                    return getattr(bus.loop, name)
+
+            monkeypatch.setattr(bus.inbox, "loop", Loop())
+
+            def produce() -> None:
+                for number in range(1000):
+                    hb.ctx.send(Sent(0, number))
+
+            context = contextvars.copy_context()
+            thread = threading.Thread(target=context.run, args=(produce,))
+            thread.start()
+            thread.join()  # the loop has no turn meanwhile
+            assert len(woken) == 1
+            while subscription.pending < 1000:
+                await asyncio.sleep(0)
+            assert subscription.receive_nowait().number == 0
+
+    async def test_what_cannot_be_an_event_is_refused_in_the_thread_that_sends_it(
+        self, hb: Any
+    ) -> None:
+        """Contract 1.4, 6.2."""
+        async with hb.ctx.scope("test"):
+
+            def produce() -> None:
+                with pytest.raises(TypeError, match="built-in int"):
+                    hb.ctx.send(5)
+
+            await asyncio.to_thread(produce)
+
+    async def test_after_the_end_of_the_scope_it_is_refused_and_nothing_is_lost_silently(
+        self, hb: Any
+    ) -> None:
+        """Contract 5.6, 6.2: every send either arrives or raises, wherever the end falls."""
+        accepted = [0] * 3
+        refused = []
+
+        def produce(sender: int) -> None:
+            try:
+                while True:
+                    hb.ctx.send(Sent(sender, accepted[sender]))
+                    accepted[sender] += 1
+            except hb.ContextMissing:
+                refused.append(sender)
+
+        threads = []
+        async with hb.ctx.scope("test"):
+            subscription = hb.ctx.subscribe(Sent)
+            for sender in range(3):
+                context = contextvars.copy_context()
+                threads.append(threading.Thread(target=context.run, args=(produce, sender)))
+                threads[-1].start()
+            await asyncio.sleep(0.02)
+        for thread in threads:
+            await asyncio.to_thread(thread.join)
+        got: dict[int, list[int]] = defaultdict(list)
+        async for event in subscription:
+            got[event.sender].append(event.number)
+        assert sorted(refused) == [0, 1, 2]
+        assert got == {
+            sender: list(range(accepted[sender])) for sender in range(3) if accepted[sender]
+        }
+
+    def test_after_the_loop_is_closed_it_raises(self, hb: Any) -> None:
+        """Contract 6.2: a scope that was never left."""
+        kept = []
+
+        async def main() -> None:
+            scope = hb.ctx.scope("test")
+            await scope.__aenter__()
+            kept.append((scope, hb.ctx.subscribe(Sent), contextvars.copy_context()))
+
+        asyncio.run(main())
+        _, subscription, context = kept[0]
+        errors: list[BaseException] = []
+
+        def produce() -> None:
+            for number in range(2):
+                try:
+                    hb.ctx.send(Sent(0, number))
+                except RuntimeError as error:
+                    errors.append(error)
+
+        thread = threading.Thread(target=context.run, args=(produce,))
+        thread.start()
+        thread.join()
+        assert ["loop of the scope 'test' was closed" in str(error) for error in errors] == [
+            True,
+            True,
+        ]
+        assert subscription.pending == 0
+
+    async def test_flush_sees_what_threads_sent_before(self, hb: Any) -> None:
+        """Contract 4.4, 6.2."""
+        got = []
+        async with hb.ctx.scope("test"):
+            hb.ctx.on(Sent, lambda event: got.append(event.number))
+            context = contextvars.copy_context()
+            thread = threading.Thread(target=context.run, args=(hb.ctx.send, Sent(0, 1)))
+            thread.start()
+            thread.join()
+            await hb.ctx.flush(Sent)
+            assert got == [1]
+
+
+async def _awaited(future: Any) -> None:
+    await future
+
+
+class TestAttach:
+    async def test_it_makes_the_scope_current_where_it_was_not_inherited(self, hb: Any) -> None:
+        """Contract 5.9: bus, state, tasks and trace id; and a nested scope belongs to it."""
+
+        class Config(hb.State):
+            level: int = 1
+
+        got = []
+
+        async def request(scope: Any) -> None:
+            with pytest.raises(hb.ContextMissing):
+                hb.ctx.trace_id()
+            with scope.attach() as attached:
+                assert attached is scope
+                assert hb.ctx.state(Config).level == 2
+                hb.ctx.send(Sent(0, 1))
+                async with hb.ctx.scope("request") as trace_id:
+                    hb.ctx.send(Sent(0, 2))
+                    assert hb.ctx.trace_id() == trace_id == scope.identity.trace_id
+                hb.ctx.spawn(send_later)
+            with pytest.raises(hb.ContextMissing):
+                hb.ctx.trace_id()
+
+        async def send_later() -> None:
+            await asyncio.sleep(0.001)
+            hb.ctx.send(Sent(0, 3))
+
+        empty = contextvars.copy_context()
+        scope = hb.ctx.scope("app", Config(level=2))
+        async with scope:
+            hb.ctx.on(Sent, lambda event: got.append(event.number))
+            loop = asyncio.get_running_loop()
+            await asyncio.gather(
+                *[loop.create_task(request(scope), context=empty.copy()) for _ in range(3)]
+            )
+        assert sorted(got) == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+
+    async def test_it_works_in_a_thread_and_in_a_callback(self, hb: Any) -> None:
+        """Contract 5.9, 6.2."""
+        got = []
+        empty = contextvars.Context()
+        scope = hb.ctx.scope("app")
+
+        def send(number: int) -> None:
+            with scope.attach():
+                hb.ctx.send(Sent(0, number))
+
+        async with scope:
+            hb.ctx.on(Sent, lambda event: got.append(event.number))
+            loop = asyncio.get_running_loop()
+            loop.call_soon(send, 1, context=empty)
+            await loop.run_in_executor(None, send, 2)
+        assert sorted(got) == [1, 2]
+
+    async def test_a_scope_that_is_not_open_is_refused(self, hb: Any) -> None:
+        """Contract 5.6, 5.9."""
+        scope = hb.ctx.scope("app")
+        with pytest.raises(hb.ContextMissing, match="'app' is not open"), scope.attach():
+            pass
+        async with scope:
+            block = scope.attach()
+            with block, pytest.raises(RuntimeError, match="entered once"), block:
+                pass
+        with pytest.raises(hb.ContextMissing, match="'app' is not open"), scope.attach():
+            pass
+        inner = hb.ctx.scope("inner")
+        async with hb.ctx.scope("outer"):
+            async with inner:
+                pass
+            with pytest.raises(hb.ContextMissing, match="'inner' is not open"), inner.attach():
+                pass
+
+
+async def test_the_loop_has_its_turns_while_threads_send(hb: Any) -> None:
+    """Contract 2.6, 6.2: what comes from threads is delivered a thousand at a time."""
+    async with hb.ctx.scope("test"):
+        subscription = hb.ctx.subscribe(Sent)
+        bus = hb.bus.current.get()
+
+        def produce() -> None:
+            for number in range(10_000):
+                hb.ctx.send(Sent(0, number))
+
+        context = contextvars.copy_context()
+        thread = threading.Thread(target=context.run, args=(produce,))
+        thread.start()
+        thread.join()
+        sizes, deadline = [], time.monotonic() + 10
+        while subscription.pending < 10_000 and time.monotonic() < deadline:
+            before = subscription.pending
+            await asyncio.sleep(0)
+            sizes.append(subscription.pending - before)
+        assert bus is hb.bus.current.get()
+        assert max(sizes) <= 1024
+        subscription.close()
