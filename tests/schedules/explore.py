@@ -115,7 +115,11 @@ def run_schedule(
             problem = "warned: " + "; ".join(str(one.message) for one in warned)
         return problem
     finally:
+        # What a schedule made goes with it, by its reference count: `asyncio.all_tasks`, which the end of a scope
+        # asks, is slower for every task that is still waiting for the collector.
         warned.clear()
+        world.accounts.clear()
+        loop.tasks.clear()
         loop.close()
 
 

@@ -44,6 +44,13 @@ class Quiet:
 
     record_attributes = record_event = record_metric = log
 
+    def messages(self) -> list[str]:
+        return [told[2] % told[3] for told in self.told]
+
+    def dropped(self) -> int:
+        """How many dropped events it was told of."""
+        return sum(told[3][3] for told in self.told if "dropped" in str(told[2]))
+
 
 class Account:
     """The books of one subscription.
@@ -68,6 +75,7 @@ class Account:
         self.expected: deque[Any] = deque()
         self.gaps: dict[int, int] = {}
         self.line: dict[int, Task[Any]] = {}
+        self.busy: dict[Task[Any], Any] = {}
         self.tickets = 0
         self.served = -1
         self.closed = False
@@ -93,19 +101,20 @@ class Account:
         task = asyncio.current_task()
         assert task is not None
         self.line[ticket] = task
+        self.busy.pop(task, None)
         return ticket
 
     def took(self, ticket: int, event: Any) -> None:
         """The reader got the event: called by its task in the step of the read."""
         self.is_next(event)
-        self.serves(ticket)
+        self.serves(ticket, event)
 
-    def serves(self, ticket: int) -> None:
+    def serves(self, ticket: int, event: Any) -> None:
         # Contract 2.4, first come, first served. Who is being cancelled or whose loop is being ended has left the
         # line already, though its task has not run yet to say so; it must not come for an event after all.
         assert ticket > self.served, f"reader {ticket} was overtaken by reader {self.served}"
         self.served = ticket
-        self.line.pop(ticket, None)
+        self.busy[self.line.pop(ticket)] = event
         if not self.world.ending:
             for other, task in self.line.items():
                 assert other > ticket or task.cancelling(), f"{ticket} overtook {other} ({task!r})"
@@ -114,7 +123,7 @@ class Account:
         assert 1 <= len(events) <= limit, events
         for event in events:
             self.is_next(event)
-        self.serves(ticket)
+        self.serves(ticket, events[0])
 
     def is_next(self, event: Any) -> None:
         assert not self.closed, f"{event!r} came out of a closed subscription"
@@ -127,11 +136,17 @@ class Account:
     def heard_of_loss(self, ticket: int, lost: int) -> None:
         """The reader got a SubscriptionOverflow in the place of what was lost (contract 4.1)."""
         self.is_due(lost)
-        self.serves(ticket)
+        # Nothing to be busy with: the news is older than whatever is sent from now on.
+        self.serves(ticket, None)
 
     def is_due(self, lost: int) -> None:
         due = self.gaps.pop(len(self.received), 0)
         assert lost == due, f"heard of {lost} lost here, and {due} were"
+
+    def unfinished(self) -> list[Any]:
+        """The events that wait or that a reader has not come back from."""
+        busy = [event for task, event in self.busy.items() if event is not None and not task.done()]
+        return [] if self.closed else [*busy, *self.expected]
 
     def leaves(self, ticket: int) -> None:
         """The reader is gone, served or not."""
@@ -225,6 +240,16 @@ class World:
                 account.was_sent(event)
         return event
 
+    async def flush(self, event_type: type[Event] = Event, timeout: float | None = None) -> None:
+        """Contract 4.4: when it returns, nothing is unfinished that was sent before the call."""
+        sent_before = self.number
+        bus = self.hb.bus.current.get()
+        await self.ctx.flush(event_type, timeout=timeout)
+        for account in self.accounts:
+            if account.event_type is event_type and account.bus is bus:
+                late = [one for one in account.unfinished() if one.number < sent_before]
+                assert not late, f"flushed, and {late} of {account.subscription!r} not finished"
+
     def check(self) -> None:
         for account in self.accounts:
             account.check()
@@ -232,3 +257,5 @@ class World:
     def settle(self) -> None:
         for account in self.accounts:
             account.settle()
+        lost = sum(account.lost for account in self.accounts)
+        assert self.observability.dropped() == lost, "a drop was silent (contract 4.2)"

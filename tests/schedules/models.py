@@ -1,22 +1,19 @@
-"""All models by name, and whether the package under test can do what each is about."""
+"""All models by name."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from .explore import Model
+from .models_bounded import BOUNDED
+from .models_flush import FLUSH
+from .models_handlers import FIRST, HANDLERS
 from .models_reading import READING
+from .models_scopes import SCOPES
 
-__all__ = ("MODELS", "can")
+__all__ = ("MODELS",)
 
-MODELS: Final[Mapping[str, Model]] = {model.__name__: model for model in READING}
-
-
-def can(model: Model, hb: Any) -> bool:
-    """Whether what the model needs is there."""
-    return all(hasattr(hb.ctx, name) or hasattr(hb, name) for name in needs(model))
-
-
-def needs(model: Model) -> tuple[str, ...]:
-    return getattr(model, "needs", ())
+MODELS: Final[Mapping[str, Model]] = {
+    model.__name__: model for model in (*READING, *SCOPES, *BOUNDED, *FLUSH, *HANDLERS, *FIRST)
+}

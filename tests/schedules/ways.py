@@ -12,6 +12,8 @@ __all__ = (
     "anexts",
     "batches",
     "close_soon",
+    "first",
+    "loop_on",
     "loop_over",
     "nowait",
     "one",
@@ -50,6 +52,24 @@ async def loop_over(account: Account, most: int = 1 << 30, turns: int = 0) -> st
     finally:
         account.leaves(ticket)
     return "ended"
+
+
+async def loop_on(account: Account, turns: int = 0) -> str:
+    """`async for`, begun again after every loss that it hears of (contract 4.1)."""
+    ticket = account.asks()
+    try:
+        while True:
+            try:
+                async for event in account.subscription:
+                    account.took(ticket, event)
+                    await pause(turns)
+                    ticket = account.asks()
+                return "ended"
+            except account.world.hb.SubscriptionOverflow as overflow:
+                account.heard_of_loss(ticket, overflow.lost)
+                ticket = account.asks()
+    finally:
+        account.leaves(ticket)
 
 
 async def one(account: Account) -> Any:
@@ -139,3 +159,20 @@ async def timed_out_block(account: Account, seconds: float) -> str:
 async def close_soon(account: Account, turns: int = 1) -> None:
     await pause(turns)
     account.close()
+
+
+async def first(account: Account, where: Any = None, timeout: float | None = None) -> Any:
+    """`first`, after which the books are closed, in the very step in which the subscription is."""
+
+    def look(event: Any) -> bool:
+        account.is_next(event)
+        return bool(where(event))
+
+    try:
+        event = await account.subscription.first(None if where is None else look, timeout)
+        if where is None:
+            account.is_next(event)
+        return event
+    finally:
+        assert account.subscription.closed
+        account.closed = True
