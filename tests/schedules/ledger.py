@@ -12,7 +12,7 @@ from asyncio import QueueEmpty, Task
 from collections import deque
 from typing import Any
 
-__all__ = ("Account", "Event", "Other", "World")
+__all__ = ("Account", "Event", "Other", "World", "all_taken")
 
 
 class Event:
@@ -259,3 +259,10 @@ class World:
             account.settle()
         lost = sum(account.lost for account in self.accounts)
         assert self.observability.dropped() == lost, "a drop was silent (contract 4.2)"
+
+
+def all_taken(*accounts: Account) -> None:
+    """Contract 5.4: nothing that was sent by work in progress is lost."""
+    for account in accounts:
+        assert account.subscription.pending == 0, account.subscription
+        assert len(account.received) == account.sent

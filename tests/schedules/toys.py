@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
+from .models_cancelling import CANCELLING
 from .models_reading import READING
 
 __all__ = (
@@ -198,7 +199,7 @@ class Doubled(Toy):
 
 
 # The models whose scope, of one bus and no tasks, the toys have.
-MODELS = tuple(model.__name__ for model in READING if model.__name__ != "forgotten")
+MODELS = tuple(model.__name__ for model in (*READING, *CANCELLING) if model.__name__ != "forgotten")
 BROKEN = (SharedFuture, HandedOver, LostWakeup, Overtaking, Doubled)
 
 
