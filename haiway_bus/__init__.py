@@ -1,6 +1,7 @@
 """Typed events for asyncio services: sent by a plain call, read with `async for`, kept apart by scopes."""
 
 from haiway_bus.bus import Subscription, backend
+from haiway_bus.bus._stats import EventStats
 from haiway_bus.ctx import ctx
 from haiway_bus.errors import (
     ContextMissing,
@@ -20,6 +21,7 @@ __all__ = (
     "ContextStateMissing",
     "Default",
     "Disposable",
+    "EventStats",
     "FrozenMap",
     "LoggingObservability",
     "Observability",

@@ -9,6 +9,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from haiway_bus import bus
 from haiway_bus.bus import Subscription
+from haiway_bus.bus._stats import EventStats
 from haiway_bus.handlers import ErrorPolicy, Handler, check, handle
 from haiway_bus.observability import (
     METRIC_KINDS,
@@ -120,6 +121,17 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
         ContextMissing outside a scope, RuntimeError in another loop or thread than the scope's.
         """
         await place("flush()").scope.bus.flush(event_type, timeout)
+
+    @staticmethod
+    def events() -> dict[type[Any], EventStats]:
+        """What goes over the bus of the current scope, by type of event (contract 8.3).
+
+        For each type that is subscribed to: the number of subscriptions, and of events sent, delivered, dropped and
+        pending, and the lag of the slowest subscription. Counting begins anew when a type was without subscriptions.
+
+        Raises ContextMissing outside a scope.
+        """
+        return place("events()").scope.bus.events()
 
     @overload
     @staticmethod

@@ -67,6 +67,12 @@ def pytest_report_header() -> str:
     return f"haiway_bus: {', '.join(COPIES)} ({INSTALLED.__file__})"
 
 
+@pytest.fixture
+def copies() -> dict[str, Any]:
+    """The package on each backend, for tests that compare them."""
+    return {name: modules["haiway_bus"] for name, modules in COPIES.items()}
+
+
 @pytest.fixture(params=sorted(COPIES))
 def hb(request: pytest.FixtureRequest) -> Iterator[Any]:
     """The package, on one backend after the other."""

@@ -286,6 +286,35 @@ class TestReports:
         assert two.pending == 3
 
 
+class TestStats:
+    async def test_events_are_counted_by_type(self, hb: Any) -> None:
+        """Contract 8.3: and sent times subscriptions is delivered and dropped and pending."""
+        async with hb.ctx.scope("test"):
+            assert hb.ctx.events() == {}
+            full = hb.ctx.subscribe(Tick)
+            limited = hb.ctx.subscribe(Tick, limit=2)
+            newest = hb.ctx.subscribe(Tick, limit=2, overflow="drop_newest")
+            gone = hb.ctx.subscribe(Tick)
+            for number in range(5):
+                hb.ctx.send(Tick(number))
+            await numbers(full, 1)
+            await numbers(limited, 2)
+            await numbers(newest, 1)
+            await numbers(gone, 5)
+            gone.close()
+            assert hb.ctx.events() == {
+                Tick: hb.EventStats(
+                    subscriptions=3, sent=5, delivered=9, dropped=6, pending=5, lag=4
+                )
+            }
+            full.close()
+            limited.close()
+            newest.close()
+            assert hb.ctx.events() == {}
+        with pytest.raises(hb.ContextMissing):
+            hb.ctx.events()
+
+
 class TestFlush:
     async def test_it_returns_when_all_have_taken_everything_and_come_back(self, hb: Any) -> None:
         """Contract 4.4."""

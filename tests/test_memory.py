@@ -184,6 +184,22 @@ async def test_a_subscription_collected_in_another_thread_leaves_its_channel(hb:
         assert Sent not in bus.table
 
 
+async def test_one_that_is_collected_elsewhere_takes_no_other_with_it(hb: Any) -> None:
+    """Contract 2.8: a new subscription may stand where the collected one stood, before the loop counts that one out."""
+    async with hb.ctx.scope("test"):
+        for _ in range(20):
+            holder = [hb.ctx.subscribe(Sent)]
+            thread = threading.Thread(target=holder.clear)
+            thread.start()
+            thread.join()
+            later = [hb.ctx.subscribe(Sent), hb.ctx.subscribe(Sent, limit=1)]
+            await turns()
+            assert hb.ctx.events()[Sent].subscriptions == 2
+            for subscription in later:
+                subscription.close()
+        assert hb.ctx.events() == {}
+
+
 async def test_an_event_whose_del_uses_the_bus_harms_nothing(hb: Any) -> None:
     """Contract 3.2, 3.3: freeing an event runs code, which may send, subscribe and close."""
     async with hb.ctx.scope("test"):

@@ -212,6 +212,46 @@ def test_a_wrong_value_is_refused_naming_its_path(hb, data):
 
 @EXAMPLES
 @given(data=st.data())
+def test_the_backends_agree_on_every_case_errors_included(hb, copies, data):
+    """Issue 3.6: the constructor in C and the generated one, on right and wrong arguments, and on `updated`."""
+    chosen = data.draw(st.lists(hashable_specs(), min_size=1, max_size=3))
+    names = [f"f{index}" for index in range(len(chosen))]
+    arguments = {}
+    for name, spec in zip(names, chosen, strict=True):
+        kind = data.draw(st.sampled_from(["good", "good", "bad", "missing"]))
+        if kind != "missing":
+            arguments[name] = data.draw(spec.good if kind == "good" else spec.bad)[0]
+    if data.draw(st.booleans()):
+        arguments["unknown"] = 1
+    arguments = dict(data.draw(st.permutations(list(arguments.items()))))
+    changes = data.draw(
+        st.dictionaries(st.sampled_from([*names, "other"]), st.just(None), max_size=2)
+    )
+    for name in changes:
+        if name in names:
+            changes[name] = data.draw(chosen[names.index(name)].good)[0]
+    positional = data.draw(st.sampled_from([(), (), (1,)]))
+
+    def outcome(package):
+        annotations = dict(zip(names, (spec.annotation for spec in chosen), strict=True))
+        cls = type(package.State)("Made", (package.State,), {"__annotations__": annotations})
+
+        def tried(call):
+            try:
+                made = call()
+            except package.StateError as error:
+                return None, (str(error), error.problems)
+            return made, (repr(made), hash(made))
+
+        made, first = tried(lambda: cls(*positional, **arguments))
+        return first, None if made is None else tried(lambda: made.updated(**changes))[1]
+
+    outcomes = {name: outcome(package) for name, package in copies.items()}
+    assert len({repr(one) for one in outcomes.values()}) == 1, outcomes
+
+
+@EXAMPLES
+@given(data=st.data())
 def test_json_brings_back_an_equal_value(hb, data):
     """Contract 7.7: through text, and as the schema says."""
     spec = data.draw(specs())

@@ -28,8 +28,9 @@ cdef class Channel:
     cdef list parked            # of Receive; parked[r.slot] is r
     cdef readonly int64_t sent
     cdef Py_ssize_t sharing     # how many subscriptions read the chain that ends in tail
-    cdef dict members           # id -> weak reference, of every subscription
-    cdef dict bounded           # id -> Bound, of those with a chain of their own
+    cdef int64_t joined         # how many subscriptions there ever were: the key of the latest
+    cdef dict members           # key -> weak reference, of every subscription
+    cdef dict bounded           # key -> Bound, of those with a chain of their own
     cdef list walk              # the values of `bounded`, or None when they have changed
     cdef readonly int64_t delivered  # by subscriptions that are closed
     cdef readonly int64_t dropped
@@ -61,6 +62,7 @@ cdef class Bound:
 cdef class Subscription:
     cdef object __weakref__
     cdef Channel channel
+    cdef int64_t key            # tells it apart from all others of its channel, also from those that are gone
     cdef Bound bound            # None without a limit
     cdef Node node              # None once closed
     cdef readonly int64_t position  # events that it has behind it, of the channel or of its bound

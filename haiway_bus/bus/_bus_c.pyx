@@ -38,6 +38,7 @@ from haiway_bus.bus._rules import (
     overflowed,
     type_refused,
 )
+from haiway_bus.bus._stats import stats_of
 
 __all__ = (
     "Batches",
@@ -64,7 +65,6 @@ cdef extern from *:
 
 cdef extern from "Python.h":
     const Py_ssize_t PY_SSIZE_T_MAX
-    object PyLong_FromVoidPtr(void *)
     unsigned long PyThread_get_thread_ident() noexcept
     PyTypeObject *Py_TYPE(PyObject *) noexcept
     Py_ssize_t Py_REFCNT(PyObject *) noexcept
@@ -114,9 +114,9 @@ cdef class Channel:
     """The events of one type on one bus, and who waits for them.
 
     Invariants: a channel is in its bus's table while it has subscriptions, and no longer. `members` are these, held
-    weakly, by id; `sharing` of them share the chain, `bounded` are the bounds of the others. `parked` holds at most
-    one read for each subscription, its `head`, and `parked[r.slot] is r` for each of them. A parked read is held
-    strongly: a task that waits for an event lives as long as the bus can bring one.
+    weakly, by their `key`; `sharing` of them share the chain, `bounded` are the bounds of the others. `parked` holds
+    at most one read for each subscription, its `head`, and `parked[r.slot] is r` for each of them. A parked read is
+    held strongly: a task that waits for an event lives as long as the bus can bring one.
     """
 
     def __cinit__(self, Bus bus, object event_type):
@@ -170,21 +170,23 @@ cdef class Channel:
         return 0
 
     cdef int join(self, Subscription subscription) except -1:
-        self.members[identity_of(subscription)] = ref(subscription)
+        self.joined += 1
+        subscription.key = self.joined
+        self.members[subscription.key] = ref(subscription)
         if subscription.bound is None:
             self.sharing += 1
         else:
-            self.bounded[identity_of(subscription)] = subscription.bound
+            self.bounded[subscription.key] = subscription.bound
             self.walk = None
         return 0
 
-    def leave(self, identity, Bound bound, delivered):
-        del self.members[identity]
+    def leave(self, key, Bound bound, delivered):
+        del self.members[key]
         self.delivered += delivered
         if bound is None:
             self.sharing -= 1
         else:
-            del self.bounded[identity]
+            del self.bounded[key]
             self.walk = None
             self.dropped += bound.dropped
             self.bus.tell_dropped(bound)
@@ -436,7 +438,7 @@ cdef class Subscription:
         if PyThread_get_thread_ident() != bus.thread and not bus.loop.is_closed():
             self.check()
         self.release()
-        self.leave(self.channel, identity_of(self), self.bound, self.delivered(), self.marks)
+        self.leave(self.channel, self.key, self.bound, self.delivered(), self.marks)
         while self.head is not None and self.head.state == PARKED:
             self.head.end()
 
@@ -446,8 +448,8 @@ cdef class Subscription:
         return self.position - self.start - skipped
 
     @staticmethod
-    def leave(Channel channel, identity, Bound bound, delivered, marks):
-        channel.leave(identity, bound, delivered)
+    def leave(Channel channel, key, Bound bound, delivered, marks):
+        channel.leave(key, bound, delivered)
         for mark in marks or ():
             mark.reached()
 
@@ -474,7 +476,7 @@ cdef class Subscription:
             return
         self.release()
         cdef Bus bus = self.channel.bus
-        parting = (self.channel, identity_of(self), self.bound, self.delivered(), self.marks)
+        parting = (self.channel, self.key, self.bound, self.delivered(), self.marks)
         if PyThread_get_thread_ident() == bus.thread or bus.loop.is_closed():
             Subscription.leave(*parting)
         else:
@@ -869,6 +871,10 @@ cdef class Bus:
             bound.told = bound.dropped
             self.observer(bound.channel.event_type, bound.limit, bound.overflow, new, bound.dropped)
 
+    def events(self):
+        """By type, what the channels tell of themselves (contract 8.3)."""
+        return {(<Channel>channel).event_type: stats_of(channel) for channel in self.table.values()}
+
     def unread(self):
         """By type, how many events wait in subscriptions that no task is reading."""
         waiting = [
@@ -942,10 +948,6 @@ def subscribe(event_type, /, *, limit=None, overflow=None):
     if bus is None:
         raise no_scope("subscribe()")
     return bus.subscribe(event_type, limit, overflow)
-
-
-cdef inline object identity_of(Subscription subscription):
-    return PyLong_FromVoidPtr(<void *>subscription)
 
 
 cdef inline PyObject *new_reference(object value) noexcept:

@@ -49,6 +49,7 @@ from haiway_bus.bus._rules import (
     overflowed,
     type_refused,
 )
+from haiway_bus.bus._stats import EventStats, stats_of
 
 __all__ = (
     "Batches",
@@ -123,9 +124,9 @@ class Channel:
     """The events of one type on one bus, and who waits for them.
 
     Invariants: a channel is in its bus's table while it has subscriptions, and no longer. `members` are these, held
-    weakly, by id; `sharing` of them share the chain, `bounded` are the bounds of the others. `parked` holds at most
-    one read for each subscription, its `head`, and `parked[r.slot] is r` for each of them. A parked read is held
-    strongly: a task that waits for an event lives as long as the bus can bring one.
+    weakly, by their `key`; `sharing` of them share the chain, `bounded` are the bounds of the others. `parked` holds
+    at most one read for each subscription, its `head`, and `parked[r.slot] is r` for each of them. A parked read is
+    held strongly: a task that waits for an event lives as long as the bus can bring one.
     """
 
     __slots__ = (
@@ -135,6 +136,7 @@ class Channel:
         "dropped",
         "ended",
         "event_type",
+        "joined",
         "members",
         "parked",
         "sent",
@@ -149,6 +151,9 @@ class Channel:
         self.tail = Node()
         self.sent = 0
         self.sharing = 0
+        # Counts the subscriptions that there ever were, to tell them apart: an id would be used again, and one
+        # that is collected in another thread leaves only when the loop gets to it.
+        self.joined = 0
         self.members: dict[int, ref[Subscription[Any]]] = {}
         self.bounded: dict[int, Bound] = {}
         # What `append` walks over, made anew after a change: to free an event may run code that subscribes or closes.
@@ -191,20 +196,22 @@ class Channel:
                 last.slot = slot
 
     def join(self, subscription: Subscription[Any]) -> None:
-        self.members[id(subscription)] = ref(subscription)
+        self.joined += 1
+        subscription.key = self.joined
+        self.members[subscription.key] = ref(subscription)
         if subscription.bound is None:
             self.sharing += 1
         else:
-            self.bounded[id(subscription)] = subscription.bound
+            self.bounded[subscription.key] = subscription.bound
             self.walk = None
 
-    def leave(self, identity: int, bound: Bound | None, delivered: int) -> None:
-        del self.members[identity]
+    def leave(self, key: int, bound: Bound | None, delivered: int) -> None:
+        del self.members[key]
         self.delivered += delivered
         if bound is None:
             self.sharing -= 1
         else:
-            del self.bounded[identity]
+            del self.bounded[key]
             self.walk = None
             self.dropped += bound.dropped
             self.bus.tell_dropped(bound)
@@ -299,6 +306,7 @@ class Subscription(Generic[Event]):
         "budget",
         "channel",
         "head",
+        "key",
         "line",
         "marks",
         "node",
@@ -319,6 +327,7 @@ class Subscription(Generic[Event]):
         self.pool: Pool | None = None
         self.marks: list[Mark] | None = None
         self.plain = bound is None
+        self.key = 0
         if bound is not None:
             bound.subscription = ref(self)
         channel.join(self)
@@ -496,7 +505,7 @@ class Subscription(Generic[Event]):
         if get_ident() != bus.thread and not bus.loop.is_closed():
             self.check()
         self.release()
-        self.leave(self.channel, id(self), self.bound, self.delivered(), self.marks)
+        self.leave(self.channel, self.key, self.bound, self.delivered(), self.marks)
         while self.head is not None and self.head.state == PARKED:
             self.head.end()
 
@@ -512,12 +521,12 @@ class Subscription(Generic[Event]):
     @staticmethod
     def leave(
         channel: Channel,
-        identity: int,
+        key: int,
         bound: Bound | None,
         delivered: int,
         marks: list[Mark] | None,
     ) -> None:
-        channel.leave(identity, bound, delivered)
+        channel.leave(key, bound, delivered)
         for mark in marks or ():
             mark.reached()
 
@@ -536,7 +545,7 @@ class Subscription(Generic[Event]):
             return
         self.release()
         bus = self.channel.bus
-        parting = (self.channel, id(self), self.bound, self.delivered(), self.marks)
+        parting = (self.channel, self.key, self.bound, self.delivered(), self.marks)
         if get_ident() == bus.thread or bus.loop.is_closed():
             self.leave(*parting)
         else:
@@ -890,6 +899,10 @@ class Bus:
         if new and self.observer is not None:
             bound.told = bound.dropped
             self.observer(bound.channel.event_type, bound.limit, bound.overflow, new, bound.dropped)
+
+    def events(self) -> dict[type[Any], EventStats]:
+        """By type, what the channels tell of themselves (contract 8.3)."""
+        return {channel.event_type: stats_of(channel) for channel in self.table.values()}
 
     def unread(self) -> list[tuple[type[Any], int]]:
         """By type, how many events wait in subscriptions that no task is reading."""

@@ -1,0 +1,1 @@
+"""The comparison with what a user would pick instead: one process per cell, ratios within one run."""

@@ -1,0 +1,86 @@
+"""The command: which cells, how many rounds, and what is written where."""
+
+from __future__ import annotations
+
+import json
+from fnmatch import fnmatchcase
+from pathlib import Path
+from time import monotonic
+
+from comparison.cells import CELLS, Cell
+from comparison.chart import write_chart
+from comparison.machine import describe
+from comparison.report import as_json, as_markdown, targets_table
+from comparison.rounds import Results
+from comparison.targets import TARGETS, check
+
+__all__ = ("compare",)
+
+# A quick run measures every cell once, then again those that the targets need while there is time left.
+QUICK_LASTS = 100.0
+QUICK_SECONDS = 0.1
+QUICK_ROUNDS = 5
+FULL_SECONDS = 0.5
+FULL_ROUNDS = 5
+
+
+def chosen(only: str | None) -> list[Cell]:
+    if only is None:
+        return list(CELLS.values())
+    pattern = only if any(sign in only for sign in "*?[") else f"*{only}*"
+    found = [cell for name, cell in CELLS.items() if fnmatchcase(name, pattern)]
+    if not found:
+        raise SystemExit(
+            f"--only {only!r} matches none of the {len(CELLS)} cells; cells are named like {next(iter(CELLS))!r}"
+        )
+    return found
+
+
+def measure(cells: list[Cell], *, quick: bool, rounds: int, seconds: float) -> Results:
+    results = Results()
+    if not quick:
+        for _ in range(rounds):
+            results.run_round(cells, seconds)
+        return results
+    until = monotonic() + QUICK_LASTS
+    needed = {name for target in TARGETS for name in target.cells}
+    if not results.run_round(cells, seconds, until=until):
+        print(f"Not every cell was measured within {QUICK_LASTS:.0f} s; run it without --quick.")
+    again = [cell for cell in cells if cell.name in needed]
+    for _ in range(rounds - 1):
+        if not results.run_round(again, seconds, until=until):
+            break
+    return results
+
+
+def compare(
+    *,
+    quick: bool,
+    only: str | None,
+    out: Path | None,
+    check_targets: bool,
+    rounds: int | None,
+    seconds: float | None,
+) -> int:
+    """Measure, print the Markdown, write the files. 1 when a cell failed, or with `check_targets` a target."""
+    cells = chosen(only)
+    machine = describe()
+    results = measure(
+        cells,
+        quick=quick,
+        rounds=rounds or (QUICK_ROUNDS if quick else FULL_ROUNDS),
+        seconds=seconds or (QUICK_SECONDS if quick else FULL_SECONDS),
+    )
+    findings = check(results)
+    text = as_markdown(machine, cells, results, findings)
+    print(text)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "comparison.md").write_text(text, encoding="utf-8")
+        found = json.dumps(as_json(machine, results, findings), indent=1)
+        (out / "comparison.json").write_text(found + "\n", encoding="utf-8")
+        write_chart(machine, results, out / "comparison.svg")
+    missed = [finding for finding in findings if finding.verdict == "MISS"]
+    if check_targets and missed:
+        print("\n".join(["Missed:", "", *targets_table(missed)]))
+    return 1 if results.failed or (check_targets and missed) else 0

@@ -1,0 +1,117 @@
+"""The tools in `benchmarks/` run, refuse what they must, and see what they are there to see."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def compare(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return run(str(BENCHMARKS / "compare.py"), "--rounds", "1", "--seconds", "0.001", *arguments)
+
+
+def test_the_comparison_measures_and_writes_what_it_found(tmp_path: Path) -> None:
+    done = compare("--only", "single/*/1", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "comparison.json").read_text())
+    assert found["failed"] == {}
+    assert found["backends"]["haiway_bus pure"] == "pure"
+    assert found["rounds"][0]["single/haiway_bus pure/1"]["min"] > 0
+    assert found["rounds"][0]["single/asyncio.Future/1"]["min"] > 0
+    assert found["machine"]["versions"]["haiway-bus"] != "not installed"
+    assert "| haiway_bus pure |" in (tmp_path / "comparison.md").read_text()
+
+
+def test_a_pattern_without_cells_is_refused() -> None:
+    done = compare("--only", "brust")
+    assert done.returncode == 1
+    assert "--only 'brust' matches none of the" in done.stderr
+
+
+@pytest.fixture
+def comparison(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+
+def test_a_missing_contender_is_skipped(comparison: None) -> None:
+    from comparison.streams import Skipped, need
+
+    with pytest.raises(Skipped, match="no_such_contender is not installed"):
+        need("no_such_contender")
+
+
+def test_a_target_is_missed_by_the_median_of_the_ratios_within_rounds(comparison: None) -> None:
+    from comparison.rounds import Results
+    from comparison.targets import check
+
+    results = Results()
+    for drift, ours in ((1.0, 30.0), (10.0, 31.0), (1.0, 90.0)):
+        results.rounds.append(
+            {
+                "send/empty call/0": {"min": 25.0 * drift},
+                "send/haiway_bus/0": {"min": ours * drift},
+            }
+        )
+    finding = check(results)[0]
+    assert finding.value == pytest.approx(31.0 / 25.0)
+    assert finding.verdict == "hit"
+    results.rounds[1]["send/haiway_bus/0"]["min"] *= 2
+    assert check(results)[0].verdict == "MISS"
+    assert check(results)[1].verdict == "not measured"
+
+
+def test_a_reader_refuses_what_is_lost_doubled_or_out_of_order(comparison: None) -> None:
+    from comparison.events import Event, OutOfOrder, cycle
+    from comparison.readers import counts, read_calls, start, stop
+
+    async def read(order: list[int]) -> list[int]:
+        events = cycle(Event, 4)
+        queue: asyncio.Queue[Event] = asyncio.Queue()
+        tasks = await start([read_calls(queue.get)])
+        for number in order:
+            queue.put_nowait(events[number])
+        await asyncio.sleep(0)
+        try:
+            return counts(tasks)
+        finally:
+            await stop(tasks)
+
+    assert asyncio.run(read([0, 1, 2, 3, 0])) == [5]
+    for wrong in ([0, 2], [0, 0], [1]):
+        with pytest.raises(OutOfOrder, match="expected number"):
+            asyncio.run(read(wrong))
+
+
+def test_the_guard_tells_a_path_that_weighs_twice(comparison: None) -> None:
+    import guard
+
+    limit = guard.LIMITS[0]
+    most = limit.compiled[0]
+    assert str(guard.Weighed("compiled", limit, most * 0.9, most)).endswith("ok")
+    assert "TOO HEAVY" in str(guard.Weighed("compiled", limit, most * 1.1, most))
+    assert "lower the limit" in str(guard.Weighed("compiled", limit, most * 0.4, most))
+
+
+def test_every_path_of_the_guard_runs(comparison: None) -> None:
+    from guarding.paths import PATHS
+
+    for path in PATHS.values():
+        asyncio.run(path.work(3))
