@@ -139,6 +139,8 @@ class ScheduleLoop(asyncio.BaseEventLoop):
             self.trace(chosen, options, handle)
         if handle is not None:
             handle._run()
+            # As asyncio does: the traceback of an exception in it would keep this frame, and so all that it ran.
+            handle = None
         return True
 
     def pass_time(self) -> None:
