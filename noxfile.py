@@ -36,3 +36,10 @@ def lint(session: nox.Session) -> None:
     session.run("mypy")
     session.run("python", "-P", "-m", "pytest", "-q", "tests/test_state_typing.py")
     session.run("cython-lint", *map(str, sorted(Path("haiway_bus").rglob("*.p[yx][xd]"))))
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation site, into site/; a broken link or reference fails it. Its code is run by the tests."""
+    session.install("-q", ".[docs]", env={"HAIWAY_BUS_NO_EXTENSIONS": "1"})
+    session.run("mkdocs", "build", "--strict", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})

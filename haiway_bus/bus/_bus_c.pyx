@@ -333,7 +333,7 @@ cdef class Subscription:
     async def first(self, where=None, timeout=None):
         """The next event for which `where` holds; the subscription is closed afterwards (contract 2.12).
 
-        Stands before the request is sent, it misses no answer. Raises TimeoutError after `timeout` seconds,
+        One that was made before the request is sent misses no answer. Raises TimeoutError after `timeout` seconds,
         SubscriptionClosed when the subscription ends before. At the end of the scope of a task that waits here for
         an event which nobody is left to send, the task is cancelled.
         """
