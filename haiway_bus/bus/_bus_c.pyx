@@ -257,7 +257,7 @@ cdef class Subscription:
     `head` is the read that is first in line and `line` those behind it; a read that did not wait may take an
     event only while nobody is in line. `budget` counts down the reads until the loop gets a turn; negative, it
     sends the first read through the checks. `plain` means that there is nothing else to see to: no bound, no pool,
-    no mark of a flush.
+    no mark of a flush. `asked` is the position at which a reader last found nothing, and so was done with all before.
     """
 
     __class_getitem__ = classmethod(GenericAlias)
@@ -266,7 +266,7 @@ cdef class Subscription:
         self.channel = channel
         self.bound = bound
         self.node = channel.tail if bound is None else bound.tail
-        self.position = self.start = channel.sent if bound is None else 0
+        self.position = self.start = self.asked = channel.sent if bound is None else 0
         self.budget = -1
         self.plain = bound is None
         if bound is not None:
@@ -327,6 +327,7 @@ cdef class Subscription:
         if not self.plain:
             self.came_back()
         if self.head is not None or not self.has_event():
+            self.asked = self.position
             raise nothing_waits(self)
         return self.take()
 
@@ -349,7 +350,7 @@ cdef class Subscription:
             raise overflowed(self.event_type, self.bound.limit, (<Gap>node.event).lost)
         self.position += 1
         if self.pool is not None:
-            self.pool.took(self.position)
+            self.pool.took(self.position, self.marks)
         return node.event
 
     cdef int skip(self) except -1:
@@ -389,12 +390,8 @@ cdef class Subscription:
                 mark.reached()
 
     def is_back(self, goal):
-        """Whether all up to this position was taken and its readers are waiting again, or never took anything."""
-        return (
-            self.position >= goal
-            and (self.head is not None or self.position == self.start)
-            and not self.at_work(goal)
-        )
+        """Whether all up to this position was taken, and its readers asked for more since, or never took anything."""
+        return self.position >= goal and self.asked == self.position and not self.at_work(goal)
 
     def at_work(self, goal):
         return [] if self.pool is None else self.pool.at_work(goal)
@@ -569,6 +566,7 @@ cdef class Receive:
                     return PYGEN_NEXT
                 if subscription.is_closed():
                     raise StopAsyncIteration
+            subscription.asked = subscription.position
             self.park()
         elif self.state == GRANTED:
             if subscription.has_event():

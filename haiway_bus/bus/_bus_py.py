@@ -302,11 +302,12 @@ class Subscription(Generic[Event]):
     `head` is the read that is first in line and `line` those behind it; a read that did not wait may take an
     event only while nobody is in line. `budget` counts down the reads until the loop gets a turn; negative, it
     sends the first read through the checks. `plain` means that there is nothing else to see to: no bound, no pool,
-    no mark of a flush.
+    no mark of a flush. `asked` is the position at which a reader last found nothing, and so was done with all before.
     """
 
     __slots__ = (
         "__weakref__",
+        "asked",
         "bound",
         "budget",
         "channel",
@@ -325,7 +326,7 @@ class Subscription(Generic[Event]):
         self.channel = channel
         self.bound = bound
         self.node: Node | None = channel.tail if bound is None else bound.tail
-        self.position = self.start = channel.sent if bound is None else 0
+        self.position = self.start = self.asked = channel.sent if bound is None else 0
         self.budget = -1
         self.head: Receive | None = None
         self.line: OrderedDict[Receive, None] | None = None
@@ -406,6 +407,7 @@ class Subscription(Generic[Event]):
         if not self.plain:
             self.came_back()
         if self.head is not None or not self.has_event():
+            self.asked = self.position
             raise nothing_waits(self)
         return cast("Event", self.take())
 
@@ -431,7 +433,7 @@ class Subscription(Generic[Event]):
             raise overflowed(self.event_type, self.bound.limit, event.lost)
         self.position += 1
         if self.pool is not None:
-            self.pool.took(self.position)
+            self.pool.took(self.position, self.marks)
         return event
 
     def skip(self) -> None:
@@ -458,12 +460,8 @@ class Subscription(Generic[Event]):
                 mark.reached()
 
     def is_back(self, goal: int) -> bool:
-        """Whether all up to this position was taken and its readers are waiting again, or never took anything."""
-        return (
-            self.position >= goal
-            and (self.head is not None or self.position == self.start)
-            and not self.at_work(goal)
-        )
+        """Whether all up to this position was taken, and its readers asked for more since, or never took anything."""
+        return self.position >= goal and self.asked == self.position and not self.at_work(goal)
 
     def at_work(self, goal: int) -> list[Any]:
         return [] if self.pool is None else self.pool.at_work(goal)
@@ -649,6 +647,7 @@ class Receive:
                 raise StopAsyncIteration
             else:
                 break
+        subscription.asked = subscription.position
         self.park()
         try:
             while True:
@@ -896,6 +895,9 @@ class Bus:
             if count < len(batch):
                 self.ready[:0] = batch[count:]
                 self.schedule()
+            # The traceback of a task's exception may come through this frame, and would keep them.
+            batch = []
+            receive = wakeup = cause = None  # type: ignore[assignment]
 
     def note_dropped(self, bound: Bound) -> None:
         """Have the observer told: of the first drop at once, of later ones once a second (contract 4.2)."""
