@@ -129,3 +129,19 @@ async def test_a_recorder_is_told_the_exception_that_leaves_the_scope(hb: Any) -
         async with hb.ctx.scope("outer", observability=recorder):
             raise error
     assert recorder.told[-1] == ("scope_exited", "outer", error)
+
+
+async def test_a_recorder_may_choose_the_ids_of_scopes(hb: Any) -> None:
+    """Contract 5.1, 8.2: so that what ctx.scope gives is what its backend can be searched for."""
+    asked: list[tuple[Any, ...]] = []
+
+    class Choosing(hb.LoggingObservability):  # type: ignore[misc,name-defined]
+        def identify_scope(self, name: str, around: Any, isolated: bool) -> Any:
+            asked.append((name, around and around.name, isolated))
+            return hb.ScopeIdentity(name, "t1", "s1", None) if name == "chosen" else None
+
+    async with hb.ctx.scope("chosen", observability=Choosing()) as trace_id:
+        assert trace_id == "t1" == hb.ctx.trace_id()
+        async with hb.ctx.scope("left to it", isolated=True) as inner:
+            assert inner == "t1"
+    assert asked == [("chosen", None, False), ("left to it", "chosen", True)]
