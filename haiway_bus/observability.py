@@ -38,9 +38,14 @@ class Observability(Protocol):
 
     `scope` is None for what is told outside any scope. `level` is a level of `logging`.
 
-    A recorder with ids of its own may define one method more, which is looked up on its class and called before
-    `scope_entered`: `identify_scope(name, around, isolated)`, where `around` is the identity of the scope around it
-    or None. The ScopeIdentity it returns is the scope's; None leaves the choice to the scope.
+    A recorder may define two methods more, which are looked up on its class:
+
+    - `identify_scope(name, around, isolated)` is called before `scope_entered`, with the identity of the scope around
+      it or None, for a recorder with ids of its own. The ScopeIdentity it returns is the scope's; None leaves the
+      choice to the scope.
+    - `scope_settled(scope)` is called when the scope's tasks have done what there was to do, before their waits for
+      events end: the last moment at which `ctx.events()` tells of their subscriptions. It may come more than once,
+      and does not come for a scope that fails or has no tasks that wait.
     """
 
     def scope_entered(self, scope: ScopeIdentity) -> None:
@@ -95,6 +100,13 @@ def identify(
     if around is None:
         return ScopeIdentity(name, os.urandom(16).hex(), scope_id, None)
     return ScopeIdentity(name, around.trace_id, scope_id, around.scope_id, isolated)
+
+
+def tell_settled(recorder: Observability, scope: ScopeIdentity) -> None:
+    """Tell a recorder that wants to know it that the scope's tasks have nothing left to do but wait."""
+    settled = getattr(type(recorder), "scope_settled", None)
+    if settled is not None:
+        settled(recorder, scope)
 
 
 class LoggingObservability:

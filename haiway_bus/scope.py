@@ -23,6 +23,7 @@ from haiway_bus.observability import (
     Observability,
     ScopeIdentity,
     identify,
+    tell_settled,
 )
 from haiway_bus.state import State
 from haiway_bus.states import States
@@ -186,7 +187,10 @@ class Scope:
         self.observability.scope_exited(self.identity, exception)
 
     def _deliver(self) -> bool:
-        return self.bus.inbox.deliver()
+        if self.bus.inbox.deliver():
+            return True
+        tell_settled(self.observability, self.identity)
+        return False
 
     def _close_bus(self) -> None:
         self.bus.inbox.deliver(close=True)

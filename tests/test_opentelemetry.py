@@ -408,6 +408,23 @@ async def test_counters_of_buses_never_go_back(hb: Any, otel: Exported) -> None:
         assert (ended["sent"], ended["pending"], ended["subscriptions"]) == (before, 0, 0)
 
 
+async def test_a_scope_shorter_than_a_collection_interval_counts(hb: Any, otel: Exported) -> None:
+    """Contract 5.4, 8.2: its readers end with it, and the bus forgets their types before anybody has collected."""
+
+    async def read(orders: Any) -> None:
+        async for _ in orders:
+            pass
+
+    recorder = otel.recorder()
+    for _ in range(3):
+        async with hb.ctx.scope("shop", observability=recorder):
+            hb.ctx.spawn(read, hb.ctx.subscribe(Order))
+            for number in range(5):
+                hb.ctx.send(Order(number))
+    counted = otel.bus(Order)["shop"]
+    assert (counted["sent"], counted["delivered"], counted["subscriptions"]) == (15, 15, 0)
+
+
 async def test_an_exporters_thread_reads_buses_in_the_loops_thread(hb: Any, otel: Exported) -> None:
     """Contract 6.1, 8.2: one reading for all instruments, and the last one when the loop is blocked."""
     async with hb.ctx.scope("shop", observability=otel.recorder()):

@@ -82,8 +82,9 @@ class Source:
 class BusInstruments:
     """The observable instruments of all buses whose scopes were told to it.
 
-    What is sent between the last collection and the moment when the last subscription of the type goes is not seen:
-    the bus forgets the type then. For scopes that live longer than a collection interval, that is the end of them.
+    A bus forgets a type with its last subscription. It is therefore read once more when the scope's tasks have settled,
+    so that scopes which are shorter than a collection interval count, too. What is not seen is what was sent between
+    the last reading and the moment when the last subscription of its type goes while the scope goes on.
     """
 
     __slots__ = ("_ended", "_lock", "_served", "_sources")
@@ -134,11 +135,14 @@ class BusInstruments:
 
     def remove(self, scope: ScopeIdentity) -> None:
         """The scope is over: what its bus counted stays."""
+        self.read(scope)
+        self._retire(scope.scope_id)
+
+    def read(self, scope: ScopeIdentity) -> None:
+        """Read the bus of the scope now, if it has one of its own and this is its thread."""
         source = self._sources.get(scope.scope_id)
-        if source is not None:
-            if get_ident() == source.thread:
-                source.read()
-            self._retire(scope.scope_id)
+        if source is not None and get_ident() == source.thread:
+            source.read()
 
     def observe(self, field: str, options: CallbackOptions) -> Iterable[Observation]:
         """The callback of one instrument. Each reading serves each instrument once."""

@@ -132,6 +132,11 @@ class OpenTelemetryObservability(LoggingObservability):
         if self._buses is not None and (scope.parent_id is None or scope.isolated):
             self._buses.add(scope)
 
+    def scope_settled(self, scope: ScopeIdentity) -> None:
+        """Read its bus while its readers are still there."""
+        if self._buses is not None:
+            self._buses.read(scope)
+
     def scope_exited(self, scope: ScopeIdentity, exception: BaseException | None) -> None:
         """End its span, with the exception if there is one. A cancelled scope is none that failed."""
         opened = self._open.pop(scope.scope_id, None)
