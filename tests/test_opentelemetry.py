@@ -439,11 +439,13 @@ async def test_an_exporters_thread_reads_buses_in_the_loops_thread(hb: Any, otel
         seen = (await reading)["shop"]
         assert seen["sent"] == 1000 == seen["delivered"] + seen["pending"]
 
+        hb.ctx.send(Order(0))
         found: list[dict[str, dict[str, float]]] = []
         thread = threading.Thread(target=lambda: found.append(otel.bus(Order)))
         thread.start()
         thread.join(10)  # the loop is blocked meanwhile
         assert found[0]["shop"]["sent"] == 1000
+        assert (await asyncio.to_thread(otel.bus, Order))["shop"]["sent"] == 1001
 
 
 async def test_an_event_links_its_readers_span_to_its_senders(hb: Any, otel: Exported) -> None:
