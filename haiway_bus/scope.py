@@ -7,7 +7,6 @@ Left: the body; the tasks, once they have settled (`tasks.py`); the disposables,
 from __future__ import annotations
 
 import logging
-import os
 from asyncio import Task, iscoroutine
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
@@ -19,7 +18,13 @@ from haiway_bus.bus import Bus
 from haiway_bus.bus import current as current_bus
 from haiway_bus.bus._rules import bus_ended, no_scope
 from haiway_bus.errors import ContextMissing
-from haiway_bus.observability import LoggingObservability, Observability, ScopeIdentity
+from haiway_bus.observability import (
+    LoggingObservability,
+    Observability,
+    ScopeIdentity,
+    identify,
+    tell_settled,
+)
 from haiway_bus.state import State
 from haiway_bus.states import States
 from haiway_bus.tasks import ScopeTasks
@@ -150,16 +155,8 @@ class Scope:
 
     def _open(self, around: Place | None) -> None:
         outer = None if around is None else around.scope
-        scope_id = os.urandom(8).hex()
-        if outer is None:
-            self.identity = ScopeIdentity(self.name, os.urandom(16).hex(), scope_id, None)
-            self.observability = self._observability or LoggingObservability()
-        else:
-            around_id = outer.identity
-            self.identity = ScopeIdentity(
-                self.name, around_id.trace_id, scope_id, around_id.scope_id
-            )
-            self.observability = self._observability or outer.observability
+        inherited = None if outer is None else outer.observability
+        self.observability = self._observability or inherited or LoggingObservability()
         if outer is None or self._isolated:
             self.bus = Bus(self.name)
             self.bus.observer = self._tell_dropped
@@ -169,6 +166,10 @@ class Scope:
                 raise bus_ended(f"entering the scope {self.name!r}", outer.name)
             outer.bus.check(f"entering the scope {self.name!r}")
             self.bus = outer.bus
+        # After all that may refuse the entry: a recorder that opens a span for it is sure to be told of its end.
+        self.identity = identify(
+            self.observability, self.name, None if outer is None else outer.identity, self._isolated
+        )
         if around is not None:
             self._given.outer = around.states
         self._bus_token = current_bus.set(self.bus)
@@ -186,7 +187,10 @@ class Scope:
         self.observability.scope_exited(self.identity, exception)
 
     def _deliver(self) -> bool:
-        return self.bus.inbox.deliver()
+        if self.bus.inbox.deliver():
+            return True
+        tell_settled(self.observability, self.identity)
+        return False
 
     def _close_bus(self) -> None:
         self.bus.inbox.deliver(close=True)
