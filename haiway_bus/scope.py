@@ -6,6 +6,7 @@ Left: the body; the tasks, once they have settled (`tasks.py`); the disposables,
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from asyncio import Task, iscoroutine
 from collections.abc import Callable, Coroutine, Iterable
@@ -160,12 +161,14 @@ class Scope:
         if outer is None or self._isolated:
             self.bus = Bus(self.name)
             self.bus.observer = self._tell_dropped
-            self._stack.callback(self._close_bus)
+            self._stack.push(self._close_bus)
         else:
             if outer.bus.ended:
                 raise bus_ended(f"entering the scope {self.name!r}", outer.name)
             outer.bus.check(f"entering the scope {self.name!r}")
             self.bus = outer.bus
+            self.tasks.family = outer.tasks.family
+        self.tasks.family[self.tasks] = None
         # After all that may refuse the entry: a recorder that opens a span for it is sure to be told of its end.
         self.identity = identify(
             self.observability, self.name, None if outer is None else outer.identity, self._isolated
@@ -192,10 +195,17 @@ class Scope:
         tell_settled(self.observability, self.identity)
         return False
 
-    def _close_bus(self) -> None:
+    def _close_bus(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         self.bus.inbox.deliver(close=True)
         unread = self.bus.unread()
         self.bus.close()
+        if exception is not None:
+            return  # its work was broken off, and that is told
         for event_type, number in unread:
             self.observability.log(
                 self.identity,
@@ -226,10 +236,33 @@ class Scope:
         """
         return Attached(self)
 
+    async def settled(self) -> None:
+        """Return when nothing is in flight on the bus: for tests, which need no sleep then.
+
+        Every task of the scopes on the bus, but for the caller's own, is finished or waits for an event that is not
+        there (contract 5.4), every reader in line was given what waited for it, and nothing that another thread
+        sent is on its way. Readers go on waiting. Whether a task that no scope spawned has done its work with what
+        it was given is not known here: `ctx.flush` knows.
+
+        Raises RuntimeError in another loop or thread than the scope's (contract 6.1).
+        """
+        self.bus.check("settled()")
+        while True:
+            await self.tasks.idle()
+            # What nobody reads may wait for ever, and is in nobody's hands.
+            unread = dict(self.bus.unread())
+            if all(
+                stats.pending == unread.get(event_type, 0)
+                for event_type, stats in self.bus.events().items()
+            ):
+                return
+            await asyncio.sleep(0)
+
     def _leave_context(self) -> None:
         # A scope may be left by another task than the one that entered it (a test's fixture, a generator that is
         # closed by the loop): the context to restore is not here then, and there is nothing to restore.
         self._left = True
+        self.tasks.family.pop(self.tasks, None)
         with suppress(ValueError):
             if self._place_token is not None:
                 current_place.reset(self._place_token)

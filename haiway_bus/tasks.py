@@ -12,6 +12,7 @@ from asyncio import CancelledError, Future, Queue, Task, TaskGroup
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
@@ -36,10 +37,11 @@ _ROUNDS: Final = 64
 class ScopeTasks:
     """The tasks of one scope, to be entered and left like a TaskGroup.
 
-    Invariant: `tasks` holds, in the order in which they were spawned, every task that has not been seen to end.
+    Invariants: `tasks` holds, in the order in which they were spawned, every task that has not been seen to end.
+    `family` is one dict for all scopes on a bus, and holds the tasks of each of them that is open.
     """
 
-    __slots__ = ("closed", "deliver", "group", "name", "tasks")
+    __slots__ = ("closed", "deliver", "family", "group", "name", "tasks")
 
     def __init__(self, name: str, deliver: Callable[[], bool]) -> None:
         self.name = name
@@ -47,6 +49,7 @@ class ScopeTasks:
         self.deliver = deliver
         self.group = TaskGroup()
         self.tasks: dict[Task[Any], None] = {}
+        self.family: dict[ScopeTasks, None] = {}
         self.closed = False
 
     async def __aenter__(self) -> None:
@@ -124,6 +127,27 @@ class ScopeTasks:
                     if not self.deliver():
                         self.end_waits()
             await active.changed()
+
+    async def idle(self) -> None:
+        """Return when the tasks of all scopes on the bus are finished or idle, but for the one that asks.
+
+        It ends no wait, unlike `settle`: what is idle then is so until somebody sends.
+        """
+        busy: list[Task[Any]] = []
+        while True:
+            # As in settle(): while one is known to be busy, the others are not looked at.
+            active = Activity()
+            if not busy or not active.found_in(busy[0]):
+                busy = self.busy(active, 1)
+                if not busy and not self.deliver():
+                    return
+            await active.changed()
+
+    def busy(self, active: Activity, limit: int | None = None) -> list[Task[Any]]:
+        """Tasks of the scopes on the bus that are neither finished nor idle, at most `limit`."""
+        asking = asyncio.current_task()
+        every = (task for scope in self.family for task in scope.tasks if task is not asking)
+        return list(islice(filter(active.found_in, every), limit))
 
     def end_waits(self) -> None:
         """End the waits for the event type that the latest of the tasks waits for.
