@@ -34,5 +34,5 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
-    session.run("python", "-P", "-m", "pytest", "-q", "tests/test_state_typing.py")
+    session.run("python", "-P", "-m", "pytest", "-q", "tests/test_typing.py")
     session.run("cython-lint", *map(str, sorted(Path("haiway_bus").rglob("*.p[yx][xd]"))))
