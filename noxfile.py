@@ -1,5 +1,7 @@
 """The suite on every supported Python that is found, on both builds, and the linters."""
 
+import shutil
+import zipfile
 from pathlib import Path
 
 import nox
@@ -34,7 +36,7 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
-    session.run("python", "-P", "-m", "pytest", "-q", "tests/test_state_typing.py")
+    session.run("python", "-P", "-m", "pytest", "-q", "tests/test_typing.py")
     session.run("cython-lint", *map(str, sorted(Path("haiway_bus").rglob("*.p[yx][xd]"))))
 
 
@@ -43,3 +45,58 @@ def docs(session: nox.Session) -> None:
     """The documentation site, into site/; a broken link or reference fails it. Its code is run by the tests."""
     session.install("-q", ".[docs]", env={"HAIWAY_BUS_NO_EXTENSIONS": "1"})
     session.run("mkdocs", "build", "--strict", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """What is uploaded, left in dist/: the sdist and the pure wheel, built from it; and a compiled wheel, built
+    from it to be looked at, since the ones that are uploaded come from cibuildwheel."""
+    session.install("-q", "build", "check-wheel-contents", "twine")
+    dist, temporary = Path("dist").resolve(), Path(session.create_tmp()).resolve()
+    for folder in (dist, temporary):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+    session.run("python", "-m", "build", "-q", "--sdist", "--outdir", str(dist))
+    (sdist,) = dist.glob("*.tar.gz")
+    shutil.unpack_archive(sdist, temporary, filter="data")
+    (unpacked,) = temporary.iterdir()
+    for switch, outdir in (
+        ("HAIWAY_BUS_NO_EXTENSIONS", dist),
+        ("HAIWAY_BUS_REQUIRE_EXTENSIONS", temporary),
+    ):
+        session.run(
+            *("python", "-m", "build", "-q", "--wheel", "--outdir", str(outdir), str(unpacked)),
+            env={switch: "1"},
+        )
+    (pure,), (compiled,) = dist.glob("*.whl"), temporary.glob("*.whl")
+    if not pure.name.endswith("-py3-none-any.whl"):
+        session.error(f"the pure wheel is tagged for one platform: {pure.name}")
+    session.run("twine", "check", "--strict", str(sdist), str(pure), str(compiled))
+    session.run("check-wheel-contents", str(pure), str(compiled))
+    built = {
+        name for name in zipfile.ZipFile(compiled).namelist() if name.endswith((".so", ".pyd"))
+    }
+    if {name.split(".")[0] for name in built} != {
+        "haiway_bus/bus/_bus_c",
+        "haiway_bus/state/_make_c",
+    }:
+        session.error(f"the compiled wheel has these extensions: {built}")
+    for wheel in (pure, compiled):
+        needless = [
+            name
+            for name in zipfile.ZipFile(wheel).namelist()
+            if name.startswith("haiway_bus/")
+            and not name.endswith((".py", "/py.typed"))
+            and name not in (built if wheel is compiled else ())
+        ]
+        if needless:
+            session.error(f"{wheel.name} has files that nobody needs: {needless}")
+
+
+@nox.session
+def workflows(session: nox.Session) -> None:
+    """The workflows against their schema, and zizmor's audit of them, without a network. actionlint runs in CI."""
+    session.install("-q", "check-jsonschema", "zizmor")
+    found = sorted(map(str, Path(".github/workflows").glob("*.yml")))
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *found)
+    session.run("zizmor", "--offline", "--pedantic", "--no-progress", *found)

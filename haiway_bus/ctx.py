@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from asyncio import Task
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import Any, Literal, ParamSpec, TypeVar, overload
+from typing import Any, Final, Literal, ParamSpec, TypeVar, overload
 
 from haiway_bus import bus
 from haiway_bus.bus import Subscription
@@ -45,8 +45,8 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
         raise TypeError("ctx has no instances: call its methods on ctx itself")
 
     # The functions of the backend as they are: a method around `send` would cost more than `send` does.
-    send = staticmethod(bus.send)
-    subscribe = staticmethod(bus.subscribe)
+    send: Final = staticmethod(bus.send)
+    subscribe: Final = staticmethod(bus.subscribe)
 
     @staticmethod
     def scope(

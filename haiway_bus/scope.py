@@ -100,7 +100,7 @@ class Scope:
         self._given = States(name, state, None)
         self._place_token: Token[Place | None] | None = None
         self._bus_token: Token[Bus | None] | None = None
-        self.tasks = ScopeTasks(name, self._deliver)
+        self.tasks: ScopeTasks = ScopeTasks(name, self._deliver)
 
     @property
     def name(self) -> str:

@@ -23,9 +23,9 @@ class States:
     __slots__ = ("held", "made", "outer", "scope_name")
 
     def __init__(self, scope_name: str, state: Iterable[State], outer: States | None) -> None:
-        self.scope_name = scope_name
-        self.outer = outer
-        self.made = self
+        self.scope_name: str = scope_name
+        self.outer: States | None = outer
+        self.made: States = self
         self.held: dict[type[State], State] = {}
         self.add(state)
 

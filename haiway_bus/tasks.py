@@ -44,13 +44,13 @@ class ScopeTasks:
     __slots__ = ("closed", "deliver", "family", "group", "name", "tasks")
 
     def __init__(self, name: str, deliver: Callable[[], bool]) -> None:
-        self.name = name
+        self.name: str = name
         # Sends what other threads have handed over, and says whether that was anything.
-        self.deliver = deliver
-        self.group = TaskGroup()
+        self.deliver: Callable[[], bool] = deliver
+        self.group: TaskGroup = TaskGroup()
         self.tasks: dict[Task[Any], None] = {}
         self.family: dict[ScopeTasks, None] = {}
-        self.closed = False
+        self.closed: bool = False
 
     async def __aenter__(self) -> None:
         await self.group.__aenter__()

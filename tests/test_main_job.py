@@ -460,7 +460,9 @@ class TestTerminal:
 class TestInterrupt:
     def test_ctrl_c_is_exit_code_130_without_traceback(self, environment: dict[str, str]) -> None:
         code = (
-            "import sys; from haiway_bus.__main__ import main; print('ready', flush=True);"
+            "import signal, sys; from haiway_bus.__main__ import main;"
+            # A suite that a shell runs in the background inherits SIGINT ignored, and so would this process.
+            "signal.signal(signal.SIGINT, signal.default_int_handler); print('ready', flush=True);"
             "sys.exit(main(['--json']))"
         )
         with subprocess.Popen(

@@ -108,7 +108,7 @@ class Gap:
     __slots__ = ("lost",)
 
     def __init__(self) -> None:
-        self.lost = 0
+        self.lost: int = 0
 
 
 def _unshared() -> int:
@@ -150,23 +150,23 @@ class Channel:
     )
 
     def __init__(self, bus: Bus, event_type: type[Any]) -> None:
-        self.bus = bus
-        self.event_type = event_type
-        self.tail = empty_node()
-        self.sent = 0
-        self.sharing = 0
+        self.bus: Bus = bus
+        self.event_type: type[Any] = event_type
+        self.tail: Node = empty_node()
+        self.sent: int = 0
+        self.sharing: int = 0
         # Counts the subscriptions that there ever were, to tell them apart: an id would be used again, and one
         # that is collected in another thread leaves only when the loop gets to it.
-        self.joined = 0
+        self.joined: int = 0
         self.members: dict[int, ref[Subscription[Any]]] = {}
         self.bounded: dict[int, Bound] = {}
         # What `append` walks over, made anew after a change: to free an event may run code that subscribes or closes.
         self.walk: list[Bound] | None = None
         self.parked: list[Receive] = []
-        self.ended = False
+        self.ended: bool = False
         # Of the subscriptions that are closed, so that the channel can tell of them, too (contract 8.3).
-        self.delivered = 0
-        self.dropped = 0
+        self.delivered: int = 0
+        self.dropped: int = 0
 
     def append(self, event: Any) -> None:
         node = Node()
@@ -249,16 +249,16 @@ class Bound:
     )
 
     def __init__(self, channel: Channel, limit: int, overflow: str) -> None:
-        self.channel = channel
-        self.limit = limit
-        self.overflow = overflow
+        self.channel: Channel = channel
+        self.limit: int = limit
+        self.overflow: str = overflow
         self.subscription: ref[Subscription[Any]] | None = None
-        self.tail = empty_node()
-        self.accepted = 0
-        self.dropped = 0
+        self.tail: Node = empty_node()
+        self.accepted: int = 0
+        self.dropped: int = 0
         self.gap: Gap | None = None
-        self.told = 0
-        self.told_at = -TELL_SECONDS
+        self.told: int = 0
+        self.told_at: float = -TELL_SECONDS
 
     def offer(self, event: Any) -> None:
         """Take one event in, at the price that `overflow` says if there is no room for it."""
@@ -323,17 +323,19 @@ class Subscription(Generic[Event]):
     )
 
     def __init__(self, channel: Channel, bound: Bound | None = None) -> None:
-        self.channel = channel
-        self.bound = bound
+        self.channel: Channel = channel
+        self.bound: Bound | None = bound
         self.node: Node | None = channel.tail if bound is None else bound.tail
-        self.position = self.start = self.asked = channel.sent if bound is None else 0
-        self.budget = -1
+        self.position: int = channel.sent if bound is None else 0
+        self.start: int = self.position
+        self.asked: int = self.position
+        self.budget: int = -1
         self.head: Receive | None = None
         self.line: OrderedDict[Receive, None] | None = None
         self.pool: Pool | None = None
         self.marks: list[Mark] | None = None
-        self.plain = bound is None
-        self.key = 0
+        self.plain: bool = bound is None
+        self.key: int = 0
         if bound is not None:
             bound.subscription = ref(self)
         channel.join(self)
@@ -586,8 +588,8 @@ class Batches(Generic[Event]):
     def __init__(self, subscription: Subscription[Event], limit: int) -> None:
         if not isinstance(limit, int) or limit < 1:
             raise limit_refused("batches()", limit)
-        self.subscription = subscription
-        self.limit = limit
+        self.subscription: Subscription[Event] = subscription
+        self.limit: int = limit
 
     def __aiter__(self) -> Batches[Event]:
         self.subscription.check()
@@ -621,10 +623,10 @@ class Receive:
     )
 
     def __init__(self, subscription: Subscription[Any], limit: int = 0) -> None:
-        self.subscription = subscription
-        self.limit = limit
-        self.state = NEW
-        self.slot = 0
+        self.subscription: Subscription[Any] = subscription
+        self.limit: int = limit
+        self.state: int = NEW
+        self.slot: int = 0
         self.wakeup: Callable[[Any], object] | None = None
         self.context: Context | None = None
         self.message: Any = None
@@ -775,21 +777,21 @@ class Bus:
     )
 
     def __init__(self, name: str) -> None:
-        self.name = name
-        self.loop = get_running_loop()
-        self.thread = get_ident()
+        self.name: str = name
+        self.loop: AbstractEventLoop = get_running_loop()
+        self.thread: int = get_ident()
         self.table: dict[type[Any], Channel] = {}
         self.ready: list[Receive] = []
         self.batch: list[Receive] | None = None
-        self.scheduled = False
-        self.ended = False
+        self.scheduled: bool = False
+        self.ended: bool = False
         # `resume` needs a context of its own: it enters each task's, and a context cannot be entered twice.
-        self.context = Context()
+        self.context: Context = Context()
         # A finished future, given to each task as the one that woke it: the Task finds its result faster than
         # it could ask a Receive.
         self.resumed: Future[None] = self.loop.create_future()
         self.resumed.set_result(None)
-        self.inbox = Inbox(name, self.loop, self.context, self.send)
+        self.inbox: Inbox = Inbox(name, self.loop, self.context, self.send)
         # Who is told of drops: called in the loop with the type, the limit, the overflow, how many are new, how many
         # in all.
         self.observer: Callable[[type[Any], int, str, int, int], None] | None = None

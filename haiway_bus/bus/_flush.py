@@ -25,10 +25,10 @@ class Mark:
     def __init__(
         self, subscription: Any, goal: int, left: dict[Mark, None], all_reached: Future[None]
     ) -> None:
-        self.subscription = weakref.ref(subscription)
-        self.goal = goal
-        self.left = left
-        self.all_reached = all_reached
+        self.subscription: weakref.ref[Any] = weakref.ref(subscription)
+        self.goal: int = goal
+        self.left: dict[Mark, None] = left
+        self.all_reached: Future[None] = all_reached
         left[self] = None
 
     def reached(self) -> None:

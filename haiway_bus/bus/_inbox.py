@@ -26,14 +26,14 @@ class Inbox:
     def __init__(
         self, name: str, loop: AbstractEventLoop, context: Context, send: Callable[[Any], None]
     ) -> None:
-        self.name = name
-        self.loop = loop
-        self.context = context
-        self.send = send
+        self.name: str = name
+        self.loop: AbstractEventLoop = loop
+        self.context: Context = context
+        self.send: Callable[[Any], None] = send
         self.events: deque[Any] = deque()
-        self.lock = Lock()
-        self.scheduled = False
-        self.closed = False
+        self.lock: Lock = Lock()
+        self.scheduled: bool = False
+        self.closed: bool = False
 
     def put(self, event: Any) -> None:
         """Called in any thread. Wakes the loop once a burst.

@@ -18,7 +18,7 @@ class Alias:
     def __init__(self, name: str) -> None:
         if not isinstance(name, str) or not name:
             raise TypeError(f"Alias() takes the key as text, given {name!r}")
-        self.name = name
+        self.name: str = name
 
     def __repr__(self) -> str:
         return f"Alias({self.name!r})"

@@ -81,22 +81,22 @@ class Blueprint:
         arguments: tuple[Any, ...],
         parameters: tuple[Any, ...],
     ) -> None:
-        self.owner = owner
-        self.annotations = annotations
-        self.defaults = defaults
-        self.names = names
-        self.slotted = slotted
-        self.scope = scope
-        self.ignore_unknown = ignore_unknown
-        self.mixin = mixin
-        self.options = options
-        self.origin = origin
-        self.arguments = arguments
-        self.parameters = parameters
+        self.owner: Owner = owner
+        self.annotations: dict[str, Any] = annotations
+        self.defaults: dict[str, Any] = defaults
+        self.names: tuple[str, ...] = names
+        self.slotted: frozenset[str] = slotted
+        self.scope: Scope = scope
+        self.ignore_unknown: bool = ignore_unknown
+        self.mixin: bool = mixin
+        self.options: dict[str, Any] = options
+        self.origin: Any = origin
+        self.arguments: tuple[Any, ...] = arguments
+        self.parameters: tuple[Any, ...] = parameters
         self.variants: dict[tuple[Any, ...], Owner] = {}
         self.blank: type | None = None
         self.fields_or_none: tuple[Field, ...] | None = None
-        self.completing = False
+        self.completing: bool = False
         self.maker: object = None
 
     @property

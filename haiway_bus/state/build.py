@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import FunctionType
-from typing import Any, Generic, NoReturn, TypeVar, get_origin
+from typing import Any, Final, Generic, NoReturn, TypeVar, get_origin
 
 from haiway_bus.errors import StateError
 from haiway_bus.state.blueprint import Blueprint, Owner
@@ -29,8 +29,8 @@ class Shield:
 
     __slots__ = ()
 
-    __setattr__ = object.__setattr__
-    __delattr__ = object.__delattr__
+    __setattr__: Final = object.__setattr__
+    __delattr__: Final = object.__delattr__
 
     def __init_subclass__(cls, **options: Any) -> None:
         pass

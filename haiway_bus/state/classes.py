@@ -23,7 +23,7 @@ class ProtocolKind(Kind):
 
     def __init__(self, owner: type) -> None:
         super().__init__(owner.__name__, (owner,))
-        self.owner = owner
+        self.owner: type[Any] = owner
 
     def check(self, value: Any) -> Any:
         if isinstance(value, self.owner):
@@ -53,10 +53,10 @@ class StateKind(Instance):
             return plain
         if not isinstance(plain, Mapping):
             raise mismatch(self.expected, plain)
-        return self.owner.__state__.load(plain)  # type: ignore[attr-defined]
+        return self.owner.__state__.load(plain)
 
     def schema(self, book: SchemaBook) -> Schema:
-        return self.owner.__state__.schema(book)  # type: ignore[no-any-return, attr-defined]
+        return self.owner.__state__.schema(book)  # type: ignore[no-any-return]
 
     def requires(self) -> Iterable[type]:
         return (self.owner,)
@@ -108,13 +108,15 @@ class LiteralKind(Kind):
 
     def __init__(self, expected: str, values: tuple[Any, ...]) -> None:
         super().__init__(expected)
-        self.values = {(type(value), value): value for value in values}
+        self.values: dict[tuple[type[Any], Any], Any] = {
+            (type(value), value): value for value in values
+        }
         plain: dict[tuple[type, Any], Any] = {}
         for value in values:
             form = value.value if isinstance(value, Enum) else value
             if type(form) in JSON_TYPES:
                 plain.setdefault((type(form), form), value)
-        self.plain = plain
+        self.plain: dict[tuple[type[Any], Any], Any] = plain
 
     def check(self, value: Any) -> Any:
         try:
@@ -147,7 +149,7 @@ class TypeKind(Kind):
 
     def __init__(self, expected: str, bounds: tuple[type, ...]) -> None:
         super().__init__(expected)
-        self.bounds = bounds
+        self.bounds: tuple[type[Any], ...] = bounds
 
     def check(self, value: Any) -> Any:
         if isinstance(value, type) and issubclass(value, self.bounds):

@@ -35,9 +35,9 @@ class Constraint:
         test: Callable[[Any], Any],
         keywords: dict[str, Schema] | None = None,
     ) -> None:
-        self.text = text
-        self.test = test
-        self.keywords = keywords or {}
+        self.text: str = text
+        self.test: Callable[[Any], Any] = test
+        self.keywords: dict[str, Schema] = keywords or {}
 
 
 NOTES = ("Unit",)
@@ -140,8 +140,8 @@ class ConstrainedKind(Kind):
 
     def __init__(self, inner: Kind, tests: list[Constraint]) -> None:
         super().__init__(f"{inner.expected} {' and '.join(test.text for test in tests)}")
-        self.inner = inner
-        self.tests = tests
+        self.inner: Kind = inner
+        self.tests: list[Constraint] = tests
         self.closed = inner.closed
         self.immutable = inner.immutable
 

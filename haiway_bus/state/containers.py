@@ -42,7 +42,7 @@ class SequenceKind(Kind):
 
     def __init__(self, expected: str, item: Kind) -> None:
         super().__init__(expected)
-        self.item = item
+        self.item: Kind = item
         self.immutable = item.immutable
 
     def check(self, value: Any) -> Any:
@@ -81,9 +81,9 @@ class TupleKind(Kind):
 
     def __init__(self, expected: str, head: list[Kind], middle: Kind | None, tail: list[Kind]):
         super().__init__(expected)
-        self.head = head
-        self.middle = middle
-        self.tail = tail
+        self.head: list[Kind] = head
+        self.middle: Kind | None = middle
+        self.tail: list[Kind] = tail
         self.immutable = all(kind.immutable for kind in self.kinds(0))
 
     def kinds(self, length: int) -> list[Kind]:
@@ -144,8 +144,8 @@ class SetKind(Kind):
 
     def __init__(self, expected: str, item: Kind, accepted: type) -> None:
         super().__init__(expected)
-        self.item = item
-        self.accepted = accepted
+        self.item: Kind = item
+        self.accepted: type[Any] = accepted
         self.immutable = item.immutable
 
     def check(self, value: Any) -> Any:
@@ -209,8 +209,8 @@ class MappingKind(Kind):
 
     def __init__(self, expected: str, key: Kind, value: Kind) -> None:
         super().__init__(expected)
-        self.key = key
-        self.value = value
+        self.key: Kind = key
+        self.value: Kind = value
         self.immutable = key.immutable and value.immutable
 
     def check(self, value: Any) -> Any:

@@ -42,14 +42,14 @@ class Field:
         member: MemberDescriptorType | None,
         key: str,
     ) -> None:
-        self.owner = owner
-        self.name = name
-        self.annotation = annotation
-        self.kind = kind
-        self.default = default
-        self.factory = factory
-        self.member = member
-        self.key = key
+        self.owner: str = owner
+        self.name: str = name
+        self.annotation: Any = annotation
+        self.kind: Kind = kind
+        self.default: Any = default
+        self.factory: Callable[[], Any] | None = factory
+        self.member: MemberDescriptorType | None = member
+        self.key: str = key
 
     @property
     def required(self) -> bool:

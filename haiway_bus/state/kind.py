@@ -60,9 +60,9 @@ class Kind:
     immutable: bool = False
 
     def __init__(self, expected: str, exact: Iterable[type] = ()) -> None:
-        self.expected = expected
-        self.exact = tuple(dict.fromkeys(exact))
-        self.exact_set = frozenset(self.exact)
+        self.expected: str = expected
+        self.exact: tuple[type[Any], ...] = tuple(dict.fromkeys(exact))
+        self.exact_set: frozenset[type[Any]] = frozenset(self.exact)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.expected}>"
@@ -106,7 +106,7 @@ class Instance(Kind):
 
     def __init__(self, owner: type, expected: str | None = None) -> None:
         super().__init__(expected or owner.__name__, (owner,))
-        self.owner = owner
+        self.owner: type[Any] = owner
 
     def check(self, value: Any) -> Any:
         if isinstance(value, self.owner):

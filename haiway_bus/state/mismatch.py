@@ -29,7 +29,7 @@ class Mismatch(Exception):  # noqa: N818 - a signal within the package
 
     def __init__(self, problems: list[Problem] | None = None) -> None:
         super().__init__()
-        self.problems = [] if problems is None else problems
+        self.problems: list[Problem] = [] if problems is None else problems
 
     def under(self, part: str) -> list[Problem]:
         """The problems as seen from the holder, where the value stands at `part`."""

@@ -33,7 +33,7 @@ class Factory:
     __slots__ = ("make",)
 
     def __init__(self, make: Callable[[], Any]) -> None:
-        self.make = make
+        self.make: Callable[[], Any] = make
 
     def __repr__(self) -> str:
         return f"Default(factory={getattr(self.make, '__qualname__', self.make)!s})"

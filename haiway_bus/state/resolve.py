@@ -88,7 +88,7 @@ class Scope:
     def __init__(
         self, module: str, local: dict[str, Any], names: dict[str, Any] | None = None
     ) -> None:
-        self.local = local
+        self.local: dict[str, Any] = local
         known = sys.modules.get(module)
         # Code that was only executed is in no module; its own globals then have to do.
         self.names: dict[str, Any] = (names or {}) if known is None else vars(known)

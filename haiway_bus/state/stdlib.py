@@ -33,10 +33,10 @@ class TextKind(Instance):
         refused: tuple[type, ...] = (),
     ) -> None:
         super().__init__(owner)
-        self.parse = parse
-        self.write = write
-        self.format = format
-        self.refused = refused
+        self.parse: Callable[[str], Any] = parse
+        self.write: Callable[[Any], str] = write
+        self.format: str | None = format
+        self.refused: tuple[type[Any], ...] = refused
 
     def check(self, value: Any) -> Any:
         if isinstance(value, self.owner) and not isinstance(value, self.refused):

@@ -22,8 +22,8 @@ class Entry:
     __slots__ = ("kind", "required")
 
     def __init__(self, kind: Kind, required: bool) -> None:
-        self.kind = kind
-        self.required = required
+        self.kind: Kind = kind
+        self.required: bool = required
 
 
 def entries_of(annotation: Any) -> dict[str, tuple[Any, bool]]:
@@ -54,7 +54,7 @@ class TypedDictKind(Kind):
 
     def __init__(self, expected: str, entries: dict[str, Entry]) -> None:
         super().__init__(expected)
-        self.entries = entries
+        self.entries: dict[str, Entry] = entries
 
     def each(
         self, convert: Callable[[Kind], Callable[[Any], Any]], source: Mapping[Any, Any]

@@ -30,13 +30,13 @@ class UnionKind(Kind):
 
     def __init__(self, expected: str, members: tuple[Kind, ...]) -> None:
         super().__init__(expected, (kind for member in members for kind in member.exact))
-        self.members = members
+        self.members: tuple[Kind, ...] = members
         self.anything = any(member.anything for member in members)
         self.closed = all(member.closed for member in members)
         self.immutable = all(member.immutable for member in members)
         # T | None: what is wrong with T is what is wrong, with its path.
         others = [member for member in members if member.exact != (type(None),)]
-        self.sole = others[0] if len(others) == 1 else None
+        self.sole: Kind | None = others[0] if len(others) == 1 else None
 
     def check(self, value: Any) -> Any:
         if type(value) in self.exact_set:
@@ -96,7 +96,7 @@ class RecursiveKind(Kind):
 
     def __init__(self, alias: Any) -> None:
         super().__init__(alias.__name__)
-        self.alias = alias
+        self.alias: Any = alias
         self.target: Kind | None = None
 
     @property

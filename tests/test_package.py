@@ -1,0 +1,128 @@
+"""What is shipped: an sdist that builds and tests itself, no generated C anywhere, and metadata that is true."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+from pathlib import Path
+
+import pytest
+
+TREE = Path(__file__).resolve().parent.parent
+SHIPPED = (
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "LICENSE",
+    "MANIFEST.in",
+    "README.md",
+    "SECURITY.md",
+    "noxfile.py",
+    "pyproject.toml",
+    "setup.py",
+)
+FOLDERS = (".ci", "benchmarks", "haiway_bus", "tests")
+GENERATED = (".c", ".cpp", ".so", ".pyd", ".pyc")
+PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
+
+
+def python(directory: Path, *arguments: str, **switches: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("HAIWAY_BUS")
+    }
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=directory,
+        env={**environment, **switches},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the sources, with what builds leave behind in a tree."""
+    pytest.importorskip("setuptools", minversion="77")
+    copy = tmp_path_factory.mktemp("tree")
+    for name in SHIPPED:
+        shutil.copy(TREE / name, copy)
+    for name in FOLDERS:
+        shutil.copytree(TREE / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for left in ("haiway_bus/bus/_bus_c.c", "haiway_bus/bus/_bus_c.so", "haiway_bus/ctx.pyc"):
+        (copy / left).write_text("left over")
+    return copy
+
+
+@pytest.fixture(scope="module")
+def sdist(tree: Path) -> set[str]:
+    """The files of an sdist that is made as installers make one."""
+    pytest.importorskip("Cython")
+    done = python(
+        tree, "-c", "from setuptools import build_meta as b; print(b.build_sdist('dist'))"
+    )
+    assert done.returncode == 0, done.stderr
+    with tarfile.open(tree / "dist" / done.stdout.splitlines()[-1]) as archive:
+        return {
+            name.partition("/")[2]
+            for name in archive.getnames()
+            if archive.getmember(name).isfile()
+        }
+
+
+def test_the_sdist_has_the_sources_and_the_tests(sdist: set[str]) -> None:
+    wanted = set(SHIPPED)
+    for folder in FOLDERS:
+        for path in (TREE / folder).rglob("*"):
+            if path.suffix in {".py", ".pyx", ".pxd", ".typed"} or folder == ".ci":
+                wanted.add(path.relative_to(TREE).as_posix())
+    assert wanted - sdist == set()
+
+
+def test_the_sdist_has_nothing_that_was_generated(tree: Path, sdist: set[str]) -> None:
+    assert list((tree / "build").rglob("_bus_c.c")), (
+        "Cython ran, and what it made was there to be taken"
+    )
+    assert [name for name in sdist if name.endswith(GENERATED)] == []
+
+
+def test_the_installed_package_has_no_sources_of_the_extensions() -> None:
+    files = importlib.metadata.files("haiway-bus") or []
+    names = [str(file) for file in files]
+    assert "haiway_bus/py.typed" in names
+    assert [name for name in names if name.endswith((".c", ".cpp", ".pyx", ".pxd"))] == []
+
+
+def test_both_switches_at_once_are_an_error_that_says_so() -> None:
+    switches = {"HAIWAY_BUS_NO_EXTENSIONS": "1", "HAIWAY_BUS_REQUIRE_EXTENSIONS": "1"}
+    pytest.importorskip("setuptools")
+    done = python(TREE, "setup.py", "--version", **switches)
+    assert done.returncode == 1
+    assert all(name in done.stderr for name in switches)
+    assert "contradict each other: set one of them" in done.stderr
+
+
+def test_the_metadata_says_which_pythons_and_which_extras() -> None:
+    metadata = importlib.metadata.metadata("haiway-bus")
+    project = tomllib.loads((TREE / "pyproject.toml").read_text())["project"]
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert metadata["License-Expression"] == "MIT"
+    assert set(metadata.get_all("Provides-Extra") or ()) == set(project["optional-dependencies"])
+    required = importlib.metadata.requires("haiway-bus") or []
+    assert [line for line in required if "extra ==" not in line] == []
+
+
+def test_every_place_that_lists_the_pythons_lists_the_same() -> None:
+    classifiers = importlib.metadata.metadata("haiway-bus").get_all("Classifier") or []
+    supported = [line.rpartition(" ")[2] for line in classifiers if re.search(r":: 3\.\d+$", line)]
+    assert supported == PYTHONS
+    settings = tomllib.loads((TREE / "pyproject.toml").read_text())["tool"]["cibuildwheel"]
+    assert settings["build"] == "cp31[1-5]-*"
+    assert f"PYTHONS = {PYTHONS}".replace("'", '"') in (TREE / "noxfile.py").read_text()
+    assert f"versions=({' '.join(PYTHONS)})" in (TREE / ".ci" / "every-python").read_text()
