@@ -13,6 +13,7 @@ from cpython.mem cimport PyMem_Free
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
+from haiway_bus._live cimport live_count, live_objects
 from haiway_bus._type_index cimport Slot, index_add, index_allot, index_clear, index_remove, index_reserve, slot_of
 
 from asyncio import CancelledError
@@ -553,6 +554,7 @@ cdef class Receive:
                         Py_INCREF(<object>event)
                         result[0] = event
                         return PYGEN_RETURN
+                node = None  # held on to, it would keep all that a batch takes: a chain that frees itself recursively
             if subscription.budget < 0 or PyThread_get_thread_ident() != subscription.channel.bus.thread:
                 subscription.check()
                 subscription.budget = TURN
@@ -1049,3 +1051,13 @@ cdef PyObject *receive_next(PyObject *self) except NULL:
 
 cdef PyObject *DELIVERY = <PyObject *>Delivery  # the module holds it
 hb_set_slots(<PyObject *>Receive, DELIVERY, <sendfunc>receive_send, <iternextfunc>receive_next)
+
+# Counted before the first of them is made (see _live.pxd).
+for counted in (Batches, Bound, Bus, Channel, Gap, Node, Receive, Subscription):
+    live_count(<PyObject *>counted)
+del counted
+
+
+def _live():
+    """How many objects of each type are alive, in a debug build; else None."""
+    return live_objects()

@@ -367,6 +367,7 @@ class Subscription(Generic[Event]):
                 self.position += 1
                 self.budget -= 1
                 return cast("Event", node.event)
+            node = None  # held on to, it would keep what is sent while this waits
         return cast("Event", await Receive(self))
 
     def batches(self, limit: int = TURN) -> Batches[Event]:
