@@ -65,7 +65,9 @@ class TestBacklog:
     ) -> None:
         """Contract 3.3: ten times the events take about ten times as long, and no more of the C stack."""
         events = 10_000_000 if FULL and not options else 1_000_000
-        told = alone(hb, "backlog.py", "--events", str(events), "--stack", str(SMALL_STACK), *options)
+        told = alone(
+            hb, "backlog.py", "--events", str(events), "--stack", str(SMALL_STACK), *options
+        )
         seconds = json.loads(told)
         assert seconds["all"] < 10 * 4 * max(seconds["tenth"], 0.001)
 
@@ -143,7 +145,15 @@ class TestCounters:
             held += [aiter(held[0].batches()), anext(held[0])]
             after = _numbers(_bus_c)
             # Nodes: three events and the empty tail that all share; one event, the gap and a tail of its own.
-            expected = {"Batches": 1, "Bound": 1, "Bus": 1, "Channel": 1, "Gap": 1, "Node": 7, "Receive": 1}
+            expected = {
+                "Batches": 1,
+                "Bound": 1,
+                "Bus": 1,
+                "Channel": 1,
+                "Gap": 1,
+                "Node": 7,
+                "Receive": 1,
+            }
             assert {name: after[name] - before[name] for name in expected} == expected
             assert after["Subscription"] - before["Subscription"] == 2
             held.pop().close()

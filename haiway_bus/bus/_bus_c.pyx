@@ -175,7 +175,11 @@ cdef class Channel:
         if subscription.bound is None:
             self.sharing += 1
         else:
-            self.bounded[identity_of(subscription)] = subscription.bound
+            try:
+                self.bounded[identity_of(subscription)] = subscription.bound
+            except MemoryError:
+                del self.members[identity_of(subscription)]
+                raise
             self.walk = None
         return 0
 
@@ -188,7 +192,12 @@ cdef class Channel:
             del self.bounded[identity]
             self.walk = None
             self.dropped += bound.dropped
+        self.forget()
+        if bound is not None:
             self.bus.tell_dropped(bound)
+
+    def forget(self):
+        """Leave the bus's table when there is no subscription."""
         if not self.members and self.bus.table.get(self.event_type) is self:
             index_remove(&self.bus.index, <PyObject *>self.event_type)
             del self.bus.table[self.event_type]
@@ -223,15 +232,16 @@ cdef class Bound:
             self.channel.bus.note_dropped(self)
             if self.overflow is RAISE:
                 if self.gap is None:
-                    self.gap = Gap.__new__(Gap)
-                    self.push(self.gap)
+                    gap = Gap.__new__(Gap)
+                    self.push(gap)
+                    self.gap = gap
                 self.gap.lost += 1
             if self.overflow is not DROP_OLDEST or subscription.node is None:  # None: closed by what this set off
                 return 0
             subscription.skip()
-        self.gap = None
-        self.accepted += 1
         self.push(event)
+        self.accepted += 1
+        self.gap = None
         return 0
 
     cdef int push(self, object item) except -1:
@@ -264,13 +274,14 @@ cdef class Subscription:
     def __cinit__(self, Channel channel not None, Bound bound=None):
         self.channel = channel
         self.bound = bound
-        self.node = channel.tail if bound is None else bound.tail
-        self.position = self.start = channel.sent if bound is None else 0
         self.budget = -1
         self.plain = bound is None
+        channel.join(self)
+        # Last, so that one which could not join has nothing to leave.
         if bound is not None:
             bound.subscription = <PyObject *>self
-        channel.join(self)
+        self.position = self.start = channel.sent if bound is None else 0
+        self.node = channel.tail if bound is None else bound.tail
 
     @property
     def event_type(self):
@@ -414,11 +425,13 @@ cdef class Subscription:
         if not self.line:
             self.head = None
             return 0
-        self.head = <Receive>self.line.popitem(last=False)[0]
+        cdef Receive first = next(iter(self.line))
         if self.has_event() or self.is_closed():
-            self.channel.bus.wake(self.head)
+            self.channel.bus.wake(first)
         else:
-            self.channel.park(self.head)
+            self.channel.park(first)
+        del self.line[first]
+        self.head = first
         return 0
 
     def check(self):
@@ -431,15 +444,19 @@ cdef class Subscription:
         A second call does nothing. Events sent later are no longer kept for it. Raises RuntimeError in another
         thread than the bus's own (contract 6.1).
         """
-        if self.node is None:
+        if self.node is None and self.head is None:
             return
         cdef Bus bus = self.channel.bus
         if PyThread_get_thread_ident() != bus.thread and not bus.loop.is_closed():
             self.check()
-        self.release()
-        self.leave(self.channel, identity_of(self), self.bound, self.delivered(), self.marks)
-        while self.head is not None and self.head.state == PARKED:
-            self.head.end()
+        try:
+            if self.node is not None:
+                parting = (self.channel, identity_of(self), self.bound, self.delivered(), self.marks)
+                self.release()
+                Subscription.leave(*parting)
+        finally:
+            while self.head is not None and self.head.state == PARKED:
+                self.head.end()
 
     def delivered(self):
         """How many events its readers took."""
@@ -584,8 +601,12 @@ cdef class Receive:
                 self.leave()
                 raise StopAsyncIteration
             # What it was woken for is gone: it keeps its place at the head.
+            try:
+                subscription.channel.park(self)
+            except MemoryError:
+                self.leave()
+                raise
             self.state = PARKED
-            subscription.channel.park(self)
         elif self.state == ENDED:
             raise StopAsyncIteration
         elif self.state == PARKED:
@@ -633,14 +654,15 @@ cdef class Receive:
     cdef int park(self) except -1:
         """Take a place at the end of the line."""
         cdef Subscription subscription = self.subscription
-        self.state = PARKED
         if subscription.head is None:
+            subscription.channel.park(self)
             subscription.head = self
-            return subscription.channel.park(self)
-        if subscription.line is None:
-            subscription.line = OrderedDict()
-            subscription.share_work()
-        subscription.line[self] = None
+        else:
+            if subscription.line is None:
+                subscription.line = OrderedDict()
+                subscription.share_work()
+            subscription.line[self] = None
+        self.state = PARKED
         return 0
 
     cdef int leave(self) except -1:
@@ -649,13 +671,12 @@ cdef class Receive:
             return 0
         cdef Subscription subscription = self.subscription
         if subscription.head is self:
+            subscription.next_in_line()
             if self.state == PARKED:
                 subscription.channel.unpark(self)
-            self.state = DONE
-            return subscription.next_in_line()
-        self.state = DONE
-        if subscription.line is not None:
+        elif subscription.line is not None:
             del subscription.line[self]
+        self.state = DONE
         return 0
 
     @property
@@ -668,9 +689,9 @@ cdef class Receive:
     def end(self):
         """End the wait without an event: its reader's loop finishes (contract 5.4)."""
         if self.state == PARKED:
+            self.subscription.channel.bus.wake(self)
             self.leave()
             self.state = ENDED
-            self.subscription.channel.bus.wake(self)
 
     @property
     def channel(self):
@@ -696,10 +717,10 @@ cdef class Receive:
         """Called by Task.cancel(). The event, if one has arrived meanwhile, stays where it is (contract 2.5)."""
         if self.state != PARKED:
             return False
+        self.subscription.channel.bus.wake(self)
         self.leave()
         self.state = CANCELLED
         self.message = msg
-        self.subscription.channel.bus.wake(self)
         return True
 
     def result(self):
@@ -773,9 +794,13 @@ cdef class Bus:
             index_reserve(&self.index)
             self.table[event_type] = channel
             index_add(&self.index, <PyObject *>event_type, <PyObject *>channel)
-        if limit is None:
-            return Subscription(<Channel>channel)
-        return Subscription(<Channel>channel, Bound(<Channel>channel, limit, overflow))
+        try:
+            return Subscription(
+                <Channel>channel, None if limit is None else Bound(<Channel>channel, limit, overflow)
+            )
+        except MemoryError:
+            channel.forget()
+            raise
 
     async def flush(self, event_type, timeout=None):
         """Return when every subscription of the type has taken all that was sent before (contract 4.4)."""
@@ -826,9 +851,9 @@ cdef class Bus:
         cdef Py_ssize_t count = 0
         cdef Receive receive
         self.scheduled = False
-        self.ready = []
-        self.batch = batch
         try:
+            self.ready = []
+            self.batch = batch
             while count < len(batch) and count < limit:
                 receive = <Receive>batch[count]
                 count += 1
@@ -854,8 +879,11 @@ cdef class Bus:
             # Left over after KeyboardInterrupt or SystemExit, which a Task lets through, or after TURN reads.
             self.batch = None
             if count < len(batch):
-                self.ready[:0] = batch[count:]
+                woken, self.ready = self.ready, batch
+                if woken is not batch:
+                    batch.extend(woken)
                 self.schedule()
+                del batch[:count]
 
     cdef int note_dropped(self, Bound bound) except -1:
         """Have the observer told: of the first drop at once, of later ones once a second (contract 4.2)."""

@@ -40,7 +40,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--events", type=int, default=10_000_000)
     parser.add_argument("--stack", type=int, default=128 * 1024)
-    parser.add_argument("--limited", action="store_true", help="in the chain of one bounded subscription")
+    parser.add_argument(
+        "--limited", action="store_true", help="in the chain of one bounded subscription"
+    )
     given = parser.parse_args()
     gc.disable()  # its passes over millions of nodes are not what is measured
     seconds: list[float] = []

@@ -101,7 +101,10 @@ def main() -> None:
     seen = asyncio.run(soak(parser.parse_args().seconds))
     third = len(seen) // 3
     middle, last = seen[third : 2 * third], seen[2 * third :]
-    growth = [statistics.median(one[at] for one in last) - statistics.median(one[at] for one in middle) for at in (1, 2)]
+    growth = [
+        statistics.median(one[at] for one in last) - statistics.median(one[at] for one in middle)
+        for at in (1, 2)
+    ]
     print(
         f"{haiway_bus.backend}: {len(seen) * 5} rounds, {seen[-1][1] / 2**20:.1f} MiB at the end,"
         f" grew by {growth[0] / 2**10:.0f} KiB and {growth[1]:.0f} objects in the last third"
