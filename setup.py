@@ -7,7 +7,7 @@ HAIWAY_BUS_REQUIRE_EXTENSIONS=1  a failed compilation fails the build.
 
 With neither, an extension that does not compile is left out and the pure backend serves instead.
 
-Two more make builds for tests, never for release. Neither has free lists, so that every object is really made and freed:
+Two more make builds for tests, never for release. Neither has free lists: each object is made and freed.
 
 HAIWAY_BUS_DEBUG=1     counts live objects (`_live.pxd`) and checks the assertions of CPython's headers.
 HAIWAY_BUS_SANITIZE=1  AddressSanitizer and UndefinedBehaviorSanitizer, which `nox -s sanitize` knows how to run.

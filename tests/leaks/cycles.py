@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import weakref
 from collections import Counter
 from collections.abc import Callable
@@ -132,6 +133,7 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    logging.disable()  # the drops are meant here
     asyncio.run(main())
     gc.collect()
     if haiway_bus.backend == "compiled":
