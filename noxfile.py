@@ -39,21 +39,8 @@ def lint(session: nox.Session) -> None:
 
 
 # What is written in C, and what uses it most.
-IN_C = [
-    f"tests/test_{name}.py"
-    for name in (
-        "bus",
-        "memory",
-        "bounded",
-        "threads",
-        "handlers",
-        "scope",
-        "state",
-        "state_classes",
-        "faults",
-        "leaks",
-    )
-]
+NAMES = "bus memory bounded threads handlers scope state state_classes faults leaks"
+IN_C = [f"tests/test_{name}.py" for name in NAMES.split()]
 
 
 @nox.session(python=PYTHONS)

@@ -11,24 +11,7 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 # The clauses of the contract that the bus itself is to keep, of which at least these have a mutation.
-CLAUSES = {
-    "2.1",
-    "2.4",
-    "2.5",
-    "2.6",
-    "2.7",
-    "2.8",
-    "3.2",
-    "3.3",
-    "4.1",
-    "4.2",
-    "4.4",
-    "5.1",
-    "5.4",
-    "5.6",
-    "6.1",
-    "6.2",
-}
+MUTATED = "2.1 2.4 2.5 2.6 2.7 2.8 3.2 3.3 4.1 4.2 4.4 5.1 5.4 5.6 6.1 6.2"
 
 
 @pytest.fixture
@@ -51,7 +34,7 @@ def test_no_mutation_is_stale(mutation: Any) -> None:
 
 def test_each_clause_has_a_mutation_and_each_mutation_a_test_that_is_there(mutation: Any) -> None:
     """Issue 6: contract 2 to 6."""
-    assert {one.clause for one in mutation.MUTATIONS} >= CLAUSES
+    assert {one.clause for one in mutation.MUTATIONS} >= set(MUTATED.split())
     for one in mutation.MUTATIONS:
         file, *names = one.test.split("::")
         source = (HERE / file).read_text()
