@@ -13,6 +13,7 @@ from cpython.mem cimport PyMem_Free
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
+from haiway_bus._live cimport live_count, live_objects
 from haiway_bus._type_index cimport Slot, index_add, index_allot, index_clear, index_remove, index_reserve, slot_of
 
 from asyncio import CancelledError
@@ -176,7 +177,11 @@ cdef class Channel:
         if subscription.bound is None:
             self.sharing += 1
         else:
-            self.bounded[subscription.key] = subscription.bound
+            try:
+                self.bounded[subscription.key] = subscription.bound
+            except MemoryError:
+                del self.members[subscription.key]
+                raise
             self.walk = None
         return 0
 
@@ -189,7 +194,12 @@ cdef class Channel:
             del self.bounded[key]
             self.walk = None
             self.dropped += bound.dropped
+        self.forget()
+        if bound is not None:
             self.bus.tell_dropped(bound)
+
+    def forget(self):
+        """Leave the bus's table when there is no subscription."""
         if not self.members and self.bus.table.get(self.event_type) is self:
             index_remove(&self.bus.index, <PyObject *>self.event_type)
             del self.bus.table[self.event_type]
@@ -224,15 +234,16 @@ cdef class Bound:
             self.channel.bus.note_dropped(self)
             if self.overflow is RAISE:
                 if self.gap is None:
-                    self.gap = Gap.__new__(Gap)
-                    self.push(self.gap)
+                    gap = Gap.__new__(Gap)
+                    self.push(gap)
+                    self.gap = gap
                 self.gap.lost += 1
             if self.overflow is not DROP_OLDEST or subscription.node is None:  # None: closed by what this set off
                 return 0
             subscription.skip()
-        self.gap = None
-        self.accepted += 1
         self.push(event)
+        self.accepted += 1
+        self.gap = None
         return 0
 
     cdef int push(self, object item) except -1:
@@ -265,13 +276,14 @@ cdef class Subscription:
     def __cinit__(self, Channel channel not None, Bound bound=None):
         self.channel = channel
         self.bound = bound
-        self.node = channel.tail if bound is None else bound.tail
-        self.position = self.start = self.asked = channel.sent if bound is None else 0
         self.budget = -1
         self.plain = bound is None
+        channel.join(self)
+        # Last, so that one which could not join has nothing to leave.
         if bound is not None:
             bound.subscription = <PyObject *>self
-        channel.join(self)
+        self.position = self.start = self.asked = channel.sent if bound is None else 0
+        self.node = channel.tail if bound is None else bound.tail
 
     @property
     def event_type(self):
@@ -424,11 +436,13 @@ cdef class Subscription:
         if not self.line:
             self.head = None
             return 0
-        self.head = <Receive>self.line.popitem(last=False)[0]
+        cdef Receive first = next(iter(self.line))
         if self.has_event() or self.is_closed():
-            self.channel.bus.wake(self.head)
+            self.channel.bus.wake(first)
         else:
-            self.channel.park(self.head)
+            self.channel.park(first)
+        del self.line[first]
+        self.head = first
         return 0
 
     def check(self):
@@ -441,15 +455,19 @@ cdef class Subscription:
         A second call does nothing. Events sent later are no longer kept for it. Raises RuntimeError in another
         thread than the bus's own (contract 6.1).
         """
-        if self.node is None:
+        if self.node is None and self.head is None:
             return
         cdef Bus bus = self.channel.bus
         if PyThread_get_thread_ident() != bus.thread and not bus.loop.is_closed():
             self.check()
-        self.release()
-        self.leave(self.channel, self.key, self.bound, self.delivered(), self.marks)
-        while self.head is not None and self.head.state == PARKED:
-            self.head.end()
+        try:
+            if self.node is not None:
+                parting = (self.channel, self.key, self.bound, self.delivered(), self.marks)
+                self.release()
+                Subscription.leave(*parting)
+        finally:
+            while self.head is not None and self.head.state == PARKED:
+                self.head.end()
 
     def delivered(self):
         """How many events its readers took."""
@@ -580,8 +598,12 @@ cdef class Receive:
                 self.leave()
                 raise StopAsyncIteration
             # What it was woken for is gone: it keeps its place at the head.
+            try:
+                subscription.channel.park(self)
+            except MemoryError:
+                self.leave()
+                raise
             self.state = PARKED
-            subscription.channel.park(self)
         elif self.state == ENDED:
             raise StopAsyncIteration
         elif self.state == PARKED:
@@ -629,14 +651,15 @@ cdef class Receive:
     cdef int park(self) except -1:
         """Take a place at the end of the line."""
         cdef Subscription subscription = self.subscription
-        self.state = PARKED
         if subscription.head is None:
+            subscription.channel.park(self)
             subscription.head = self
-            return subscription.channel.park(self)
-        if subscription.line is None:
-            subscription.line = OrderedDict()
-            subscription.share_work()
-        subscription.line[self] = None
+        else:
+            if subscription.line is None:
+                subscription.line = OrderedDict()
+                subscription.share_work()
+            subscription.line[self] = None
+        self.state = PARKED
         return 0
 
     cdef int leave(self) except -1:
@@ -645,13 +668,12 @@ cdef class Receive:
             return 0
         cdef Subscription subscription = self.subscription
         if subscription.head is self:
+            subscription.next_in_line()
             if self.state == PARKED:
                 subscription.channel.unpark(self)
-            self.state = DONE
-            return subscription.next_in_line()
-        self.state = DONE
-        if subscription.line is not None:
+        elif subscription.line is not None:
             del subscription.line[self]
+        self.state = DONE
         return 0
 
     @property
@@ -664,9 +686,9 @@ cdef class Receive:
     def end(self):
         """End the wait without an event: its reader's loop finishes (contract 5.4)."""
         if self.state == PARKED:
+            self.subscription.channel.bus.wake(self)
             self.leave()
             self.state = ENDED
-            self.subscription.channel.bus.wake(self)
 
     @property
     def channel(self):
@@ -692,10 +714,10 @@ cdef class Receive:
         """Called by Task.cancel(). The event, if one has arrived meanwhile, stays where it is (contract 2.5)."""
         if self.state != PARKED:
             return False
+        self.subscription.channel.bus.wake(self)
         self.leave()
         self.state = CANCELLED
         self.message = msg
-        self.subscription.channel.bus.wake(self)
         return True
 
     def result(self):
@@ -769,9 +791,13 @@ cdef class Bus:
             index_reserve(&self.index)
             self.table[event_type] = channel
             index_add(&self.index, <PyObject *>event_type, <PyObject *>channel)
-        if limit is None:
-            return Subscription(<Channel>channel)
-        return Subscription(<Channel>channel, Bound(<Channel>channel, limit, overflow))
+        try:
+            return Subscription(
+                <Channel>channel, None if limit is None else Bound(<Channel>channel, limit, overflow)
+            )
+        except MemoryError:
+            channel.forget()
+            raise
 
     async def flush(self, event_type, timeout=None):
         """Return when every subscription of the type has taken all that was sent before (contract 4.4)."""
@@ -822,9 +848,9 @@ cdef class Bus:
         cdef Py_ssize_t count = 0
         cdef Receive receive
         self.scheduled = False
-        self.ready = []
-        self.batch = batch
         try:
+            self.ready = []
+            self.batch = batch
             while count < len(batch) and count < limit:
                 receive = <Receive>batch[count]
                 count += 1
@@ -850,8 +876,11 @@ cdef class Bus:
             # Left over after KeyboardInterrupt or SystemExit, which a Task lets through, or after TURN reads.
             self.batch = None
             if count < len(batch):
-                self.ready[:0] = batch[count:]
+                woken, self.ready = self.ready, batch
+                if woken is not batch:
+                    batch.extend(woken)
                 self.schedule()
+                del batch[:count]
 
     cdef int note_dropped(self, Bound bound) except -1:
         """Have the observer told: of the first drop at once, of later ones once a second (contract 4.2)."""
@@ -1095,3 +1124,13 @@ cdef PyObject *receive_next(PyObject *self) except NULL:
 
 cdef PyObject *DELIVERY = <PyObject *>Delivery  # the module holds it
 hb_set_slots(<PyObject *>Receive, DELIVERY, <sendfunc>receive_send, <iternextfunc>receive_next)
+
+# Counted before the first of them is made (see _live.pxd).
+for counted in (Batches, Bound, Bus, Channel, Gap, Node, Receive, Subscription):
+    live_count(<PyObject *>counted)
+del counted
+
+
+def _live():
+    """How many objects of each type are alive, in a debug build; else None."""
+    return live_objects()

@@ -207,7 +207,11 @@ class Channel:
         if subscription.bound is None:
             self.sharing += 1
         else:
-            self.bounded[subscription.key] = subscription.bound
+            try:
+                self.bounded[subscription.key] = subscription.bound
+            except MemoryError:
+                del self.members[subscription.key]
+                raise
             self.walk = None
 
     def leave(self, key: int, bound: Bound | None, delivered: int) -> None:
@@ -219,7 +223,12 @@ class Channel:
             del self.bounded[key]
             self.walk = None
             self.dropped += bound.dropped
+        self.forget()
+        if bound is not None:
             self.bus.tell_dropped(bound)
+
+    def forget(self) -> None:
+        """Leave the bus's table when there is no subscription."""
         if not self.members and self.bus.table.get(self.event_type) is self:
             del self.bus.table[self.event_type]
 
@@ -270,17 +279,18 @@ class Bound:
             self.channel.bus.note_dropped(self)
             if self.overflow == RAISE:
                 if self.gap is None:
-                    gap = self.gap = Gap()
+                    gap = Gap()
                     self.push(gap)
+                    self.gap = gap
                 self.gap.lost += 1
             if (
                 self.overflow != DROP_OLDEST or subscription.node is None
             ):  # None: closed by what this set off
                 return
             subscription.skip()
-        self.gap = None
-        self.accepted += 1
         self.push(event)
+        self.accepted += 1
+        self.gap = None
 
     def push(self, item: Any) -> None:
         node = empty_node()
@@ -325,7 +335,7 @@ class Subscription(Generic[Event]):
     def __init__(self, channel: Channel, bound: Bound | None = None) -> None:
         self.channel: Channel = channel
         self.bound: Bound | None = bound
-        self.node: Node | None = channel.tail if bound is None else bound.tail
+        self.node: Node | None = None
         self.position: int = channel.sent if bound is None else 0
         self.start: int = self.position
         self.asked: int = self.position
@@ -339,6 +349,8 @@ class Subscription(Generic[Event]):
         if bound is not None:
             bound.subscription = ref(self)
         channel.join(self)
+        # Last, so that one which could not join has nothing to leave.
+        self.node = channel.tail if bound is None else bound.tail
 
     @property
     def event_type(self) -> type[Event]:
@@ -493,11 +505,13 @@ class Subscription(Generic[Event]):
         if not self.line:
             self.head = None
             return
-        self.head, _ = self.line.popitem(last=False)
+        first = next(iter(self.line))
         if self.has_event() or self.closed:
-            self.channel.bus.wake(self.head)
+            self.channel.bus.wake(first)
         else:
-            self.channel.park(self.head)
+            self.channel.park(first)
+        del self.line[first]
+        self.head = first
 
     def check(self) -> None:
         """Refuse another loop or thread than the bus's own (contract 6.1)."""
@@ -509,15 +523,19 @@ class Subscription(Generic[Event]):
         A second call does nothing. Events sent later are no longer kept for it. Raises RuntimeError in another
         thread than the bus's own (contract 6.1).
         """
-        if self.node is None:
+        if self.node is None and self.head is None:
             return
         bus = self.channel.bus
         if get_ident() != bus.thread and not bus.loop.is_closed():
             self.check()
-        self.release()
-        self.leave(self.channel, self.key, self.bound, self.delivered(), self.marks)
-        while self.head is not None and self.head.state == PARKED:
-            self.head.end()
+        try:
+            if self.node is not None:
+                parting = (self.channel, self.key, self.bound, self.delivered(), self.marks)
+                self.release()
+                self.leave(*parting)
+        finally:
+            while self.head is not None and self.head.state == PARKED:
+                self.head.end()
 
     def delivered(self) -> int:
         """How many events its readers took."""
@@ -683,27 +701,27 @@ class Receive:
     def park(self) -> None:
         """Take a place at the end of the line."""
         subscription = self.subscription
-        self.state = PARKED
         if subscription.head is None:
-            subscription.head = self
             subscription.channel.park(self)
-            return
-        if subscription.line is None:
-            subscription.line = OrderedDict()
-            subscription.share_work()
-        subscription.line[self] = None
+            subscription.head = self
+        else:
+            if subscription.line is None:
+                subscription.line = OrderedDict()
+                subscription.share_work()
+            subscription.line[self] = None
+        self.state = PARKED
 
     def leave(self) -> None:
         """Give up the place in line, if it has one, so that whoever is next waits no longer behind it."""
         if self.state != PARKED and self.state != GRANTED:
             return
-        self.state = DONE
         subscription = self.subscription
         if subscription.head is self:
-            subscription.channel.unpark(self)
             subscription.next_in_line()
+            subscription.channel.unpark(self)
         elif subscription.line is not None:
             del subscription.line[self]
+        self.state = DONE
 
     @property
     def idle(self) -> bool:
@@ -715,9 +733,9 @@ class Receive:
     def end(self) -> None:
         """End the wait without an event: its reader's loop finishes (contract 5.4)."""
         if self.state == PARKED:
+            self.subscription.channel.bus.wake(self)
             self.leave()
             self.state = ENDED
-            self.subscription.channel.bus.wake(self)
 
     @property
     def channel(self) -> Channel:
@@ -736,10 +754,10 @@ class Receive:
         """Called by Task.cancel(). The event, if one has arrived meanwhile, stays where it is (contract 2.5)."""
         if self.state != PARKED:
             return False
+        self.subscription.channel.bus.wake(self)
         self.leave()
         self.state = CANCELLED
         self.message = msg
-        self.subscription.channel.bus.wake(self)
         return True
 
     def result(self) -> None:
@@ -825,9 +843,11 @@ class Bus:
         channel = self.table.get(event_type)
         if channel is None:
             channel = self.table[event_type] = Channel(self, event_type)
-        if limit is None:
-            return Subscription(channel)
-        return Subscription(channel, Bound(channel, limit, overflow))
+        try:
+            return Subscription(channel, None if limit is None else Bound(channel, limit, overflow))
+        except MemoryError:
+            channel.forget()
+            raise
 
     async def flush(self, event_type: type[Any], timeout: float | None = None) -> None:
         """Return when every subscription of the type has taken all that was sent before (contract 4.4)."""
@@ -871,11 +891,12 @@ class Bus:
         latest, so that the loop gets its turn.
         """
         self.scheduled = False
-        batch, self.ready = self.ready, []
-        self.batch = batch
+        batch = self.ready
         limit = max(len(batch), TURN)
         count = 0
         try:
+            self.ready = []
+            self.batch = batch
             while count < len(batch) and count < limit:
                 receive = batch[count]
                 count += 1
@@ -895,8 +916,11 @@ class Bus:
             # Left over after KeyboardInterrupt or SystemExit, which a Task lets through, or after TURN reads.
             self.batch = None
             if count < len(batch):
-                self.ready[:0] = batch[count:]
+                woken, self.ready = self.ready, batch
+                if woken is not batch:
+                    batch.extend(woken)
                 self.schedule()
+                del batch[:count]
             # The traceback of a task's exception may come through this frame, and would keep them.
             batch = []
             receive = wakeup = cause = None  # type: ignore[assignment]
