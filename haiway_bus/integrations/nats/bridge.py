@@ -21,6 +21,7 @@ from haiway_bus.integrations.nats.errors import (
     NatsPayloadTooLarge,
 )
 from haiway_bus.integrations.nats.lane import Lane, LaneSettings
+from haiway_bus.integrations.nats.observe import observe, report_of, stats_of
 from haiway_bus.integrations.nats.outbox import Outbox
 from haiway_bus.integrations.nats.publisher import Publisher
 from haiway_bus.integrations.nats.report import DrainReport, NatsStats
@@ -30,7 +31,6 @@ from haiway_bus.integrations.nats.work import Work, end
 
 __all__ = ("NatsBridge",)
 
-OBSERVE_SECONDS: Final = 5.0
 PUBLISH_SECONDS: Final = 5.0
 # Of the time for draining, the most that is spent on messages whose local readers may be gone.
 GRACE_SECONDS: Final = 1.0
@@ -154,10 +154,8 @@ class NatsBridge:
         self._entered = False
 
     async def __aenter__(self) -> None:
-        """Connect, and begin to publish and to receive.
-
-        Raises NatsBridgeError without a server in time, or for a stream that does not fit; NatsConnectionRefused when
-        the server refuses us; RuntimeError when it was entered before.
+        """Connect, and begin to publish and to receive. Raises RuntimeError when it was entered before, NatsBridgeError
+        without a server in time or for a stream that does not fit, NatsConnectionRefused when the server refuses us.
         """
         if self._entered:
             raise RuntimeError("a NatsBridge is entered once: make another for another scope")
@@ -207,7 +205,7 @@ class NatsBridge:
             self._receiving.append(
                 self._work.begin(f"lane of {wire.name}", self._lanes[-1].run(), may_end=True)
             )
-        self._work.begin("observer", self._observe())
+        self._work.begin("observer", observe(self._outboxes, self._lanes))
         self._work.watch()
 
     async def __aexit__(
@@ -233,7 +231,9 @@ class NatsBridge:
                     await asyncio.wait_for(client.flush(), 2.0)
         finally:
             await self._work.end()
-            self._make_report(loop.time() - began)
+            self.report = report_of(loop.time() - began, self._outboxes, self._lanes)
+            log = ctx.log_info if self.report.complete else ctx.log_warning
+            log("the NATS bridge %s", self.report)
 
     async def stop_receiving(self, timeout: float | None = None) -> None:
         """Pull nothing more, and return when what is here was taken and acknowledged, or given back to the server.
@@ -256,31 +256,12 @@ class NatsBridge:
 
     def stats(self) -> NatsStats:
         """What it has done so far, and what waits."""
-        lanes, outboxes = self._lanes, self._outboxes
-        return NatsStats(
-            connected=self._connection.client is not None,
-            connections=self._connection.connects,
-            outbox={one.wire.name: (one.waiting, one.limit) for one in outboxes},
-            published=sum(one.published for one in outboxes),
-            resent=self._publisher.resent,
-            duplicates=self._publisher.duplicates,
-            refused=sum(one.refusals for one in outboxes),
-            lost=sum(one.lost for one in outboxes),
-            received=sum(lane.received for lane in lanes),
-            redelivered=sum(lane.redelivered for lane in lanes),
-            acknowledged=sum(lane.acknowledged for lane in lanes),
-            returned=sum(lane.returned for lane in lanes),
-            unacknowledged={lane.wire.name: lane.waiting for lane in lanes},
-            dropped=sum(lane.dropped for lane in lanes),
-            echoes=sum(lane.echoes for lane in lanes),
-            dead=self._dead.count,
-            stalls=sum(lane.stalls for lane in lanes),
-        )
+        return stats_of(self._connection, self._publisher, self._dead, self._outboxes, self._lanes)
 
     def check(self, event: State) -> None:
         """Raise NatsPayloadTooLarge when the server would not take this event, before it is sent.
 
-        The limit is that of the server last connected to, or NATS's usual 1 MiB before the first. Raises TypeError for
+        The limit is that of the server last connected to, 1 MiB before the first. Raises TypeError for
         an event of a type that is not published, StateError for one that JSON cannot carry.
         """
         for outbox in self._outboxes:
@@ -317,34 +298,3 @@ class NatsBridge:
         ctx.send(refused)
         if self._errors == "raise":
             self._work.fail(refused.error)
-
-    async def _observe(self) -> None:
-        while True:
-            await asyncio.sleep(OBSERVE_SECONDS)
-            for outbox in self._outboxes:
-                about = {"type": outbox.wire.name}
-                ctx.record(
-                    metric="nats.outbox", value=outbox.waiting, kind="gauge", attributes=about
-                )
-                if outbox.waiting > outbox.limit * 0.8:
-                    ctx.log_warning(
-                        "the outbox of %s holds %s of at most %s events",
-                        outbox.wire.name,
-                        outbox.waiting,
-                        outbox.limit,
-                    )
-            for lane in self._lanes:
-                about = {"type": lane.wire.name}
-                ctx.record(
-                    metric="nats.unacknowledged", value=lane.waiting, kind="gauge", attributes=about
-                )
-
-    def _make_report(self, seconds: float) -> None:
-        unpublished = {one.wire.name: tuple(left) for one in self._outboxes if (left := one.left())}
-        returned = {
-            lane.wire.name: lane.returned_at_end for lane in self._lanes if lane.returned_at_end
-        }
-        complete = not unpublished and not returned
-        self.report = DrainReport(complete, seconds, unpublished, returned)
-        log = ctx.log_info if complete else ctx.log_warning
-        log("the NATS bridge %s", self.report)

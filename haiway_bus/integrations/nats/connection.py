@@ -43,6 +43,7 @@ OURS: Final = frozenset(
     }
 )
 CLOSE_SECONDS: Final = 2.0
+LOOK_SECONDS: Final = 0.1
 TELL_SECONDS: Final = 10.0
 
 
@@ -136,9 +137,14 @@ class Connection:
             self.client, self.lost = client, lost
             self._ready.set()
             try:
-                await lost
+                # nats-py calls neither closed_cb nor anything else when its closing fails half way, as it does when
+                # there is something left to write: so it is asked, too.
+                while client.is_connected and not lost.done():
+                    await asyncio.wait({lost}, timeout=LOOK_SECONDS)
                 ctx.log_warning("the connection to NATS at %s was lost", self.shown)
             finally:
+                if not lost.done():
+                    lost.set_result(None)
                 self._ready.clear()
                 self.client = self.lost = None
                 await self._shut(client)
@@ -185,6 +191,21 @@ class Connection:
         # A client that never got a connection, or half of one, raises this and that from close().
         with suppress(Exception):
             await asyncio.wait_for(client.close(), CLOSE_SECONDS)
+        # A closing of nats-py's own that failed half way cannot be repeated: the client counts as closed, its tasks
+        # run on and its socket stays open. There is no public way to them.
+        tasks = [
+            getattr(client, f"_{name}_task", None)
+            for name in ("reading", "ping_interval", "flusher")
+        ]
+        subscriptions = list(getattr(client, "_subs", {}).values())
+        tasks += [getattr(one, "_wait_for_msgs_task", None) for one in subscriptions]
+        for task in tasks:
+            if task is not None:
+                task.cancel()
+        with suppress(Exception):
+            transport = getattr(client, "_transport", None)
+            if transport is not None:
+                transport.close()
 
     def _tell_failure(self, error: BaseException) -> None:
         text = self.redacted(error) or type(error).__name__

@@ -105,6 +105,7 @@ class Lane:
                 self._judge(client, broken)
             except LOST as error:
                 reason = self._connection.redacted(error) or type(error).__name__
+                self._streams.forget()
             ctx.log_info("%s are pulled anew from NATS: %s", self.wire.name, reason)
             await asyncio.sleep(backoff(failures, 0.05, 2.0))
             failures += 1
@@ -147,7 +148,8 @@ class Lane:
         finally:
             self.closing = True
             # In this order: what is given back while a request stands is delivered to that at once, here.
-            await pull.close()
+            if not await pull.close():
+                self._connection.drop(client, "no answer to a flush")
             left = [*self.in_hand, *pull.arrived]
             pull.arrived.clear()
             await self._give_back(left)

@@ -160,7 +160,8 @@ class Publisher:
             this.trouble = (
                 "no stream answers"  # 503: JetStream is not up yet, or the stream is not there
             )
-            self._client = None  # have the streams looked after again
+            self._client = None
+            self._streams.forget()
         else:
             self._settle(letter, this, message.data)
         this.answered()

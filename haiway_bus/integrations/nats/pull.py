@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from asyncio import Task
 from collections import deque
 from contextlib import suppress
 from typing import Final
@@ -17,7 +18,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from haiway_bus.integrations.nats.connection import LOST
+from haiway_bus.integrations.nats.work import end
 
 __all__ = ("Broken", "Pull", "numbers")
 
@@ -66,13 +67,22 @@ class Pull:
         )
         self._heard_at = asyncio.get_running_loop().time()
 
-    async def close(self) -> None:
-        """Ask for nothing more. What has arrived, and what was on its way, is in `arrived` afterwards."""
+    async def close(self) -> bool:
+        """Ask for nothing more. What has arrived, and what was on its way, is in `arrived` afterwards.
+
+        Returns False when the server did not say in time that this is all; the client is of no use then, for nats-py
+        stops reading when the answer to a flush comes that was given up.
+        """
         self.wanted = 0
-        if self._subscription is not None:
-            with suppress(*LOST):
-                drained = self._subscription.drain()  # type: ignore[no-untyped-call]
-                await asyncio.wait_for(drained, CLOSE_SECONDS)
+        if self._subscription is None or not self._client.is_connected:
+            return True
+        drained: Task[None] = asyncio.ensure_future(self._subscription.drain())  # type: ignore[no-untyped-call]
+        await asyncio.wait({drained}, timeout=CLOSE_SECONDS)
+        in_time = drained.done()
+        await end(drained)
+        if not drained.cancelled():
+            drained.exception()  # that of a connection lost meanwhile: it says nothing new
+        return in_time
 
     async def top_up(self, free: int, capacity: int) -> None:
         """Ask for as many messages as there is room for, when that is half of the capacity or nothing is on its way."""

@@ -11,6 +11,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig
 from nats.js.errors import BadRequestError, NotFoundError
 
+from haiway_bus import ctx
 from haiway_bus.integrations.nats.errors import NatsBridgeError
 
 __all__ = ("IDLE_SECONDS", "Streams")
@@ -62,6 +63,10 @@ class Streams:
             await self._ensure(js, self.dead_stream, f"{self.prefix}.dead.>", {})
             self._checked = client
 
+    def forget(self) -> None:
+        """Have the streams looked for again: one of them did not answer, and may be gone."""
+        self._checked = None
+
     async def _ensure(
         self, js: JetStreamContext, name: str, subject: str, options: Mapping[str, Any]
     ) -> None:
@@ -71,6 +76,7 @@ class Streams:
         except NotFoundError:
             try:
                 await js.add_stream(config)
+                ctx.log_info("the stream %s for %s was not there, and was made", name, subject)
                 return
             except BadRequestError:
                 # Another process was faster, or its subjects belong to another stream: this tells which.
