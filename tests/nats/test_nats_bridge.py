@@ -425,7 +425,8 @@ def test_a_server_that_was_away_is_pulled_from_again(server: Any, how: str) -> N
                     for number in range(100):
                         ctx.send(Order(number=round_ * 100 + number))
                     await ctx.flush(Order, timeout=SECONDS)
-                    await until(lambda: len(set(taken)) == (round_ + 1) * 100)
+                    wanted = (round_ + 1) * 100
+                    await until(lambda wanted=wanted: len(set(taken)) == wanted)
                     if how == "kill":
                         server.kill()
                         await asyncio.sleep(0.3)
@@ -436,5 +437,113 @@ def test_a_server_that_was_away_is_pulled_from_again(server: Any, how: str) -> N
                         server.resume()
             assert bridge.stats().connections >= (3 if how == "kill" else 1)
             assert sorted(set(taken)) == list(range(300))
+
+    run(main())
+
+
+def test_a_consumer_and_a_stream_that_were_deleted_are_made_again(server: Any) -> None:
+    async def main() -> None:
+        async with reader(server, "billing") as (taken, _):
+            bridge = publisher(server)
+            async with ctx.scope("publisher", disposables=[bridge], isolated=True):
+                client = await nats.connect(server.url)
+                js = client.jetstream()
+                async with asyncio.timeout(SECONDS):
+                    while not await js.consumers_info("haiway"):
+                        await asyncio.sleep(0.05)
+                await js.delete_consumer("haiway", "billing-Order")
+                ctx.send(Order(number=1))
+                await until(lambda: taken == [1])
+                await js.delete_stream("haiway")
+                ctx.send(Order(number=2))
+                await ctx.flush(Order, timeout=SECONDS)
+                await until(lambda: taken == [1, 2])
+                await client.close()
+
+    run(main())
+
+
+def test_a_task_of_the_bridge_that_ends_fails_the_scope() -> None:
+    from haiway_bus.integrations.nats.work import Work
+
+    async def ends() -> None:
+        pass
+
+    async def main() -> None:
+        with pytest.raises(ExceptionGroup) as caught:
+            async with ctx.scope("x"):
+                work = Work()
+                work.watch()
+                work.begin("outbox of Order", ends())
+                await asyncio.sleep(10)
+        assert caught.group_contains(RuntimeError, match="outbox of Order has ended")
+        # and one that watches keeps no scope open
+        async with asyncio.timeout(5), ctx.scope("y"):
+            Work().watch()
+
+    run(main())
+
+
+def test_a_publish_that_is_repeated_is_stored_once(server: Any) -> None:
+    async def main() -> None:
+        bridge = publisher(server)
+        async with ctx.scope("publisher", disposables=[bridge]):
+            outbox = bridge._outboxes[0]
+            letters = [outbox.letter(Order(number=number)) for number in range(10)]
+            await bridge._publisher.deliver([letter for letter in letters if letter])
+            for letter in letters:
+                assert letter is not None
+                letter.settled = False
+            await bridge._publisher.deliver([letter for letter in letters if letter])
+            assert bridge.stats().duplicates == 10
+        async with reader(server, "billing") as (taken, _):
+            await until(lambda: len(taken) == 10)
+            await asyncio.sleep(0.2)
+            assert taken == list(range(10))
+
+    run(main())
+
+
+def test_a_server_over_tls_is_reached_with_the_context_given(
+    servers: Any, tmp_path: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    import shutil
+    import ssl
+    import subprocess
+
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl makes the certificate")
+    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "cert.pem")
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(
+        [
+            openssl,
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            *names,
+            "-keyout",
+            key,
+            "-out",
+            certificate,
+        ],
+        check=True,
+        capture_output=True,
+    )
+    server = servers(config={"tls": {"cert_file": certificate, "key_file": key}})
+
+    async def main() -> None:
+        context = ssl.create_default_context(cafile=certificate)
+        bridge = publisher(server, connect={"tls": context})
+        async with ctx.scope("publisher", disposables=[bridge]):
+            ctx.send(Order(number=1))
+            await ctx.flush(Order, timeout=SECONDS)
+        stranger = publisher(server, connect={"tls": ssl.create_default_context()})
+        with pytest.raises(RuntimeError, match="refuses the connection"):
+            async with ctx.scope("publisher", disposables=[stranger]):
+                pass
 
     run(main())
