@@ -1,4 +1,4 @@
-"""The suite on every supported Python that is found, on both builds, and the linters."""
+"""The suite on every supported Python that is found, on each kind of build, and the linters."""
 
 import shutil
 import zipfile
@@ -38,6 +38,13 @@ def lint(session: nox.Session) -> None:
     session.run("mypy")
     session.run("python", "-P", "-m", "pytest", "-q", "tests/test_typing.py")
     session.run("cython-lint", *map(str, sorted(Path("haiway_bus").rglob("*.p[yx][xd]"))))
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation site, into site/; a broken link or reference fails it. Its code is run by the tests."""
+    session.install("-q", ".[docs]", env={"HAIWAY_BUS_NO_EXTENSIONS": "1"})
+    session.run("mkdocs", "build", "--strict", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
 
 
 @nox.session
@@ -93,3 +100,56 @@ def workflows(session: nox.Session) -> None:
     found = sorted(map(str, Path(".github/workflows").glob("*.yml")))
     session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *found)
     session.run("zizmor", "--offline", "--pedantic", "--no-progress", *found)
+
+
+# What is written in C, and what uses it most.
+NAMES = "bus memory bounded threads handlers scope state state_classes faults leaks"
+IN_C = [f"tests/test_{name}.py" for name in NAMES.split()]
+
+
+@nox.session(python=PYTHONS)
+def debug(session: nox.Session) -> None:
+    """A build that counts its live objects: each test must leave none; and a soak of twenty seconds on each backend."""
+    session.install(".[test]", env={"HAIWAY_BUS_REQUIRE_EXTENSIONS": "1", "HAIWAY_BUS_DEBUG": "1"})
+    session.run("python", "-P", "-m", "pytest", *(session.posargs or ["-q", *IN_C]))
+    for pure in ("", "1"):
+        session.run(
+            "python", "-P", "tests/leaks/soak.py", "--seconds", "20", env={"HAIWAY_BUS_PURE": pure}
+        )
+
+
+@nox.session(python=PYTHONS)
+def sanitize(session: nox.Session) -> None:
+    """AddressSanitizer and UndefinedBehaviorSanitizer, with an interpreter that knows nothing of them."""
+    session.install(
+        ".[test]", env={"HAIWAY_BUS_REQUIRE_EXTENSIONS": "1", "HAIWAY_BUS_SANITIZE": "1"}
+    )
+    libraries = [
+        str(session.run("gcc", f"-print-file-name={name}.so", external=True, silent=True)).strip()
+        for name in ("libasan", "libubsan")
+    ]
+    session.run(
+        "python",
+        "-P",
+        "-m",
+        "pytest",
+        *(session.posargs or ["-q", *IN_C]),
+        env={
+            "LD_PRELOAD": " ".join(libraries),
+            # The interpreter itself leaves much behind; leaks are looked for by counting (the session `debug`).
+            "ASAN_OPTIONS": "detect_leaks=0",
+            "UBSAN_OPTIONS": "print_stacktrace=1",
+            # So that an object is a piece of memory of its own, which can be told from its neighbours.
+            "PYTHONMALLOC": "malloc",
+        },
+    )
+
+
+@nox.session(python=PYTHONS)
+def modes(session: nox.Session) -> None:
+    """The suite with Python's own checks: of memory, of asyncio's use, and without `assert` in the package."""
+    session.install(".[test]", env={"HAIWAY_BUS_REQUIRE_EXTENSIONS": "1"})
+    run = ("-P", "-m", "pytest", "-q", *session.posargs)
+    session.run("python", "-X", "dev", *run, env={"PYTHONMALLOC": "debug"})
+    session.run("python", *run, env={"PYTHONASYNCIODEBUG": "1"})
+    session.run("python", "-O", *run)

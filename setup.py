@@ -6,6 +6,11 @@ HAIWAY_BUS_NO_EXTENSIONS=1       build the pure package; the wheel is then py3-n
 HAIWAY_BUS_REQUIRE_EXTENSIONS=1  a failed compilation fails the build.
 
 With neither, an extension that does not compile is left out and the pure backend serves instead.
+
+Two more make builds for tests, never for release. Neither has free lists: each object is made and freed.
+
+HAIWAY_BUS_DEBUG=1     counts live objects (`_live.pxd`) and checks the assertions of CPython's headers.
+HAIWAY_BUS_SANITIZE=1  AddressSanitizer and UndefinedBehaviorSanitizer, which `nox -s sanitize` knows how to run.
 """
 
 import os
@@ -14,6 +19,9 @@ from setuptools import Extension, setup
 
 NO_EXTENSIONS = os.environ.get("HAIWAY_BUS_NO_EXTENSIONS") == "1"
 REQUIRE_EXTENSIONS = os.environ.get("HAIWAY_BUS_REQUIRE_EXTENSIONS") == "1"
+
+DEBUG = os.environ.get("HAIWAY_BUS_DEBUG") == "1"
+SANITIZE = os.environ.get("HAIWAY_BUS_SANITIZE") == "1"
 
 if NO_EXTENSIONS and REQUIRE_EXTENSIONS:
     raise SystemExit(
@@ -37,7 +45,27 @@ def extensions() -> list[Extension]:
     for module in modules:
         # cythonize() does not carry `optional` over, so it is set on what it returns.
         module.optional = not REQUIRE_EXTENSIONS
+        for_tests(module)
     return modules
 
 
-setup(ext_modules=extensions())
+def for_tests(module: Extension) -> None:
+    if DEBUG or SANITIZE:
+        module.define_macros.append(("CYTHON_USE_FREELISTS", "0"))
+        module.undef_macros.append("NDEBUG")
+    if DEBUG:
+        module.define_macros.append(("HAIWAY_BUS_DEBUG", "1"))
+    if SANITIZE:
+        sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+        module.extra_compile_args += [*sanitizers, "-fno-omit-frame-pointer", "-g", "-O1"]
+        module.extra_link_args += sanitizers
+
+
+def build_base() -> str:
+    # A folder for each kind of build: setuptools takes an object file that is newer than its source as up to date,
+    # whatever the flags it was compiled with.
+    kinds = [kind for kind, chosen in (("debug", DEBUG), ("sanitize", SANITIZE)) if chosen]
+    return "-".join(["build", *kinds])
+
+
+setup(ext_modules=extensions(), options={"build": {"build_base": build_base()}})

@@ -6,9 +6,10 @@ import sys
 from collections.abc import Callable, Sequence
 
 from haiway_bus.stdlib_index import cli
+from haiway_bus.top import cli as top
 
 # The main job takes no positional arguments, so the name of a command cannot be mistaken for one.
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"index": cli.main}
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"index": cli.main, "top": top.main}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -96,7 +96,8 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
             workers: how many tasks share the events.
             errors: "log" logs an exception of the handler and goes on with the next event, "raise" lets it fail
                 the scope.
-            limit, overflow: as `subscribe` takes them.
+            limit: the most events that wait at a time, as `subscribe` takes it.
+            overflow: what gives way when one more comes, as `subscribe` takes it; with "raise" it fails the scope.
 
         Returns the subscription; closing it ends the workers.
 

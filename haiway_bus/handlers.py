@@ -8,6 +8,7 @@ from inspect import isawaitable
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from haiway_bus.bus import Subscription
+from haiway_bus.errors import SubscriptionOverflow
 from haiway_bus.scope import Scope
 
 __all__ = ("ErrorPolicy", "Handler", "handle")
@@ -48,20 +49,36 @@ def check(handler: object, workers: object, errors: object) -> None:
 async def work(
     scope: Scope, subscription: Subscription[Any], handler: Handler[Any], errors: ErrorPolicy
 ) -> None:
-    async for event in subscription:
+    """Handle events until the subscription ends. Losses of a full subscription are told like a handler's errors."""
+    while True:
         try:
-            result = handler(event)
-            if isawaitable(result):
-                await result
-        except Exception as error:
+            async for event in subscription:
+                try:
+                    result = handler(event)
+                    if isawaitable(result):
+                        await result
+                except Exception as error:
+                    if errors == "raise":
+                        raise
+                    tell(scope, "%s failed to handle an event of %s", handler, subscription, error)
+                # A worker that waits for the next event holds nothing of this one (contract 3.2).
+                event = result = None
+        except SubscriptionOverflow as overflow:
             if errors == "raise":
                 raise
-            scope.observability.log(
-                scope.identity,
-                logging.ERROR,
-                "%s failed to handle an event of %s",
-                (getattr(handler, "__qualname__", repr(handler)), type(event).__qualname__),
-                error,
-            )
-        # A worker that waits for the next event holds nothing of this one (contract 3.2).
-        event = result = None
+            tell(scope, "%s was too slow for the events of %s", handler, subscription, overflow)
+        else:
+            return
+
+
+def tell(
+    scope: Scope,
+    message: str,
+    handler: Handler[Any],
+    subscription: Subscription[Any],
+    error: Exception,
+) -> None:
+    name = getattr(handler, "__qualname__", repr(handler))
+    scope.observability.log(
+        scope.identity, logging.ERROR, message, (name, subscription.event_type.__qualname__), error
+    )

@@ -7,29 +7,47 @@ another, and writes to the standard `logging` (contract 8.2).
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-__all__ = ("LoggingObservability", "MetricKind", "Observability", "ScopeIdentity")
+__all__ = ("LoggingObservability", "MetricKind", "Observability", "ScopeIdentity", "identify")
 
 MetricKind: TypeAlias = Literal["counter", "gauge", "histogram"]
 METRIC_KINDS: Final = ("counter", "gauge", "histogram")
 
 
 class ScopeIdentity(NamedTuple):
-    """Which scope something was told in. `trace_id` is one for a root scope and all scopes within it."""
+    """Which scope something was told in.
+
+    `trace_id` (32 hexadecimal digits) is one for a root scope and all scopes within it, unless a recorder identifies
+    scopes by other traces. `scope_id` (16 digits) is the scope's own, `parent_id` that of the scope around it.
+    `isolated` says whether it has a bus of its own although another scope is around it; a root scope always has.
+    """
 
     name: str
     trace_id: str
     scope_id: str
     parent_id: str | None
+    isolated: bool = False
 
 
 @runtime_checkable
 class Observability(Protocol):
-    """A recorder of what scopes tell. Its methods are called in the loop's thread and must not block.
+    """A recorder of what scopes tell. Its methods must not block.
+
+    They are called in the loop's thread, or in the one in which code logs or records.
 
     `scope` is None for what is told outside any scope. `level` is a level of `logging`.
+
+    A recorder may define two methods more, which are looked up on its class:
+
+    - `identify_scope(name, around, isolated)` is called before `scope_entered`, with the identity of the scope around
+      it or None, for a recorder with ids of its own. The ScopeIdentity it returns is the scope's; None leaves the
+      choice to the scope.
+    - `scope_settled(scope)` is called when the scope's tasks have done what there was to do, before their waits for
+      events end: the last moment at which `ctx.events()` tells of their subscriptions. It may come more than once,
+      and does not come for a scope that fails or has no tasks that wait.
     """
 
     def scope_entered(self, scope: ScopeIdentity) -> None:
@@ -69,6 +87,28 @@ class Observability(Protocol):
         attributes: Mapping[str, Any],
     ) -> None:
         """A measured value: to be added up (counter), to replace the last (gauge) or to be distributed (histogram)."""
+
+
+def identify(
+    recorder: Observability, name: str, around: ScopeIdentity | None, isolated: bool
+) -> ScopeIdentity:
+    """The identity of a scope that is being entered: the recorder's choice, if it makes one, or else a random one."""
+    propose = getattr(type(recorder), "identify_scope", None)
+    if propose is not None:
+        proposed: ScopeIdentity | None = propose(recorder, name, around, isolated)
+        if proposed is not None:
+            return proposed
+    scope_id = os.urandom(8).hex()
+    if around is None:
+        return ScopeIdentity(name, os.urandom(16).hex(), scope_id, None)
+    return ScopeIdentity(name, around.trace_id, scope_id, around.scope_id, isolated)
+
+
+def tell_settled(recorder: Observability, scope: ScopeIdentity) -> None:
+    """Tell a recorder that wants to know it that the scope's tasks have nothing left to do but wait."""
+    settled = getattr(type(recorder), "scope_settled", None)
+    if settled is not None:
+        settled(recorder, scope)
 
 
 class LoggingObservability:
@@ -140,11 +180,15 @@ class LoggingObservability:
                 exc_info=exception,
                 # From here over the method of the recorder and that of ctx to the line that told it.
                 stacklevel=4,
-                extra={
-                    "trace_id": "" if scope is None else scope.trace_id,
-                    "scope_id": "" if scope is None else scope.scope_id,
-                },
+                extra=self.identifiers(scope),
             )
+
+    def identifiers(self, scope: ScopeIdentity | None) -> dict[str, object]:
+        """What each record carries to tell where it comes from."""
+        return {
+            "trace_id": "" if scope is None else scope.trace_id,
+            "scope_id": "" if scope is None else scope.scope_id,
+        }
 
 
 def _listed(attributes: Mapping[str, Any]) -> str:

@@ -6,8 +6,8 @@ Left: the body; the tasks, once they have settled (`tasks.py`); the disposables,
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import os
 from asyncio import Task, iscoroutine
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
@@ -19,7 +19,13 @@ from haiway_bus.bus import Bus
 from haiway_bus.bus import current as current_bus
 from haiway_bus.bus._rules import bus_ended, no_scope
 from haiway_bus.errors import ContextMissing
-from haiway_bus.observability import LoggingObservability, Observability, ScopeIdentity
+from haiway_bus.observability import (
+    LoggingObservability,
+    Observability,
+    ScopeIdentity,
+    identify,
+    tell_settled,
+)
 from haiway_bus.state import State
 from haiway_bus.states import States
 from haiway_bus.tasks import ScopeTasks
@@ -150,25 +156,23 @@ class Scope:
 
     def _open(self, around: Place | None) -> None:
         outer = None if around is None else around.scope
-        scope_id = os.urandom(8).hex()
-        if outer is None:
-            self.identity = ScopeIdentity(self.name, os.urandom(16).hex(), scope_id, None)
-            self.observability = self._observability or LoggingObservability()
-        else:
-            around_id = outer.identity
-            self.identity = ScopeIdentity(
-                self.name, around_id.trace_id, scope_id, around_id.scope_id
-            )
-            self.observability = self._observability or outer.observability
+        inherited = None if outer is None else outer.observability
+        self.observability = self._observability or inherited or LoggingObservability()
         if outer is None or self._isolated:
             self.bus = Bus(self.name)
             self.bus.observer = self._tell_dropped
-            self._stack.callback(self._close_bus)
+            self._stack.push(self._close_bus)
         else:
             if outer.bus.ended:
                 raise bus_ended(f"entering the scope {self.name!r}", outer.name)
             outer.bus.check(f"entering the scope {self.name!r}")
             self.bus = outer.bus
+            self.tasks.family = outer.tasks.family
+        self.tasks.family[self.tasks] = None
+        # After all that may refuse the entry: a recorder that opens a span for it is sure to be told of its end.
+        self.identity = identify(
+            self.observability, self.name, None if outer is None else outer.identity, self._isolated
+        )
         if around is not None:
             self._given.outer = around.states
         self._bus_token = current_bus.set(self.bus)
@@ -186,18 +190,28 @@ class Scope:
         self.observability.scope_exited(self.identity, exception)
 
     def _deliver(self) -> bool:
-        return self.bus.inbox.deliver()
+        if self.bus.inbox.deliver():
+            return True
+        tell_settled(self.observability, self.identity)
+        return False
 
-    def _close_bus(self) -> None:
+    def _close_bus(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         self.bus.inbox.deliver(close=True)
         unread = self.bus.unread()
         self.bus.close()
+        if exception is not None:
+            return  # its work was broken off, and that is told
         for event_type, number in unread:
             self.observability.log(
                 self.identity,
                 logging.WARNING,
-                "%s events of %s were left unread at the end of the scope",
-                (number, event_type.__qualname__),
+                "events of %s left unread at the end of the scope: %s",
+                (event_type.__qualname__, number),
                 None,
             )
 
@@ -207,7 +221,7 @@ class Scope:
         self.observability.log(
             self.identity,
             logging.WARNING,
-            "a subscription of %s with limit=%s, overflow=%r dropped %s events, %s in all",
+            "events of %s dropped by a subscription with limit=%s, overflow=%r: %s, %s in all",
             (event_type.__qualname__, limit, overflow, new, total),
             None,
         )
@@ -222,10 +236,33 @@ class Scope:
         """
         return Attached(self)
 
+    async def settled(self) -> None:
+        """Return when nothing is in flight on the bus: for tests, which need no sleep then.
+
+        Every task of the scopes on the bus, but for the caller's own, is finished or waits for an event that is not
+        there (contract 5.4), every reader in line was given what waited for it, and nothing that another thread
+        sent is on its way. Readers go on waiting. Whether a task that no scope spawned has done its work with what
+        it was given is not known here: `ctx.flush` knows.
+
+        Raises RuntimeError in another loop or thread than the scope's (contract 6.1).
+        """
+        self.bus.check("settled()")
+        while True:
+            await self.tasks.idle()
+            # What nobody reads may wait for ever, and is in nobody's hands.
+            unread = dict(self.bus.unread())
+            if all(
+                stats.pending == unread.get(event_type, 0)
+                for event_type, stats in self.bus.events().items()
+            ):
+                return
+            await asyncio.sleep(0)
+
     def _leave_context(self) -> None:
         # A scope may be left by another task than the one that entered it (a test's fixture, a generator that is
         # closed by the loop): the context to restore is not here then, and there is nothing to restore.
         self._left = True
+        self.tasks.family.pop(self.tasks, None)
         with suppress(ValueError):
             if self._place_token is not None:
                 current_place.reset(self._place_token)

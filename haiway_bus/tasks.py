@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 from asyncio import CancelledError, Future, Queue, Task, TaskGroup
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
 from functools import partial
+from itertools import islice
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
@@ -21,8 +23,11 @@ __all__ = ("ScopeTasks",)
 
 Result = TypeVar("Result")
 
-# What stands for "will run in the loop's next turn" where otherwise a future stands.
+# What stands where otherwise a future stands: for a task that will run in the loop's next turn, and for one of which
+# it cannot be said yet; that is looked at again after some time.
 _RUNNABLE: Final = None
+_UNSETTLED: Final = object()
+_SETTLE_SECONDS: Final = 0.001
 
 # The waits of a settled scope end one event type at a time. With very many types that would be very many rounds, so
 # that a round then takes its share of those that are left: this many rounds, and some more.
@@ -32,10 +37,11 @@ _ROUNDS: Final = 64
 class ScopeTasks:
     """The tasks of one scope, to be entered and left like a TaskGroup.
 
-    Invariant: `tasks` holds, in the order in which they were spawned, every task that has not been seen to end.
+    Invariants: `tasks` holds, in the order in which they were spawned, every task that has not been seen to end.
+    `family` is one dict for all scopes on a bus, and holds the tasks of each of them that is open.
     """
 
-    __slots__ = ("closed", "deliver", "group", "name", "tasks")
+    __slots__ = ("closed", "deliver", "family", "group", "name", "tasks")
 
     def __init__(self, name: str, deliver: Callable[[], bool]) -> None:
         self.name: str = name
@@ -43,6 +49,7 @@ class ScopeTasks:
         self.deliver: Callable[[], bool] = deliver
         self.group: TaskGroup = TaskGroup()
         self.tasks: dict[Task[Any], None] = {}
+        self.family: dict[ScopeTasks, None] = {}
         self.closed: bool = False
 
     async def __aenter__(self) -> None:
@@ -80,7 +87,7 @@ class ScopeTasks:
             ):
                 return
             raise BaseExceptionGroup(
-                f"errors in the scope {self.name!r}", failed.exceptions
+                f"errors in the scope {self.name!r}", list(failed.exceptions)
             ) from None
         finally:
             self.closed = True
@@ -121,6 +128,27 @@ class ScopeTasks:
                         self.end_waits()
             await active.changed()
 
+    async def idle(self) -> None:
+        """Return when the tasks of all scopes on the bus are finished or idle, but for the one that asks.
+
+        It ends no wait, unlike `settle`: what is idle then is so until somebody sends.
+        """
+        busy: list[Task[Any]] = []
+        while True:
+            # As in settle(): while one is known to be busy, the others are not looked at.
+            active = Activity()
+            if not busy or not active.found_in(busy[0]):
+                busy = self.busy(active, 1)
+                if not busy and not self.deliver():
+                    return
+            await active.changed()
+
+    def busy(self, active: Activity, limit: int | None = None) -> list[Task[Any]]:
+        """Tasks of the scopes on the bus that are neither finished nor idle, at most `limit`."""
+        asking = asyncio.current_task()
+        every = (task for scope in self.family for task in scope.tasks if task is not asking)
+        return list(islice(filter(active.found_in, every), limit))
+
     def end_waits(self) -> None:
         """End the waits for the event type that the latest of the tasks waits for.
 
@@ -150,10 +178,10 @@ class Activity:
     __slots__ = ("found", "helpers", "path", "waits")
 
     def __init__(self) -> None:
-        self.found: Future[Any] | None = _RUNNABLE
+        self.found: Any = _RUNNABLE
         self.waits: list[Receive] = []
         self.path: set[Task[Any]] = set()
-        self.helpers: dict[int, list[Task[Any]]] | None = None
+        self.helpers: dict[int, list[tuple[Task[Any], Callback]]] | None = None
 
     def waits_of(self, task: Task[Any]) -> list[Receive]:
         """The reads that an idle task waits on."""
@@ -161,7 +189,7 @@ class Activity:
         return self.waits
 
     def found_in(self, task: Task[Any]) -> bool:
-        """Whether the task is neither finished nor idle; `found` is then the future that it depends on."""
+        """Whether the task is neither finished nor idle; `found` then says what its going on depends on."""
         if task.done():
             return False
         waited: Any = getattr(task, "_fut_waiter", None)
@@ -172,36 +200,37 @@ class Activity:
             return self.is_active(_RUNNABLE)
         if waited is None or waited.done():
             return self.is_active(_RUNNABLE)
+        if isinstance(waited, Task):
+            others = [waited]
+        else:
+            helpers = self.helpers_of(waited)
+            if not helpers:
+                return self.is_active(waited)
+            others = [other for other, _ in helpers]
+            if not helpers[0][1].has_settled(others):
+                return self.is_active(_UNSETTLED)
         if task in self.path:
             return self.is_active(
                 waited
             )  # tasks that wait for each other: nobody's business but theirs
-        others = self.awaited_through(waited)
-        if not others:
-            return self.is_active(waited)
         self.path.add(task)
         active = any(self.found_in(other) for other in others)
         self.path.remove(task)
         return active
 
-    def is_active(self, future: Future[Any] | None) -> bool:
-        self.found = future
+    def is_active(self, found: Any) -> bool:
+        self.found = found
         return True
 
-    def awaited_through(self, future: Any) -> list[Task[Any]]:
-        """The unfinished tasks without which this future cannot finish; none where that is not known."""
-        if isinstance(future, Task):
-            return [future]
-        children = getattr(future, "_children", None)  # what asyncio.gather returns
-        if children is not None:
-            unfinished = [child for child in children if not child.done()]
-            return unfinished if all(isinstance(child, Task) for child in unfinished) else []
+    def helpers_of(self, future: Any) -> list[tuple[Task[Any], Callback]]:
+        """The unfinished tasks whose end would finish this future or bring it nearer to that, and by what callback."""
         if self.helpers is None:
             self.helpers = {}
             for task in asyncio.all_tasks():
-                for callback, _ in getattr(task, "_callbacks", None) or ():
-                    for woken in _woken_by(callback):
-                        self.helpers.setdefault(id(woken), []).append(task)
+                for function, _ in getattr(task, "_callbacks", None) or ():
+                    callback = Callback(function)
+                    for woken in callback.wakes():
+                        self.helpers.setdefault(id(woken), []).append((task, callback))
         return self.helpers.get(id(future), [])
 
     async def changed(self) -> None:
@@ -213,35 +242,71 @@ class Activity:
             if not changed.done():
                 changed.set_result(None)
 
-        if self.found is None:
+        if self.found is _RUNNABLE:
             loop.call_soon(wake)
+        elif self.found is _UNSETTLED:
+            loop.call_later(_SETTLE_SECONDS, wake)
         else:
             # Callbacks run in the order in which they were added: the task's own comes first.
             self.found.add_done_callback(wake)
         try:
             await changed
         finally:
-            if self.found is not None and hasattr(self.found, "remove_done_callback"):
+            if hasattr(self.found, "remove_done_callback"):
                 self.found.remove_done_callback(wake)
 
 
-def _woken_by(callback: Any) -> Iterator[Any]:
-    """The futures that a task's done-callback may finish, as asyncio's own helpers write them."""
-    reachable: list[Any] = []
-    if isinstance(callback, partial):  # wait_for (3.11)
-        reachable.extend(callback.args)
-    for cell in (
-        getattr(callback, "__closure__", None) or ()
-    ):  # wait, shield, as_completed (to 3.12)
-        try:
-            reachable.append(cell.cell_contents)
-        except ValueError:  # a cell that is empty yet
-            continue
-    owner = getattr(callback, "__self__", None)
-    reachable.append(getattr(owner, "_on_completed_fut", None))  # TaskGroup
-    reachable.append(getattr(owner, "_done", None))  # as_completed (from 3.13)
-    for found in reachable:
-        if asyncio.isfuture(found):
-            yield found
-        elif isinstance(found, Queue):
-            yield from getattr(found, "_getters", ())
+class Callback:
+    """A done-callback of a task, as asyncio's own helpers write them.
+
+    parts: the variables that it shares with the function it was written in, and the attributes of its owner.
+    """
+
+    __slots__ = ("parts", "reachable")
+
+    def __init__(self, function: Any) -> None:
+        self.parts: dict[str, Any] = {}
+        names = getattr(getattr(function, "__code__", None), "co_freevars", ())
+        for name, cell in zip(names, getattr(function, "__closure__", None) or (), strict=False):
+            with suppress(ValueError):  # a cell that is empty yet
+                self.parts[name] = (
+                    cell.cell_contents
+                )  # gather, wait, shield, as_completed (to 3.12)
+        owner = getattr(function, "__self__", None)
+        for name in ("_on_completed_fut", "_tasks", "_done", "_todo"):
+            found = getattr(owner, name, None)  # TaskGroup, as_completed (from 3.13)
+            if found is not None:
+                self.parts[name] = found
+        self.reachable = list(self.parts.values())
+        if isinstance(function, partial):
+            self.reachable.extend(function.args)  # wait_for (3.11)
+
+    def wakes(self) -> Iterator[Any]:
+        """The futures that it may finish."""
+        for found in self.reachable:
+            if asyncio.isfuture(found):
+                yield found
+            elif isinstance(found, Queue):
+                yield from getattr(found, "_getters", ())
+
+    def has_settled(self, unfinished: list[Task[Any]]) -> bool:
+        """Whether all that has finished has been reported: the callback of a task that just ended may be yet to run.
+
+        `unfinished` are the tasks with this callback, or its like, that have not ended.
+        """
+        parts = self.parts
+        if "nfinished" in parts and "children" in parts:  # gather
+            done = sum(child.done() for child in set(parts["children"]))
+            return bool(done == parts["nfinished"] and _all_tasks(parts["children"]))
+        if (
+            "counter" in parts and "waiter" in parts
+        ):  # wait: more than tasks counts futures that are none
+            return bool(parts["counter"] == len(unfinished))
+        for name in ("_tasks", "todo", "_todo"):  # TaskGroup, as_completed
+            if name in parts:
+                return not any(one.done() for one in parts[name]) and _all_tasks(parts[name])
+        return True
+
+
+def _all_tasks(futures: Any) -> bool:
+    return all(isinstance(one, Task) for one in futures if not one.done())

@@ -10,6 +10,7 @@ import gc
 import importlib
 import os
 import sys
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -48,6 +49,7 @@ def import_copy(*, pure: bool) -> dict[str, ModuleType]:
             os.environ["HAIWAY_BUS_PURE"] = before
 
 
+COUNTING = ("bus._bus_c", "state._make_c")
 COPIES = {"pure": import_copy(pure=True), "compiled": import_copy(pure=False)}
 INSTALLED = COPIES["compiled"]["haiway_bus"]
 if INSTALLED.backend != "compiled":
@@ -89,6 +91,39 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
         pytest.importorskip("uvloop")
         return "asyncio", {"use_uvloop": True}
     return "asyncio", {"use_uvloop": False}
+
+
+def counted() -> dict[str, int]:
+    """How many objects of the compiled types there are: empty, unless a debug build counts them."""
+    modules = (COPIES.get("compiled", {}).get(f"haiway_bus.{name}") for name in COUNTING)
+    return {
+        kind.__name__: number
+        for module in modules
+        for kind, number in ((module and module._live()) or {}).items()
+    }
+
+
+def alive(kinds: tuple[type, ...]) -> int:
+    return sum(isinstance(one, kinds) for one in gc.get_objects())
+
+
+@pytest.fixture(autouse=bool(counted()))
+def nothing_left_alive(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With a debug build: no test leaves an object of the bus behind, on either backend, or the Maker of a class."""
+    caplog = request.getfixturevalue("caplog") if "caplog" in request.fixturenames else None
+    yield
+    if caplog is not None:
+        caplog.get_records("call").clear()  # a logged exception holds the frames it went through
+    for forget in typing._cleanups:  # typing remembers the classes in annotations
+        forget()
+    gc.collect()
+    compiled = counted()
+    # Test modules keep State classes, and each of these its Maker.
+    compiled["Maker"] -= alive((type(COPIES["compiled"]["haiway_bus"].State),))
+    pure = COPIES["pure"]["haiway_bus.bus._bus_py"]
+    kinds = tuple(kind for name in pure.__all__ if isinstance(kind := getattr(pure, name), type))
+    left = {kind: number for kind, number in compiled.items() if number > 0}
+    assert (left, alive(kinds)) == ({}, 0)
 
 
 @pytest.fixture

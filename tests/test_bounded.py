@@ -120,7 +120,8 @@ class TestLimit:
                 hb.ctx.send(Tick(number))
             await anext(subscription)
             with pytest.raises(
-                hb.SubscriptionOverflow, match="2 events of Tick were lost here.*at most 1"
+                hb.SubscriptionOverflow,
+                match="events of Tick lost here: 2, as the subscription holds at most 1",
             ) as error:
                 await anext(subscription)
             assert pickle.loads(pickle.dumps(error.value)).lost == 2
@@ -249,11 +250,11 @@ class TestReports:
                 hb.ctx.send(Tick())
                 await turns()
             assert [one.getMessage() for one in caplog.records] == [
-                "a subscription of Tick with limit=1, overflow='drop_oldest' dropped 5 events, 5 in all"
+                "events of Tick dropped by a subscription with limit=1, overflow='drop_oldest': 5, 5 in all"
             ]
             assert subscription.dropped == 10
         messages = [one.getMessage() for one in caplog.records]
-        assert messages[1].endswith("dropped 5 events, 10 in all")
+        assert messages[1].endswith(": 5, 10 in all")
         assert {(one.name, one.levelno) for one in caplog.records} == {("shop", logging.WARNING)}
 
     async def test_a_closed_subscription_tells_the_rest(
@@ -266,7 +267,7 @@ class TestReports:
                 hb.ctx.send(Tick())
             subscription.close()
             assert [one.getMessage() for one in caplog.records] == [
-                "a subscription of Tick with limit=1, overflow='drop_oldest' dropped 2 events, 2 in all"
+                "events of Tick dropped by a subscription with limit=1, overflow='drop_oldest': 2, 2 in all"
             ]
             await turns()
         assert len(caplog.records) == 1
@@ -281,7 +282,7 @@ class TestReports:
                 hb.ctx.send(Tick())
             await anext(one)
         assert [one.getMessage() for one in caplog.records] == [
-            "5 events of Tick were left unread at the end of the scope"
+            "events of Tick left unread at the end of the scope: 5"
         ]
         assert two.pending == 3
 
@@ -424,7 +425,7 @@ class TestFlush:
             with pytest.raises(TimeoutError) as error:
                 await hb.ctx.flush(Tick, timeout=0.001)
             assert str(error.value) == (
-                "flush() of Tick waited 0.001 s: <Subscription Tick pending=3 open> is 3 events behind;"
+                "flush() of Tick waited 0.001 s: <Subscription Tick pending=3 open> is behind by 3;"
                 " <Subscription Tick pending=0 open> took all, but is still at work"
             )
             # It leaves nothing behind: reading goes on as before.

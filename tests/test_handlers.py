@@ -131,6 +131,37 @@ class TestOn:
                 hb.ctx.send(Asked(number))
         assert handled == [0, 1]
 
+    @pytest.mark.parametrize("errors", ["log", "raise"])
+    async def test_losses_of_a_full_subscription_are_told_like_errors_of_the_handler(
+        self, hb: Any, errors: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Contract 2.11, 4.1: logged, and handling goes on; or they fail the scope."""
+        handled: list[int] = []
+
+        async def run() -> None:
+            async with hb.ctx.scope("test"):
+                hb.ctx.on(
+                    Asked,
+                    lambda event: handled.append(event.number),
+                    limit=2,
+                    overflow="raise",
+                    errors=errors,
+                )
+                for number in range(5):
+                    hb.ctx.send(Asked(number))
+                await turns()
+                hb.ctx.send(Asked(5))
+
+        if errors == "raise":
+            with pytest.raises(ExceptionGroup) as failed:
+                await run()
+            assert [error.lost for error in failed.value.exceptions] == [3]
+        else:
+            await run()
+            assert handled == [0, 1, 5]
+            [message] = [one.getMessage() for one in caplog.records if one.levelname == "ERROR"]
+            assert message.endswith("<lambda> was too slow for the events of Asked")
+
     async def test_what_it_cannot_work_with_is_refused(self, hb: Any) -> None:
         """Contract 2.11: and nothing is subscribed."""
         async with hb.ctx.scope("test"):

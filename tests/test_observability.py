@@ -129,3 +129,37 @@ async def test_a_recorder_is_told_the_exception_that_leaves_the_scope(hb: Any) -
         async with hb.ctx.scope("outer", observability=recorder):
             raise error
     assert recorder.told[-1] == ("scope_exited", "outer", error)
+
+
+async def test_a_recorder_may_choose_the_ids_of_scopes(hb: Any) -> None:
+    """Contract 5.1, 8.2: so that what ctx.scope gives is what its backend can be searched for."""
+    asked: list[tuple[Any, ...]] = []
+
+    class Choosing(hb.LoggingObservability):  # type: ignore[misc,name-defined]
+        def identify_scope(self, name: str, around: Any, isolated: bool) -> Any:
+            asked.append((name, around and around.name, isolated))
+            return hb.ScopeIdentity(name, "t1", "s1", None) if name == "chosen" else None
+
+    async with hb.ctx.scope("chosen", observability=Choosing()) as trace_id:
+        assert trace_id == "t1" == hb.ctx.trace_id()
+        async with hb.ctx.scope("left to it", isolated=True) as inner:
+            assert inner == "t1"
+    assert asked == [("chosen", None, False), ("left to it", "chosen", True)]
+
+
+async def test_a_recorder_may_be_told_when_a_scope_has_settled(hb: Any) -> None:
+    """Contract 5.4, 8.3: all that was sent is read, and the readers are still there to tell of it."""
+    seen: list[Any] = []
+
+    class Event(hb.State):  # type: ignore[misc,name-defined]
+        number: int
+
+    class Watching(hb.LoggingObservability):  # type: ignore[misc,name-defined]
+        def scope_settled(self, scope: Any) -> None:
+            seen.append((scope.name, hb.ctx.events()[Event]))
+
+    async with hb.ctx.scope("shop", observability=Watching()):
+        hb.ctx.on(Event, lambda _: None)
+        for number in range(3):
+            hb.ctx.send(Event(number=number))
+    assert seen == [("shop", hb.EventStats(1, 3, 3, 0, 0, 0))]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from time import perf_counter
 from typing import Any
 
 from comparison.delivery import deliver
 from comparison.events import Event, cycle
 from comparison.readers import check_counts, read_stream, start, stop
 from comparison.streams import STREAMS, haiway_bus_module
-from comparison.timing import Sample, measure
+from comparison.timing import Sample, clock, measure
 
 __all__ = ("idle_types", "subscribers", "subscriptions", "types")
 
@@ -38,14 +37,14 @@ async def types(contender: str, number: int, seconds: float) -> Sample:
 
         async def run(loops: int) -> float:
             nonlocal passes
-            begin = perf_counter()
+            begin = clock()
             for _ in range(loops):
                 for burst in bursts:
                     for event in burst:
                         send(event)
                     await sleep(0)
             passes += loops
-            return perf_counter() - begin
+            return clock() - begin
 
         sample = await measure(run, BURST * number, seconds, fewest=3)
         check_counts(tasks, passes * BURST)
@@ -82,11 +81,11 @@ async def subscriptions(contender: str, number: int, seconds: float) -> Sample:
 
         async def run(loops: int) -> float:
             add, oldest = live.append, live.popleft
-            begin = perf_counter()
+            begin = clock()
             for _ in range(loops):
                 add(subscribe(Event))
                 oldest().close()
-            return perf_counter() - begin
+            return clock() - begin
 
         sample = await measure(run, 1, seconds)
         ctx.send(Event(number=0, following=0))

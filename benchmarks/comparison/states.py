@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from time import perf_counter
 from timeit import Timer
 from typing import Any
 
@@ -13,7 +12,7 @@ from comparison.events import OutOfOrder
 from comparison.readers import check_counts, start, stop
 from comparison.records import RECORDS, dataclass_order
 from comparison.streams import haiway_bus_module
-from comparison.timing import Sample, measure
+from comparison.timing import Sample, clock, measure
 
 __all__ = ("STATEMENTS", "define", "importing", "make_send_receive", "statement")
 
@@ -50,20 +49,20 @@ async def statement(contender: str, fields: int, seconds: float, *, name: str) -
     if (changed.name, changed.price, changed.number) != ("A1", 2.5, 7) or order.price != 1.5:
         raise AssertionError(f"a changed copy has the change alone: {changed!r}, {order!r}")
     return await time_timer(
-        Timer(";".join([text] * WRITTEN_OUT), globals=names), WRITTEN_OUT, seconds
+        Timer(";".join([text] * WRITTEN_OUT), globals=names, timer=clock), WRITTEN_OUT, seconds
     )
 
 
 async def define(contender: str, fields: int, seconds: float) -> Sample:
     """Define a class with ten fields: per class."""
-    return await time_timer(Timer(RECORDS[contender].ten_fields), 1, seconds)
+    return await time_timer(Timer(RECORDS[contender].ten_fields, timer=clock), 1, seconds)
 
 
 async def importing(contender: str, size: int, seconds: float) -> Sample:
     """Import the package into a fresh interpreter: per import, asyncio included where it is needed."""
     module = "asyncio" if contender == "asyncio" else "haiway_bus"
     code = (
-        "from time import perf_counter as now; begin = now()\n"
+        "from time import process_time as now; begin = now()\n"
         f"import {module}\n"
         "print(now() - begin)"
     )
@@ -106,13 +105,13 @@ async def time_orders(
     async def run(loops: int) -> float:
         nonlocal sent
         make, give, sleep = order, send, asyncio.sleep
-        begin = perf_counter()
+        begin = clock()
         for _ in range(loops):
             for number in range(BURST):
                 give(make(name="A1", price=1.5, number=number))
             await sleep(0)
         sent += loops * BURST
-        return perf_counter() - begin
+        return clock() - begin
 
     sample = await measure(run, BURST, seconds)
     check_counts(tasks, sent)

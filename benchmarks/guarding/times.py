@@ -10,7 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+
+from comparison.timing import clock
 
 from guarding.paths import PATHS, child_environment
 
@@ -31,9 +32,9 @@ def print_times(names: Sequence[str]) -> None:
             path = PATHS[name]
             for rounds, times in ((path.few, few), (path.many, many)):
                 gc.collect()
-                begin = perf_counter()
+                begin = clock()
                 asyncio.run(path.work(rounds))
-                times[name].append((perf_counter() - begin) * 1e9)
+                times[name].append((clock() - begin) * 1e9)
     print(json.dumps({name: PATHS[name].weight(min(few[name]), min(many[name])) for name in names}))
 
 

@@ -67,6 +67,7 @@ cdef class Subscription:
     cdef Node node              # None once closed
     cdef readonly int64_t position  # events that it has behind it, of the channel or of its bound
     cdef int64_t start          # position at the beginning
+    cdef int64_t asked          # position at which a reader last found nothing
     cdef Py_ssize_t budget      # reads until the loop gets a turn; negative before the first
     cdef Receive head           # first in line
     cdef object line            # OrderedDict of those behind it; None until there is one

@@ -13,6 +13,7 @@ from cpython.mem cimport PyMem_Free
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
+from haiway_bus._live cimport live_count, live_objects
 from haiway_bus._type_index cimport Slot, index_add, index_allot, index_clear, index_remove, index_reserve, slot_of
 
 from asyncio import CancelledError
@@ -176,7 +177,11 @@ cdef class Channel:
         if subscription.bound is None:
             self.sharing += 1
         else:
-            self.bounded[subscription.key] = subscription.bound
+            try:
+                self.bounded[subscription.key] = subscription.bound
+            except MemoryError:
+                del self.members[subscription.key]
+                raise
             self.walk = None
         return 0
 
@@ -189,7 +194,12 @@ cdef class Channel:
             del self.bounded[key]
             self.walk = None
             self.dropped += bound.dropped
+        self.forget()
+        if bound is not None:
             self.bus.tell_dropped(bound)
+
+    def forget(self):
+        """Leave the bus's table when there is no subscription."""
         if not self.members and self.bus.table.get(self.event_type) is self:
             index_remove(&self.bus.index, <PyObject *>self.event_type)
             del self.bus.table[self.event_type]
@@ -224,15 +234,16 @@ cdef class Bound:
             self.channel.bus.note_dropped(self)
             if self.overflow is RAISE:
                 if self.gap is None:
-                    self.gap = Gap.__new__(Gap)
-                    self.push(self.gap)
+                    gap = Gap.__new__(Gap)
+                    self.push(gap)
+                    self.gap = gap
                 self.gap.lost += 1
             if self.overflow is not DROP_OLDEST or subscription.node is None:  # None: closed by what this set off
                 return 0
             subscription.skip()
-        self.gap = None
-        self.accepted += 1
         self.push(event)
+        self.accepted += 1
+        self.gap = None
         return 0
 
     cdef int push(self, object item) except -1:
@@ -257,7 +268,7 @@ cdef class Subscription:
     `head` is the read that is first in line and `line` those behind it; a read that did not wait may take an
     event only while nobody is in line. `budget` counts down the reads until the loop gets a turn; negative, it
     sends the first read through the checks. `plain` means that there is nothing else to see to: no bound, no pool,
-    no mark of a flush.
+    no mark of a flush. `asked` is the position at which a reader last found nothing, and so was done with all before.
     """
 
     __class_getitem__ = classmethod(GenericAlias)
@@ -265,13 +276,14 @@ cdef class Subscription:
     def __cinit__(self, Channel channel not None, Bound bound=None):
         self.channel = channel
         self.bound = bound
-        self.node = channel.tail if bound is None else bound.tail
-        self.position = self.start = channel.sent if bound is None else 0
         self.budget = -1
         self.plain = bound is None
+        channel.join(self)
+        # Last, so that one which could not join has nothing to leave.
         if bound is not None:
             bound.subscription = <PyObject *>self
-        channel.join(self)
+        self.position = self.start = self.asked = channel.sent if bound is None else 0
+        self.node = channel.tail if bound is None else bound.tail
 
     @property
     def event_type(self):
@@ -327,13 +339,14 @@ cdef class Subscription:
         if not self.plain:
             self.came_back()
         if self.head is not None or not self.has_event():
+            self.asked = self.position
             raise nothing_waits(self)
         return self.take()
 
     async def first(self, where=None, timeout=None):
         """The next event for which `where` holds; the subscription is closed afterwards (contract 2.12).
 
-        Stands before the request is sent, it misses no answer. Raises TimeoutError after `timeout` seconds,
+        One that was made before the request is sent misses no answer. Raises TimeoutError after `timeout` seconds,
         SubscriptionClosed when the subscription ends before. At the end of the scope of a task that waits here for
         an event which nobody is left to send, the task is cancelled.
         """
@@ -349,7 +362,7 @@ cdef class Subscription:
             raise overflowed(self.event_type, self.bound.limit, (<Gap>node.event).lost)
         self.position += 1
         if self.pool is not None:
-            self.pool.took(self.position)
+            self.pool.took(self.position, self.marks)
         return node.event
 
     cdef int skip(self) except -1:
@@ -360,7 +373,19 @@ cdef class Subscription:
 
     cdef list take_batch(self, Py_ssize_t limit):
         # Node by node: to jump ahead would leave a chain that frees itself recursively.
-        cdef list batch = [self.take()]
+        cdef list batch
+        cdef Py_ssize_t count
+        cdef PyObject *event
+        if self.bound is None and self.pool is None:
+            count = min(limit, self.channel.sent - self.position)
+            batch = PyList_New(count)
+            for limit in range(count):
+                event = new_reference(self.node.event)
+                self.node = self.node.next
+                PyList_SET_ITEM(batch, limit, <object>event)  # takes the reference over
+            self.position += count
+            return batch
+        batch = [self.take()]
         while len(batch) < limit and self.node.next is not None:
             if self.bound is not None and type(self.node.event) is Gap:
                 break
@@ -377,12 +402,8 @@ cdef class Subscription:
                 mark.reached()
 
     def is_back(self, goal):
-        """Whether all up to this position was taken and its readers are waiting again, or never took anything."""
-        return (
-            self.position >= goal
-            and (self.head is not None or self.position == self.start)
-            and not self.at_work(goal)
-        )
+        """Whether all up to this position was taken, and its readers asked for more since, or never took anything."""
+        return self.position >= goal and self.asked == self.position and not self.at_work(goal)
 
     def at_work(self, goal):
         return [] if self.pool is None else self.pool.at_work(goal)
@@ -415,11 +436,13 @@ cdef class Subscription:
         if not self.line:
             self.head = None
             return 0
-        self.head = <Receive>self.line.popitem(last=False)[0]
+        cdef Receive first = next(iter(self.line))
         if self.has_event() or self.is_closed():
-            self.channel.bus.wake(self.head)
+            self.channel.bus.wake(first)
         else:
-            self.channel.park(self.head)
+            self.channel.park(first)
+        del self.line[first]
+        self.head = first
         return 0
 
     def check(self):
@@ -432,15 +455,19 @@ cdef class Subscription:
         A second call does nothing. Events sent later are no longer kept for it. Raises RuntimeError in another
         thread than the bus's own (contract 6.1).
         """
-        if self.node is None:
+        if self.node is None and self.head is None:
             return
         cdef Bus bus = self.channel.bus
         if PyThread_get_thread_ident() != bus.thread and not bus.loop.is_closed():
             self.check()
-        self.release()
-        self.leave(self.channel, self.key, self.bound, self.delivered(), self.marks)
-        while self.head is not None and self.head.state == PARKED:
-            self.head.end()
+        try:
+            if self.node is not None:
+                parting = (self.channel, self.key, self.bound, self.delivered(), self.marks)
+                self.release()
+                Subscription.leave(*parting)
+        finally:
+            while self.head is not None and self.head.state == PARKED:
+                self.head.end()
 
     def delivered(self):
         """How many events its readers took."""
@@ -540,21 +567,7 @@ cdef class Receive:
     cdef PySendResult step(self, PyObject **result) except PYGEN_ERROR:
         # `result` receives a new reference: the event with PYGEN_RETURN, what to wait on with PYGEN_NEXT.
         cdef Subscription subscription = self.subscription
-        cdef Node node
-        cdef PyObject *event
         if self.state == NEW:
-            if subscription.head is None:
-                node = subscription.node
-                if node is not None and node.next is not None and subscription.budget > 0 and subscription.plain:
-                    if self.limit == 0 and PyThread_get_thread_ident() == subscription.channel.bus.thread:
-                        subscription.node = node.next
-                        subscription.position += 1
-                        subscription.budget -= 1
-                        self.state = DONE
-                        event = <PyObject *>node.event
-                        Py_INCREF(<object>event)
-                        result[0] = event
-                        return PYGEN_RETURN
             if subscription.budget < 0 or PyThread_get_thread_ident() != subscription.channel.bus.thread:
                 subscription.check()
                 subscription.budget = TURN
@@ -571,6 +584,7 @@ cdef class Receive:
                     return PYGEN_NEXT
                 if subscription.is_closed():
                     raise StopAsyncIteration
+            subscription.asked = subscription.position
             self.park()
         elif self.state == GRANTED:
             if subscription.has_event():
@@ -584,8 +598,12 @@ cdef class Receive:
                 self.leave()
                 raise StopAsyncIteration
             # What it was woken for is gone: it keeps its place at the head.
+            try:
+                subscription.channel.park(self)
+            except MemoryError:
+                self.leave()
+                raise
             self.state = PARKED
-            subscription.channel.park(self)
         elif self.state == ENDED:
             raise StopAsyncIteration
         elif self.state == PARKED:
@@ -633,14 +651,15 @@ cdef class Receive:
     cdef int park(self) except -1:
         """Take a place at the end of the line."""
         cdef Subscription subscription = self.subscription
-        self.state = PARKED
         if subscription.head is None:
+            subscription.channel.park(self)
             subscription.head = self
-            return subscription.channel.park(self)
-        if subscription.line is None:
-            subscription.line = OrderedDict()
-            subscription.share_work()
-        subscription.line[self] = None
+        else:
+            if subscription.line is None:
+                subscription.line = OrderedDict()
+                subscription.share_work()
+            subscription.line[self] = None
+        self.state = PARKED
         return 0
 
     cdef int leave(self) except -1:
@@ -649,13 +668,12 @@ cdef class Receive:
             return 0
         cdef Subscription subscription = self.subscription
         if subscription.head is self:
+            subscription.next_in_line()
             if self.state == PARKED:
                 subscription.channel.unpark(self)
-            self.state = DONE
-            return subscription.next_in_line()
-        self.state = DONE
-        if subscription.line is not None:
+        elif subscription.line is not None:
             del subscription.line[self]
+        self.state = DONE
         return 0
 
     @property
@@ -668,9 +686,9 @@ cdef class Receive:
     def end(self):
         """End the wait without an event: its reader's loop finishes (contract 5.4)."""
         if self.state == PARKED:
+            self.subscription.channel.bus.wake(self)
             self.leave()
             self.state = ENDED
-            self.subscription.channel.bus.wake(self)
 
     @property
     def channel(self):
@@ -696,10 +714,10 @@ cdef class Receive:
         """Called by Task.cancel(). The event, if one has arrived meanwhile, stays where it is (contract 2.5)."""
         if self.state != PARKED:
             return False
+        self.subscription.channel.bus.wake(self)
         self.leave()
         self.state = CANCELLED
         self.message = msg
-        self.subscription.channel.bus.wake(self)
         return True
 
     def result(self):
@@ -773,9 +791,13 @@ cdef class Bus:
             index_reserve(&self.index)
             self.table[event_type] = channel
             index_add(&self.index, <PyObject *>event_type, <PyObject *>channel)
-        if limit is None:
-            return Subscription(<Channel>channel)
-        return Subscription(<Channel>channel, Bound(<Channel>channel, limit, overflow))
+        try:
+            return Subscription(
+                <Channel>channel, None if limit is None else Bound(<Channel>channel, limit, overflow)
+            )
+        except MemoryError:
+            channel.forget()
+            raise
 
     async def flush(self, event_type, timeout=None):
         """Return when every subscription of the type has taken all that was sent before (contract 4.4)."""
@@ -826,9 +848,9 @@ cdef class Bus:
         cdef Py_ssize_t count = 0
         cdef Receive receive
         self.scheduled = False
-        self.ready = []
-        self.batch = batch
         try:
+            self.ready = []
+            self.batch = batch
             while count < len(batch) and count < limit:
                 receive = <Receive>batch[count]
                 count += 1
@@ -854,8 +876,11 @@ cdef class Bus:
             # Left over after KeyboardInterrupt or SystemExit, which a Task lets through, or after TURN reads.
             self.batch = None
             if count < len(batch):
-                self.ready[:0] = batch[count:]
+                woken, self.ready = self.ready, batch
+                if woken is not batch:
+                    batch.extend(woken)
                 self.schedule()
+                del batch[:count]
 
     cdef int note_dropped(self, Bound bound) except -1:
         """Have the observer told: of the first drop at once, of later ones once a second (contract 4.2)."""
@@ -982,7 +1007,14 @@ cdef extern from *:
     static PyObject *hb_spare_delivery = NULL;
     static destructor hb_delivery_free = NULL;
 
-    static void hb_delivery_dealloc(PyObject *self)
+    /* Gives an object that was let go its first reference again. */
+    #ifdef Py_REF_DEBUG
+    #define HB_REVIVE(object) _Py_NewReference(object)
+    #else
+    #define HB_REVIVE(object) Py_SET_REFCNT(object, 1)
+    #endif
+
+    static void hb_delivery_dealloc_slow(PyObject *self)
     {
         PyStopIterationObject *delivery = (PyStopIterationObject *)self;
         if (hb_spare_delivery != NULL) {
@@ -995,7 +1027,7 @@ cdef extern from *:
         delivery->value = delivery->traceback = delivery->dict = NULL;
         delivery->context = delivery->cause = delivery->notes = NULL;
         delivery->suppress_context = 0;
-        _Py_NewReference(self);
+        HB_REVIVE(self);
         hb_spare_delivery = self;
         Py_XDECREF(value);
         Py_XDECREF(traceback);
@@ -1003,6 +1035,21 @@ cdef extern from *:
         Py_XDECREF(context);
         Py_XDECREF(cause);
         Py_XDECREF(notes);
+    }
+
+    static void hb_delivery_dealloc(PyObject *self)
+    {
+        PyStopIterationObject *delivery = (PyStopIterationObject *)self;
+        if (hb_spare_delivery != NULL || delivery->traceback != NULL || delivery->dict != NULL
+                || delivery->context != NULL || delivery->cause != NULL || delivery->notes != NULL) {
+            hb_delivery_dealloc_slow(self);
+            return;
+        }
+        PyObject *value = delivery->value;
+        delivery->value = NULL;
+        HB_REVIVE(self);
+        hb_spare_delivery = self;
+        Py_XDECREF(value);
     }
 
     /* Raises a Delivery with this event; takes over the reference to it. */
@@ -1032,18 +1079,44 @@ cdef extern from *:
     """
     ctypedef PySendResult (*sendfunc)(PyObject *, PyObject *, PyObject **)
     ctypedef PyObject *(*iternextfunc)(PyObject *)
+    object PyList_New(Py_ssize_t)
+    void PyList_SET_ITEM(object, Py_ssize_t, object)
     void hb_raise_delivery(PyObject *, PyObject *) noexcept
     void hb_set_slots(PyObject *, PyObject *, sendfunc, iternextfunc) noexcept
 
 
+cdef inline PyObject *waiting_event(Receive receive) noexcept:
+    # The usual case of Receive.step: a new read, nobody in line, an event there, and no turn of the loop due. Written
+    # without local variables for objects: each would be counted up and down. A new reference, or NULL.
+    cdef PyObject *event = NULL
+    if (
+        receive.state == NEW
+        and receive.limit == 0
+        and receive.subscription.plain
+        and receive.subscription.budget > 0
+        and receive.subscription.head is None
+        and receive.subscription.node is not None
+        and receive.subscription.node.next is not None
+        and PyThread_get_thread_ident() == receive.subscription.channel.bus.thread
+    ):
+        event = new_reference(receive.subscription.node.event)
+        receive.state = DONE
+        receive.subscription.position += 1
+        receive.subscription.budget -= 1
+        receive.subscription.node = receive.subscription.node.next
+    return event
+
+
 cdef PySendResult receive_send(PyObject *self, PyObject *value, PyObject **result) except PYGEN_ERROR:
-    result[0] = NULL
+    result[0] = waiting_event(<Receive>self)
+    if result[0] != NULL:
+        return PYGEN_RETURN
     return (<Receive>self).step(result)
 
 
 cdef PyObject *receive_next(PyObject *self) except NULL:
-    cdef PyObject *result = NULL
-    if (<Receive>self).step(&result) == PYGEN_RETURN:
+    cdef PyObject *result = waiting_event(<Receive>self)
+    if result != NULL or (<Receive>self).step(&result) == PYGEN_RETURN:
         hb_raise_delivery(DELIVERY, result)
         return NULL
     return result
@@ -1051,3 +1124,13 @@ cdef PyObject *receive_next(PyObject *self) except NULL:
 
 cdef PyObject *DELIVERY = <PyObject *>Delivery  # the module holds it
 hb_set_slots(<PyObject *>Receive, DELIVERY, <sendfunc>receive_send, <iternextfunc>receive_next)
+
+# Counted before the first of them is made (see _live.pxd).
+for counted in (Batches, Bound, Bus, Channel, Gap, Node, Receive, Subscription):
+    live_count(<PyObject *>counted)
+del counted
+
+
+def _live():
+    """How many objects of each type are alive, in a debug build; else None."""
+    return live_objects()

@@ -94,8 +94,12 @@ class Node:
     event: Any
     next: Node | None
 
-    def __init__(self) -> None:
-        self.next = None
+
+def empty_node() -> Node:
+    # In place of an __init__, which would double what a node costs.
+    node = Node()
+    node.next = None
+    return node
 
 
 class Gap:
@@ -111,7 +115,7 @@ def _unshared() -> int:
     # What getrefcount() says of a node in a local variable that nobody else holds. It differs between versions
     # of CPython (from 3.14 on a local variable may be borrowed), so it is measured, in code of the same shape
     # as `Subscription.release`.
-    node: Node | None = Node()
+    node: Node | None = empty_node()
     while node is not None and (count := getrefcount(node)):
         return count
     raise AssertionError
@@ -148,7 +152,7 @@ class Channel:
     def __init__(self, bus: Bus, event_type: type[Any]) -> None:
         self.bus: Bus = bus
         self.event_type: type[Any] = event_type
-        self.tail: Node = Node()
+        self.tail: Node = empty_node()
         self.sent: int = 0
         self.sharing: int = 0
         # Counts the subscriptions that there ever were, to tell them apart: an id would be used again, and one
@@ -166,6 +170,7 @@ class Channel:
 
     def append(self, event: Any) -> None:
         node = Node()
+        node.next = None
         if self.parked:
             self.bus.wake_all(self)
         self.sent += 1
@@ -202,7 +207,11 @@ class Channel:
         if subscription.bound is None:
             self.sharing += 1
         else:
-            self.bounded[subscription.key] = subscription.bound
+            try:
+                self.bounded[subscription.key] = subscription.bound
+            except MemoryError:
+                del self.members[subscription.key]
+                raise
             self.walk = None
 
     def leave(self, key: int, bound: Bound | None, delivered: int) -> None:
@@ -214,7 +223,12 @@ class Channel:
             del self.bounded[key]
             self.walk = None
             self.dropped += bound.dropped
+        self.forget()
+        if bound is not None:
             self.bus.tell_dropped(bound)
+
+    def forget(self) -> None:
+        """Leave the bus's table when there is no subscription."""
         if not self.members and self.bus.table.get(self.event_type) is self:
             del self.bus.table[self.event_type]
 
@@ -248,7 +262,7 @@ class Bound:
         self.limit: int = limit
         self.overflow: str = overflow
         self.subscription: ref[Subscription[Any]] | None = None
-        self.tail: Node = Node()
+        self.tail: Node = empty_node()
         self.accepted: int = 0
         self.dropped: int = 0
         self.gap: Gap | None = None
@@ -265,20 +279,21 @@ class Bound:
             self.channel.bus.note_dropped(self)
             if self.overflow == RAISE:
                 if self.gap is None:
-                    gap = self.gap = Gap()
+                    gap = Gap()
                     self.push(gap)
+                    self.gap = gap
                 self.gap.lost += 1
             if (
                 self.overflow != DROP_OLDEST or subscription.node is None
             ):  # None: closed by what this set off
                 return
             subscription.skip()
-        self.gap = None
-        self.accepted += 1
         self.push(event)
+        self.accepted += 1
+        self.gap = None
 
     def push(self, item: Any) -> None:
-        node = Node()
+        node = empty_node()
         tail = self.tail
         tail.event = item
         tail.next = node
@@ -297,11 +312,12 @@ class Subscription(Generic[Event]):
     `head` is the read that is first in line and `line` those behind it; a read that did not wait may take an
     event only while nobody is in line. `budget` counts down the reads until the loop gets a turn; negative, it
     sends the first read through the checks. `plain` means that there is nothing else to see to: no bound, no pool,
-    no mark of a flush.
+    no mark of a flush. `asked` is the position at which a reader last found nothing, and so was done with all before.
     """
 
     __slots__ = (
         "__weakref__",
+        "asked",
         "bound",
         "budget",
         "channel",
@@ -319,9 +335,10 @@ class Subscription(Generic[Event]):
     def __init__(self, channel: Channel, bound: Bound | None = None) -> None:
         self.channel: Channel = channel
         self.bound: Bound | None = bound
-        self.node: Node | None = channel.tail if bound is None else bound.tail
+        self.node: Node | None = None
         self.position: int = channel.sent if bound is None else 0
         self.start: int = self.position
+        self.asked: int = self.position
         self.budget: int = -1
         self.head: Receive | None = None
         self.line: OrderedDict[Receive, None] | None = None
@@ -332,6 +349,8 @@ class Subscription(Generic[Event]):
         if bound is not None:
             bound.subscription = ref(self)
         channel.join(self)
+        # Last, so that one which could not join has nothing to leave.
+        self.node = channel.tail if bound is None else bound.tail
 
     @property
     def event_type(self) -> type[Event]:
@@ -366,18 +385,23 @@ class Subscription(Generic[Event]):
 
     async def __anext__(self) -> Event:
         # The usual case, spelled out: nobody in line, an event there, and no turn of the loop due.
-        if self.budget > 0 and self.plain and self.head is None:
-            node = self.node
-            if (
-                node is not None
-                and node.next is not None
-                and get_ident() == self.channel.bus.thread
-            ):
-                self.node = node.next
-                self.position += 1
-                self.budget -= 1
-                return cast("Event", node.event)
-        return cast("Event", await Receive(self))
+        node = self.node
+        if (
+            node is not None
+            and node.next is not None
+            and self.budget > 0
+            and self.plain
+            and self.head is None
+            and get_ident() == self.channel.bus.thread
+        ):
+            self.node = node.next
+            self.position += 1
+            self.budget -= 1
+            event: Event = node.event
+        else:
+            node = None  # it will hold an event while this waits
+            event = await Receive(self)
+        return event
 
     def batches(self, limit: int = TURN) -> Batches[Event]:
         """Iterate lists of the events that wait: at least one each, at most `limit` (contract 2.10).
@@ -397,6 +421,7 @@ class Subscription(Generic[Event]):
         if not self.plain:
             self.came_back()
         if self.head is not None or not self.has_event():
+            self.asked = self.position
             raise nothing_waits(self)
         return cast("Event", self.take())
 
@@ -405,7 +430,7 @@ class Subscription(Generic[Event]):
     ) -> Event:
         """The next event for which `where` holds; the subscription is closed afterwards (contract 2.12).
 
-        Stands before the request is sent, it misses no answer. Raises TimeoutError after `timeout` seconds,
+        One that was made before the request is sent misses no answer. Raises TimeoutError after `timeout` seconds,
         SubscriptionClosed when the subscription ends before. At the end of the scope of a task that waits here for
         an event which nobody is left to send, the task is cancelled.
         """
@@ -422,7 +447,7 @@ class Subscription(Generic[Event]):
             raise overflowed(self.event_type, self.bound.limit, event.lost)
         self.position += 1
         if self.pool is not None:
-            self.pool.took(self.position)
+            self.pool.took(self.position, self.marks)
         return event
 
     def skip(self) -> None:
@@ -449,12 +474,8 @@ class Subscription(Generic[Event]):
                 mark.reached()
 
     def is_back(self, goal: int) -> bool:
-        """Whether all up to this position was taken and its readers are waiting again, or never took anything."""
-        return (
-            self.position >= goal
-            and (self.head is not None or self.position == self.start)
-            and not self.at_work(goal)
-        )
+        """Whether all up to this position was taken, and its readers asked for more since, or never took anything."""
+        return self.position >= goal and self.asked == self.position and not self.at_work(goal)
 
     def at_work(self, goal: int) -> list[Any]:
         return [] if self.pool is None else self.pool.at_work(goal)
@@ -484,11 +505,13 @@ class Subscription(Generic[Event]):
         if not self.line:
             self.head = None
             return
-        self.head, _ = self.line.popitem(last=False)
+        first = next(iter(self.line))
         if self.has_event() or self.closed:
-            self.channel.bus.wake(self.head)
+            self.channel.bus.wake(first)
         else:
-            self.channel.park(self.head)
+            self.channel.park(first)
+        del self.line[first]
+        self.head = first
 
     def check(self) -> None:
         """Refuse another loop or thread than the bus's own (contract 6.1)."""
@@ -500,15 +523,19 @@ class Subscription(Generic[Event]):
         A second call does nothing. Events sent later are no longer kept for it. Raises RuntimeError in another
         thread than the bus's own (contract 6.1).
         """
-        if self.node is None:
+        if self.node is None and self.head is None:
             return
         bus = self.channel.bus
         if get_ident() != bus.thread and not bus.loop.is_closed():
             self.check()
-        self.release()
-        self.leave(self.channel, self.key, self.bound, self.delivered(), self.marks)
-        while self.head is not None and self.head.state == PARKED:
-            self.head.end()
+        try:
+            if self.node is not None:
+                parting = (self.channel, self.key, self.bound, self.delivered(), self.marks)
+                self.release()
+                self.leave(*parting)
+        finally:
+            while self.head is not None and self.head.state == PARKED:
+                self.head.end()
 
     def delivered(self) -> int:
         """How many events its readers took."""
@@ -640,6 +667,7 @@ class Receive:
                 raise StopAsyncIteration
             else:
                 break
+        subscription.asked = subscription.position
         self.park()
         try:
             while True:
@@ -673,27 +701,27 @@ class Receive:
     def park(self) -> None:
         """Take a place at the end of the line."""
         subscription = self.subscription
-        self.state = PARKED
         if subscription.head is None:
-            subscription.head = self
             subscription.channel.park(self)
-            return
-        if subscription.line is None:
-            subscription.line = OrderedDict()
-            subscription.share_work()
-        subscription.line[self] = None
+            subscription.head = self
+        else:
+            if subscription.line is None:
+                subscription.line = OrderedDict()
+                subscription.share_work()
+            subscription.line[self] = None
+        self.state = PARKED
 
     def leave(self) -> None:
         """Give up the place in line, if it has one, so that whoever is next waits no longer behind it."""
         if self.state != PARKED and self.state != GRANTED:
             return
-        self.state = DONE
         subscription = self.subscription
         if subscription.head is self:
-            subscription.channel.unpark(self)
             subscription.next_in_line()
+            subscription.channel.unpark(self)
         elif subscription.line is not None:
             del subscription.line[self]
+        self.state = DONE
 
     @property
     def idle(self) -> bool:
@@ -705,9 +733,9 @@ class Receive:
     def end(self) -> None:
         """End the wait without an event: its reader's loop finishes (contract 5.4)."""
         if self.state == PARKED:
+            self.subscription.channel.bus.wake(self)
             self.leave()
             self.state = ENDED
-            self.subscription.channel.bus.wake(self)
 
     @property
     def channel(self) -> Channel:
@@ -726,10 +754,10 @@ class Receive:
         """Called by Task.cancel(). The event, if one has arrived meanwhile, stays where it is (contract 2.5)."""
         if self.state != PARKED:
             return False
+        self.subscription.channel.bus.wake(self)
         self.leave()
         self.state = CANCELLED
         self.message = msg
-        self.subscription.channel.bus.wake(self)
         return True
 
     def result(self) -> None:
@@ -815,9 +843,11 @@ class Bus:
         channel = self.table.get(event_type)
         if channel is None:
             channel = self.table[event_type] = Channel(self, event_type)
-        if limit is None:
-            return Subscription(channel)
-        return Subscription(channel, Bound(channel, limit, overflow))
+        try:
+            return Subscription(channel, None if limit is None else Bound(channel, limit, overflow))
+        except MemoryError:
+            channel.forget()
+            raise
 
     async def flush(self, event_type: type[Any], timeout: float | None = None) -> None:
         """Return when every subscription of the type has taken all that was sent before (contract 4.4)."""
@@ -861,11 +891,12 @@ class Bus:
         latest, so that the loop gets its turn.
         """
         self.scheduled = False
-        batch, self.ready = self.ready, []
-        self.batch = batch
+        batch = self.ready
         limit = max(len(batch), TURN)
         count = 0
         try:
+            self.ready = []
+            self.batch = batch
             while count < len(batch) and count < limit:
                 receive = batch[count]
                 count += 1
@@ -885,8 +916,14 @@ class Bus:
             # Left over after KeyboardInterrupt or SystemExit, which a Task lets through, or after TURN reads.
             self.batch = None
             if count < len(batch):
-                self.ready[:0] = batch[count:]
+                woken, self.ready = self.ready, batch
+                if woken is not batch:
+                    batch.extend(woken)
                 self.schedule()
+                del batch[:count]
+            # The traceback of a task's exception may come through this frame, and would keep them.
+            batch = []
+            receive = wakeup = cause = None  # type: ignore[assignment]
 
     def note_dropped(self, bound: Bound) -> None:
         """Have the observer told: of the first drop at once, of later ones once a second (contract 4.2)."""
@@ -946,7 +983,12 @@ def send(event: Any, /) -> None:
     bus = current.get()
     if bus is None:
         raise no_scope("send()")
-    bus.send(event)
+    # The usual case of Bus.send, spelled out.
+    channel = bus.table.get(type(event))
+    if channel is not None and get_ident() == bus.thread:
+        channel.append(event)
+    else:
+        bus.send(event)
 
 
 def subscribe(

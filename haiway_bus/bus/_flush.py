@@ -54,12 +54,15 @@ class Pool:
     def __init__(self) -> None:
         self.busy: dict[weakref.ref[Any], int] = {}
 
-    def took(self, position: int) -> None:
+    def took(self, position: int, marks: list[Mark] | None) -> None:
         if len(self.busy) >= 64:
             self.busy = {task: at for task, at in self.busy.items() if _at_work(task)}
         task = asyncio.current_task()
         if task is not None:
             self.busy[weakref.ref(task)] = position
+            for mark in marks or ():
+                # It may end without coming back: its end is then what the flush has to hear of.
+                task.add_done_callback(mark.try_again)
 
     def came_back(self) -> None:
         task = asyncio.current_task()
@@ -94,6 +97,8 @@ async def flush(event_type: type[Any], subscriptions: Iterable[Any], timeout: fl
         async with asyncio.timeout(timeout):
             await all_reached
     except TimeoutError:
+        if not left:
+            return  # the last one came back in the same moment
         raise flush_timed_out(event_type, timeout, list(_behind(left))) from None
     finally:
         for mark in left:

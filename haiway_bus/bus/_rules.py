@@ -105,7 +105,7 @@ def flush_timed_out(
 ) -> TimeoutError:
     """The error of flush() after its time (contract 4.4)."""
     named = [
-        f"{subscription!r} is {number} events behind"
+        f"{subscription!r} is behind by {number}"
         if number
         else f"{subscription!r} took all, but is still at work"
         for subscription, number in behind
@@ -117,7 +117,7 @@ def flush_timed_out(
 def overflowed(event_type: type[Any], limit: int, lost: int) -> SubscriptionOverflow:
     """What the reader of a subscription with overflow="raise" gets in place of the events it lost (contract 4.1)."""
     return SubscriptionOverflow(
-        f"{lost} events of {event_type.__qualname__} were lost here: the subscription holds at most {limit};"
+        f"events of {event_type.__qualname__} lost here: {lost}, as the subscription holds at most {limit};"
         " reading goes on with the next",
         lost,
     )

@@ -16,6 +16,7 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
+from haiway_bus._live cimport live_count, live_objects
 from haiway_bus._type_index cimport Slot, TypeIndex, index_add, index_allot, index_remove, index_reserve, slot_of
 
 from sys import intern
@@ -319,3 +320,11 @@ def equip(object owner, tuple fields):
 def updated_of(object owner):
     """The method `updated` for a class that `equip` has been called for."""
     return hb_updated_method(<PyObject *>owner, <void *>update)
+
+
+live_count(<PyObject *>Maker)  # before the first is made (see _live.pxd)
+
+
+def _live():
+    """How many Makers are alive, in a debug build; else None."""
+    return live_objects()

@@ -8,9 +8,11 @@ import os
 import sys
 import sysconfig
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from time import perf_counter
 
+from haiway_bus.picture import Picture, collect
 from haiway_bus.stdlib_index.job import NoSourceFilesError, run_job
 from haiway_bus.stdlib_index.progress import open_progress
 from haiway_bus.stdlib_index.recount import differences, recount
@@ -27,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the job with the arguments `argv` (the process's if None) and return the exit code."""
     try:
         return _index(_parser().parse_args(argv))
-    except (NoSourceFilesError, _UnusableRootError) as error:
+    except (NoSourceFilesError, _UnusableRootError, _UnusablePictureError) as error:
         sys.stderr.write(f"error: {error}\n")
         return UNUSABLE
     except KeyboardInterrupt:
@@ -37,6 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 class _UnusableRootError(Exception):
     """Raised when the root cannot be listed at all."""
+
+
+class _UnusablePictureError(Exception):
+    """Raised when the picture cannot be written where it should be."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,6 +65,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="look this class or function up (default: one of those found)",
     )
+    parser.add_argument(
+        "--picture",
+        type=Path,
+        metavar="FILE",
+        help="draw who sends and who reads what: for Graphviz if FILE ends in .dot, else for Mermaid",
+    )
     parser.add_argument("--quiet", action="store_true", help="show no progress")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     return parser
@@ -74,13 +86,27 @@ def _positive(text: str) -> int:
 def _index(options: argparse.Namespace) -> int:
     job = Job(root=_usable_root(options.root), files=options.files)
     with open_progress(sys.stderr, options.quiet) as progress:
-        result = asyncio.run(run_job(job, progress, options.find))
+        with nullcontext() if options.picture is None else collect() as picture:
+            result = asyncio.run(run_job(job, progress, options.find))
+        if picture is not None:
+            _draw(picture, options.picture)
         started = perf_counter()
         direct = recount(job.root, job.files, progress)
         recount_seconds = perf_counter() - started
     report = Report(job, result, recount_seconds, differences(result.index, direct))
     _print(report, options.json)
     return DIFFERS if report.differences else AGREES
+
+
+def _draw(picture: Picture, file: Path) -> None:
+    drawn = picture.dot() if file.suffix == ".dot" else picture.mermaid()
+    try:
+        file.write_text(drawn, encoding="utf-8")
+    except OSError as error:
+        raise _UnusablePictureError(
+            f"--picture must be a file that can be written, and {file} is not ({error.strerror}): "
+            "name another"
+        ) from error
 
 
 def _print(report: Report, as_json: bool) -> None:

@@ -1,0 +1,127 @@
+"""The pytest plugin of haiway_bus: `bus_scope`, `record_events`, `settle`.
+
+A module beside the package, as pytest imports it at its start: inside the package, that would import all of it,
+before coverage tools look and before a suite can choose the backend. So the package is imported in the fixtures.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from haiway_bus import Disposable, Scope, State
+    from haiway_bus.testing import EventRecorder
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "bus_scope(*state, **options): run the async test in a haiway_bus scope with this state;"
+        " the options are those of ctx.scope.",
+    )
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    names: list[str] | None = getattr(item, "fixturenames", None)
+    if names is not None and "bus_scope" not in names and item.get_closest_marker("bus_scope"):
+        names.append("bus_scope")
+
+
+@pytest.fixture
+def bus_state() -> Iterable[State]:
+    """State of the test's scope beside that of its marker. To be overridden."""
+    return ()
+
+
+@pytest.fixture
+def bus_disposables() -> Iterable[Disposable]:
+    """Async context managers that are entered in the test's scope around the test. To be overridden: an async
+    fixture runs before the scope is open, and what subscribes and spawns for a test goes here."""
+    return ()
+
+
+@pytest.fixture
+def bus_scope(
+    request: pytest.FixtureRequest,
+    bus_state: Iterable[State],
+    bus_disposables: Iterable[Disposable],
+) -> Iterator[Scope]:
+    """A scope with a bus of its own, in which the async test runs: `ctx` works in it, and a task that fails, fails it.
+
+    The test ends as every scope does (contract 5.4): when its tasks are finished or wait for events only.
+    """
+    from haiway_bus import ctx
+
+    item: Any = request.node
+    test = item.obj
+    if not inspect.iscoroutinefunction(test):
+        pytest.fail(
+            f"bus_scope runs an `async def` test in a scope, and {item.name} is none (a test under hypothesis.given"
+            " opens a scope for each example itself: `async with ctx.scope(...)`)",
+            pytrace=False,
+        )
+    marker = item.get_closest_marker("bus_scope")
+    args, kwargs = ((), {}) if marker is None else (marker.args, dict(marker.kwargs))
+    disposables = (*kwargs.pop("disposables", ()), *bus_disposables)
+    scope = ctx.scope(item.name, *args, *bus_state, disposables=disposables, **kwargs)
+
+    # A fixture runs in another context than its test, in which ways differs between the plugins for async tests and
+    # between their versions. The test's own coroutine is in the right one under all of them.
+    @functools.wraps(test)
+    async def in_scope(*args: Any, **kwargs: Any) -> None:
+        _need_asyncio()
+        async with scope:
+            await test(*args, **kwargs)
+
+    item.obj = in_scope
+    yield scope
+    item.obj = test
+
+
+@pytest.fixture
+def record_events() -> Callable[..., EventRecorder]:
+    """`recorder = record_events(OrderCreated, Paid)` records the events of these types from then on."""
+    from haiway_bus import testing
+
+    return testing.record_events
+
+
+@pytest.fixture
+def settle() -> Callable[..., Awaitable[None]]:
+    """`await settle()` returns when nothing is in flight on the bus of the current scope."""
+    from haiway_bus import testing
+
+    return testing.settle
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    if op != "==":
+        return None
+    for recorder, expected in ((left, right), (right, left)):
+        # By name, as the package may not be imported, and this suite's own has it twice.
+        explain = getattr(recorder, "explain", None)
+        if type(recorder).__name__ == "EventRecorder" and callable(explain):
+            if isinstance(expected, list | tuple):
+                lines: list[str] = explain(expected)
+                return lines
+            return None
+    return None
+
+
+def _need_asyncio() -> None:
+    from asyncio import get_running_loop
+
+    try:
+        get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "bus_scope needs asyncio, and this test runs on another backend of anyio: let the fixture anyio_backend"
+            ' return "asyncio"'
+        ) from None

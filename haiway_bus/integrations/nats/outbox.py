@@ -1,0 +1,146 @@
+"""The way out, for one type: a bounded subscription whose reader comes back when the server has what it took."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import count
+
+from haiway_bus import State, StateError, Subscription, SubscriptionOverflow, ctx
+from haiway_bus.integrations.nats.errors import NatsEventRefused
+from haiway_bus.integrations.nats.publisher import Letter, Publisher
+from haiway_bus.integrations.nats.received import received, received_by
+from haiway_bus.integrations.nats.streams import Streams
+from haiway_bus.integrations.nats.wire import WireType
+
+__all__ = ("Outbox",)
+
+
+class Outbox:
+    """Publishes the events of one type that are sent on the scope's bus, in the order sent.
+
+    It takes up to `in_flight` at a time and comes back for more when each is acknowledged: so `ctx.flush(T)` returns
+    when the server has all that was sent before. Those it has taken and not settled are `on_the_way`.
+    """
+
+    def __init__(
+        self,
+        wire: WireType,
+        publisher: Publisher,
+        streams: Streams,
+        *,
+        origin: str,
+        ids: count[int],
+        limit: int,
+        in_flight: int,
+        traceparent: Callable[[], str],
+        refused: Callable[[NatsEventRefused], None],
+    ) -> None:
+        self.wire = wire
+        self.published = self.refusals = self.lost = self.passed_over = 0
+        self.on_the_way: list[State] = []
+        self.subscription: Subscription[State] = ctx.subscribe(
+            wire.event, limit=limit, overflow="raise"
+        )
+        self.limit = limit
+        self._publisher = publisher
+        self._subject = streams.subject(wire.name)
+        self._origin = origin
+        self._ids = ids
+        self._in_flight = in_flight
+        self._traceparent = traceparent
+        self._refused = refused
+        self._settled = asyncio.Event()
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait to be published or acknowledged."""
+        return self.subscription.pending + len(self.on_the_way)
+
+    async def run(self) -> None:
+        """Until the subscription ends."""
+        while not self.subscription.closed:
+            try:
+                async for batch in self.subscription.batches(self._in_flight):
+                    self.on_the_way = batch
+                    self._settled.clear()
+                    await self._publish(batch)
+                    self.on_the_way = []
+                    self._settled.set()
+            except SubscriptionOverflow as overflow:
+                self.lost += overflow.lost
+                ctx.log_error(
+                    "%s events of %s were lost: %s waited in the outbox already. Send slower (await ctx.flush), or"
+                    " give the bridge a larger outbox",
+                    overflow.lost,
+                    self.wire.name,
+                    self.limit,
+                )
+
+    async def drained(self, seconds: float) -> None:
+        """Return when nothing waits any more, or after this many seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.waiting:
+                    await self._settled.wait()
+                    self._settled.clear()
+
+    def left(self) -> list[State]:
+        """What was not published, taken out; `run` must have ended."""
+        events, self.on_the_way = list(self.on_the_way), []
+        while True:
+            try:
+                events.append(self.subscription.receive_nowait())
+            except SubscriptionOverflow as overflow:
+                self.lost += overflow.lost
+            except asyncio.QueueEmpty:
+                return events
+
+    def letter(self, event: State) -> Letter | None:
+        """The message of an event; None for one that this bridge received.
+
+        Raises StateError for what JSON cannot carry.
+        """
+        hops = self._origin
+        came = received(event)
+        if came is None:
+            message_id = f"{self._origin}-{next(self._ids)}"
+            origin, traceparent = self._origin, self._traceparent()
+            time = datetime.now(UTC).isoformat(timespec="milliseconds")
+        else:
+            bridge = received_by(event)
+            if bridge == self._origin or self._origin in came.hops:
+                return None
+            message_id, origin, traceparent = came.message_id, came.origin, came.traceparent
+            time = "" if came.time is None else came.time.isoformat(timespec="milliseconds")
+            hops = ",".join((*came.hops, bridge, self._origin))
+        headers = self.wire.headers(message_id, origin, hops, time, traceparent)
+        return Letter(self.wire.event, self._subject, self.wire.payload(event), headers)
+
+    async def _publish(self, batch: list[State]) -> None:
+        letters: list[Letter] = []
+        events: list[State] = []
+        for event in batch:
+            try:
+                letter = self.letter(event)
+            except StateError as error:
+                self._refuse(event, error)
+                continue
+            if letter is None:
+                self.passed_over += 1
+                continue
+            letters.append(letter)
+            events.append(event)
+        await self._publisher.deliver(letters)
+        for event, letter in zip(events, letters, strict=True):
+            if letter.refused is None:
+                self.published += 1
+            else:
+                self._refuse(event, letter.refused)
+
+    def _refuse(self, event: State, error: Exception) -> None:
+        self.refusals += 1
+        ctx.log_error("an event of %s was not published: %s", self.wire.name, error)
+        self._refused(NatsEventRefused(event, error))

@@ -1,0 +1,150 @@
+"""Pulling messages of one consumer over one connection: how many are asked for, which have come, and whether silence
+is a fault.
+
+The server's own protocol is spoken here (a request to CONSUMER.MSG.NEXT, answered by messages and status messages),
+because nats-py's `fetch` makes a task for every message and waits without end when the server forgot the request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from asyncio import Task
+from collections import deque
+from contextlib import suppress
+from typing import Final
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from haiway_bus.integrations.nats.work import end
+
+__all__ = ("Broken", "Pull", "numbers")
+
+ACK: Final = "$JS.ACK."
+IDLE_HEARTBEAT: Final = "100"
+# Heartbeats missed until silence is a fault, and how long a request stands with the server, counted in heartbeats.
+MISSED: Final = 2.5
+STANDS: Final = 10
+CLOSE_SECONDS: Final = 2.0
+ENDS: Final = ("consumer", "shutdown", "leadership")
+
+
+class Broken(Exception):  # noqa: N818 - a signal within the package
+    """Raised inside the package when this pull will bring nothing more: begin another."""
+
+    def __init__(self, reason: str, *, silent: bool = False) -> None:
+        super().__init__(reason)
+        self.silent = silent
+
+
+class Pull:
+    """Requests for messages, and what has come of them.
+
+    Invariant: `wanted` is how many messages the server still owes, as far as it has told; while there are any, it
+    sends a heartbeat when it has nothing else. `arrived` are those that came and were not taken.
+    """
+
+    def __init__(self, client: Client, request_subject: str, heartbeat: float) -> None:
+        self.arrived: deque[Msg] = deque()
+        self.wanted = 0
+        self.heard = False
+        self._client = client
+        self._subject = request_subject
+        self._heartbeat = heartbeat
+        # One inbox a pull: what an earlier one still asks for finds nobody, and stays with the server.
+        self._inbox = client.new_inbox()
+        self._subscription: Subscription | None = None
+        self._news = asyncio.Event()
+        self._heard_at = 0.0
+        self._broken = ""
+
+    async def open(self) -> None:
+        # No limit in bytes: nats-py would drop messages over it. Credits bound what can come.
+        self._subscription = await self._client.subscribe(
+            self._inbox, cb=self._on_message, pending_bytes_limit=0
+        )
+        self._heard_at = asyncio.get_running_loop().time()
+
+    async def close(self) -> bool:
+        """Ask for nothing more. What has arrived, and what was on its way, is in `arrived` afterwards.
+
+        Returns False when the server did not say in time that this is all; the client is of no use then, for nats-py
+        stops reading when the answer to a flush comes that was given up.
+        """
+        self.wanted = 0
+        if self._subscription is None or not self._client.is_connected:
+            return True
+        drained: Task[None] = asyncio.ensure_future(self._subscription.drain())  # type: ignore[no-untyped-call]
+        await asyncio.wait({drained}, timeout=CLOSE_SECONDS)
+        in_time = drained.done()
+        await end(drained)
+        if not drained.cancelled():
+            drained.exception()  # that of a connection lost meanwhile: it says nothing new
+        return in_time
+
+    async def top_up(self, free: int, capacity: int) -> None:
+        """Ask for as many messages as there is room for, when that is half of the capacity or nothing is on its way."""
+        ask = free - self.wanted
+        if ask < 1 or (self.wanted and ask < capacity // 2):
+            return
+        if not self.wanted:
+            self._heard_at = asyncio.get_running_loop().time()
+        self.wanted += ask
+        request = {
+            "batch": ask,
+            "expires": int(self._heartbeat * STANDS * 1e9),
+            "idle_heartbeat": int(self._heartbeat * 1e9),
+        }
+        await self._client.publish(self._subject, json.dumps(request).encode(), self._inbox)
+
+    async def take(self, most: int) -> list[Msg]:
+        """The messages that are there, none when none came within a heartbeat.
+
+        Raises Broken when the server says that no more will come, or says nothing at all.
+        """
+        if not self.arrived:
+            self._news.clear()
+            if self._broken:
+                raise Broken(self._broken)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._heartbeat):
+                    await self._news.wait()
+        if self.arrived:
+            return [self.arrived.popleft() for _ in range(min(most, len(self.arrived)))]
+        silence = asyncio.get_running_loop().time() - self._heard_at
+        if self.wanted and silence > self._heartbeat * MISSED:
+            raise Broken(f"nothing was heard for {silence:.1f} s", silent=True)
+        return []
+
+    def wake(self) -> None:
+        self._news.set()
+
+    async def _on_message(self, message: Msg) -> None:
+        self.heard = True
+        self._heard_at = asyncio.get_running_loop().time()
+        if message.reply.startswith(ACK):
+            self.wanted = max(self.wanted - 1, 0)
+            self.arrived.append(message)
+            self._news.set()
+            return
+        headers = message.headers or {}
+        status = headers.get("Status", "")
+        if status == IDLE_HEARTBEAT:
+            return
+        description = headers.get("Description", "")
+        left = headers.get("Nats-Pending-Messages", "")
+        # A request that is over says how many it has not brought; one that says nothing has brought none.
+        self.wanted = max(self.wanted - int(left), 0) if left.isdigit() else 0
+        if status == "503" or any(word in description.lower() for word in ENDS):
+            self._broken = f"{status} {description}".strip()
+        self._news.set()
+
+
+def numbers(reply: str) -> tuple[int, int]:
+    """The sequence in the stream and the number of deliveries, from a message's reply subject."""
+    tokens = reply.split(".")
+    # $JS.ACK.<stream>.<consumer>.<delivered>.<sequence>..., with domain and account before the stream in newer ones.
+    at = 4 if len(tokens) == 9 else 6
+    return int(tokens[at + 1]), int(tokens[at])

