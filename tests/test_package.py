@@ -22,11 +22,13 @@ SHIPPED = (
     "MANIFEST.in",
     "README.md",
     "SECURITY.md",
+    "_haiway_bus_pytestplugin.py",
+    "mkdocs.yml",
     "noxfile.py",
     "pyproject.toml",
     "setup.py",
 )
-FOLDERS = (".ci", "benchmarks", "haiway_bus", "tests")
+FOLDERS = (".ci", "benchmarks", "docs", "examples", "haiway_bus", "tests")
 GENERATED = (".c", ".cpp", ".so", ".pyd", ".pyc")
 PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
 
