@@ -131,8 +131,6 @@ class EventRecorder:
             return NotImplemented
         return _by_type(self.all) == _by_type(other)
 
-    __hash__ = None  # type: ignore[assignment]
-
     def __len__(self) -> int:
         self._check()
         return len(self._events)

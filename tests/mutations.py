@@ -33,8 +33,8 @@ MUTATIONS = [
         "2.1",
         COMPILED,
         "`pending` counts what was sent before",
-        "self.position = self.start = channel.sent if bound is None else 0",
-        "self.position = self.start = 0",
+        "self.position = self.start = self.asked = channel.sent if bound is None else 0",
+        "self.position = self.start = self.asked = 0",
         "test_bus.py::TestStream::test_everything_after_subscribe_arrives_once_and_in_order",
     ),
     Mutation(
@@ -127,7 +127,7 @@ MUTATIONS = [
         "3.2",
         PURE,
         "a reader that waits holds on to a node",
-        "            node = None  # held on to, it would keep what is sent while this waits\n",
+        "            node = None  # it will hold an event while this waits\n",
         "",
         "test_leaks.py::TestBacklog::test_a_reader_that_waits_holds_no_node_of_what_is_sent_meanwhile",
     ),
@@ -151,8 +151,9 @@ MUTATIONS = [
         "3.3",
         COMPILED,
         "a read of a batch holds on to its first node",
-        "                node = None  # held on to",
-        "                pass  # held on to",
+        "        cdef PyObject *event\n        if self.bound is None and self.pool",
+        "        cdef PyObject *event\n        cdef Node held = self.node\n"
+        "        if self.bound is None and self.pool",
         "test_leaks.py::TestBacklog::test_a_batch_of_any_length_frees_its_nodes_one_by_one",
     ),
     Mutation(
@@ -223,8 +224,8 @@ MUTATIONS = [
         "5.4",
         TASKS,
         "a task that waits for something else counts as idle",
-        "        if not others:\n            return self.is_active(waited)",
-        "        if not others:\n            return False",
+        "            if not helpers:\n                return self.is_active(waited)",
+        "            if not helpers:\n                return False",
         "test_scope.py::TestEnd",
     ),
     Mutation(
