@@ -132,11 +132,19 @@ MUTATIONS = [
         "test_leaks.py::TestBacklog::test_a_reader_that_waits_holds_no_node_of_what_is_sent_meanwhile",
     ),
     Mutation(
-        "3.3",
+        "2.2",
         PURE,
-        "a backlog is let go at its head",
-        "            node.next, node = None, node.next",
-        "            node = None",
+        "closing one subscription takes apart what others still wait for",
+        "while node is not None and getrefcount(node) <= _UNSHARED:",
+        "while node is not None:",
+        "test_memory.py::test_a_close_frees_only_what_no_other_subscription_waits_for",
+    ),
+    Mutation(
+        "2.2",
+        COMPILED,
+        "closing one subscription takes apart what others still wait for",
+        "while node is not None and Py_REFCNT(<PyObject *>node) == 1:",
+        "while node is not None:",
         "test_memory.py::test_a_close_frees_only_what_no_other_subscription_waits_for",
     ),
     Mutation(
@@ -263,10 +271,10 @@ MUTATIONS = [
     Mutation(
         "6.2",
         INBOX,
-        "what a thread sent just before the end is lost",
+        "what threads sent is lost to who asks for it at once",
         "            some = list(self.events)\n            self.events.clear()",
         "            some = []\n            self.events.clear()",
-        "test_threads.py::TestThreads::test_what_a_thread_sent_just_before_the_end_is_delivered",
+        "test_threads.py::TestThreads::test_flush_sees_what_threads_sent_before",
     ),
     Mutation(
         "6.2",
@@ -275,5 +283,13 @@ MUTATIONS = [
         "if PyThread_get_thread_ident() != self.thread:\n                self.inbox.put(event)",
         "if False:\n                self.inbox.put(event)",
         "test_threads.py::TestThreads::test_a_burst_wakes_the_loop_once",
+    ),
+    Mutation(
+        "6.2",
+        INBOX,
+        "what a thread sent comes in the reverse order",
+        "[self.events.popleft() for _",
+        "[self.events.pop() for _",
+        "test_threads.py::TestThreads::test_events_of_each_thread_arrive_in_order_and_none_is_lost_before_the_end",
     ),
 ]
