@@ -153,4 +153,6 @@ def modes(session: nox.Session) -> None:
     run = ("-P", "-m", "pytest", "-q", "--ignore=tests/test_load.py", *session.posargs)
     session.run("python", "-X", "dev", *run, env={"PYTHONMALLOC": "debug"})
     session.run("python", *run, env={"PYTHONASYNCIODEBUG": "1"})
-    session.run("python", "-O", *run)
+    # pytest keeps its own assertions, and warns that it cannot keep those of other modules.
+    unkept = "ignore:assertions not in test modules:pytest.PytestConfigWarning"
+    session.run("python", "-O", *run, "-W", unkept)

@@ -25,10 +25,12 @@ class Sent:
 
 def alone(hb: Any, code: str, *arguments: str) -> str:
     """Run code on the backend under test; what it printed. Neither crash nor complaint is accepted."""
+    pure = "1" if hb.backend == "pure" else ""
+    # asyncio's debug mode would complain of slow callbacks.
     done = subprocess.run(
         [sys.executable, "-P", "-W", "error", "-X", "faulthandler", *arguments]
         + (["-c", textwrap.dedent(code)] if code else []),
-        env={**os.environ, "HAIWAY_BUS_PURE": "1" if hb.backend == "pure" else ""},
+        env={**os.environ, "HAIWAY_BUS_PURE": pure, "PYTHONASYNCIODEBUG": ""},
         capture_output=True,
         text=True,
         timeout=120,
