@@ -277,7 +277,7 @@ class Callback:
             found = getattr(owner, name, None)  # TaskGroup, as_completed (from 3.13)
             if found is not None:
                 self.parts[name] = found
-        self.reachable = list(self.parts.values())
+        self.reachable: list[Any] = list(self.parts.values())
         if isinstance(function, partial):
             self.reachable.extend(function.args)  # wait_for (3.11)
 

@@ -39,10 +39,12 @@ class Reading:
 
     def __init__(self, subscription: Subscription[Any], event: Name, reader: Name) -> None:
         identity = id(subscription)
-        self.subscription = ref(subscription, lambda _: _readings.pop(identity, None))
-        self.event = event
+        self.subscription: ref[Subscription[Any]] = ref(
+            subscription, lambda _: _readings.pop(identity, None)
+        )
+        self.event: Name = event
         self.reader: Name | None = reader
-        self.pictures = tuple(_pictures)
+        self.pictures: tuple[Picture, ...] = tuple(_pictures)
         for picture in self.pictures:
             picture.add_read(event, reader)
 

@@ -41,7 +41,7 @@ class Answering(asyncio.Protocol):
         self.secret = secret
         self.snapshot = snapshot
         self.connections = connections
-        self.asked = b""
+        self.asked: bytes = b""
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

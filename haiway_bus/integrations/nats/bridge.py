@@ -120,7 +120,7 @@ class NatsBridge:
         check_names(durable=durable, stream=stream, subject_prefix=subject_prefix)
         if errors not in ("log", "raise"):
             raise ValueError(f"errors= is 'log' or 'raise', not {errors!r}")
-        self.origin = os.urandom(8).hex()
+        self.origin: str = os.urandom(8).hex()
         self.report: DrainReport | None = None
         self._publish = wires("publish", publish)
         self._subscribe = wires("subscribe", subscribe)

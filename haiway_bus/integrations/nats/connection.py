@@ -68,13 +68,13 @@ class Connection:
             raise ValueError(
                 f"the bridge reconnects by itself, the connect options {', '.join(taken)} are not open: leave them out"
             )
-        self.servers = list(servers)
-        self.shown = ", ".join(shown(address) for address in self.servers)
-        self.redacted = Redaction(servers, options)
+        self.servers: list[str] = list(servers)
+        self.shown: str = ", ".join(shown(address) for address in self.servers)
+        self.redacted: Redaction = Redaction(servers, options)
         self.client: Client | None = None
         self.lost: Future[None] | None = None
-        self.connects = 0
-        self.max_payload = 1024 * 1024
+        self.connects: int = 0
+        self.max_payload: int = 1024 * 1024
         self.discovered: set[str] = set()
         self._options = {
             "ping_interval": 5,

@@ -26,7 +26,7 @@ class DeadLetters:
     """Publishes the dead letters of a bridge and counts them."""
 
     def __init__(self, publisher: Publisher, streams: Streams) -> None:
-        self.count = 0
+        self.count: int = 0
         self._publisher = publisher
         self._streams = streams
 

@@ -62,11 +62,17 @@ class Lane:
         own_subscriptions: int,
     ) -> None:
         self.wire = wire
-        self.received = self.acknowledged = self.redelivered = 0
-        self.echoes = self.returned = self.returned_at_end = self.dropped = self.stalls = 0
+        self.received: int = 0
+        self.acknowledged: int = 0
+        self.redelivered: int = 0
+        self.echoes: int = 0
+        self.returned: int = 0
+        self.returned_at_end: int = 0
+        self.dropped: int = 0
+        self.stalls: int = 0
         self.in_hand: list[Msg] = []
         self.pull: Pull | None = None
-        self.closing = False
+        self.closing: bool = False
         self._settings = settings
         self._connection = connection
         self._streams = streams

@@ -39,7 +39,10 @@ class Outbox:
         refused: Callable[[NatsEventRefused], None],
     ) -> None:
         self.wire = wire
-        self.published = self.refusals = self.lost = self.passed_over = 0
+        self.published: int = 0
+        self.refusals: int = 0
+        self.lost: int = 0
+        self.passed_over: int = 0
         self.on_the_way: list[State] = []
         self.subscription: Subscription[State] = ctx.subscribe(
             wire.event, limit=limit, overflow="raise"

@@ -33,17 +33,17 @@ class Letter:
     def __init__(
         self, event_type: type[object], subject: str, payload: bytes, headers: dict[str, str]
     ) -> None:
-        self.event_type = event_type
-        self.subject = subject
-        self.payload = payload
-        self.headers = headers
+        self.event_type: type[object] = event_type
+        self.subject: str = subject
+        self.payload: bytes = payload
+        self.headers: dict[str, str] = headers
         # What the server's limit is about: "NATS/1.0", each header's line, an empty line, the payload.
-        self.size = (
+        self.size: int = (
             len(payload)
             + 12
             + sum(len(name) + len(value.encode()) + 4 for name, value in headers.items())
         )
-        self.settled = False
+        self.settled: bool = False
         self.refused: Exception | None = None
 
     def refuse(self, error: Exception) -> None:
@@ -57,9 +57,9 @@ class Round:
     __slots__ = ("answers", "done", "left", "trouble")
 
     def __init__(self, number: int) -> None:
-        self.left = number
-        self.answers = 0
-        self.trouble = ""
+        self.left: int = number
+        self.answers: int = 0
+        self.trouble: str = ""
         self.done: Future[None] = asyncio.get_running_loop().create_future()
 
     def answered(self) -> None:
@@ -77,8 +77,8 @@ class Publisher:
     """
 
     def __init__(self, connection: Connection, streams: Streams, seconds: float) -> None:
-        self.duplicates = 0
-        self.resent = 0
+        self.duplicates: int = 0
+        self.resent: int = 0
         self._connection = connection
         self._streams = streams
         self._seconds = seconds

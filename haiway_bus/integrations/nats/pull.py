@@ -48,8 +48,8 @@ class Pull:
 
     def __init__(self, client: Client, request_subject: str, heartbeat: float) -> None:
         self.arrived: deque[Msg] = deque()
-        self.wanted = 0
-        self.heard = False
+        self.wanted: int = 0
+        self.heard: bool = False
         self._client = client
         self._subject = request_subject
         self._heartbeat = heartbeat

@@ -31,9 +31,9 @@ class Streams:
         self, stream: str, prefix: str, domain: str | None, options: Mapping[str, Any]
     ) -> None:
         self.stream = stream
-        self.dead_stream = f"{stream}-dead"
+        self.dead_stream: str = f"{stream}-dead"
         self.prefix = prefix
-        self.api = "$JS.API" if domain is None else f"$JS.{domain}.API"
+        self.api: str = "$JS.API" if domain is None else f"$JS.{domain}.API"
         self._domain = domain
         self._options = dict(options)
         self._checked: Client | None = None

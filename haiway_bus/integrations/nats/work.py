@@ -25,7 +25,7 @@ class Work:
     """
 
     def __init__(self) -> None:
-        self.leaving = False
+        self.leaving: bool = False
         self._tasks: dict[str, Task[None]] = {}
 
     def watch(self) -> None:

@@ -9,13 +9,13 @@ Needs the extra: `pip install 'haiway-bus[opentelemetry]'`, and an SDK that is s
 
 try:
     import opentelemetry.trace  # noqa: F401 - to say what is missing before a longer traceback does
-except ModuleNotFoundError as missing:
-    if (missing.name or "").partition(".")[0] != "opentelemetry":
+except ModuleNotFoundError as _missing:
+    if (_missing.name or "").partition(".")[0] != "opentelemetry":
         raise
     raise ImportError(
         "haiway_bus.integrations.opentelemetry needs opentelemetry-api, which is not installed:"
         " pip install 'haiway-bus[opentelemetry]'"
-    ) from missing
+    ) from _missing
 
 from haiway_bus.integrations.opentelemetry.recorder import OpenTelemetryObservability
 from haiway_bus.integrations.opentelemetry.senders import received, send, senders_of, traced

@@ -50,10 +50,10 @@ class Source:
     __slots__ = ("context", "counted", "loop", "name", "thread")
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.name: str = name
         self.context: Context = copy_context()  # in which this scope is the current one
         self.loop: AbstractEventLoop = get_running_loop()
-        self.thread = get_ident()
+        self.thread: int = get_ident()
         self.counted: tuple[dict[str, EventStats], dict[str, EventStats]] = ({}, {})
 
     def read(self) -> None:

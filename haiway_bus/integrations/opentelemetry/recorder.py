@@ -44,7 +44,7 @@ class Opened:
     __slots__ = ("entered", "span", "token")
 
     def __init__(self, span: Span) -> None:
-        self.span = span
+        self.span: Span = span
         self.token: Token[Context] | None = None
         self.entered: Token[str] | None = None
 
