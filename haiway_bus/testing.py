@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from haiway_bus.bus import Subscription
 from haiway_bus.ctx import ctx
@@ -130,8 +130,6 @@ class EventRecorder:
         if not isinstance(other, list | tuple):
             return NotImplemented
         return _by_type(self.all) == _by_type(other)
-
-    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __len__(self) -> int:
         self._check()
