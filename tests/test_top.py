@@ -350,7 +350,10 @@ def test_another_process_is_seen(folder: Path, tmp_path: Path, rich: bool) -> No
                 check=True,
                 env=env,
             )
+            # A suite that a shell runs in the background has SIGINT ignored, and what it starts inherits that.
+            before = signal.signal(signal.SIGINT, signal.default_int_handler)
             live = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
+            signal.signal(signal.SIGINT, before)
             assert live.stdout is not None
             shown = [live.stdout.readline() for _ in range(7)]
             live.send_signal(signal.SIGINT)
