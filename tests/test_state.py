@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from enum import Enum
+from itertools import count
 from typing import Any, ClassVar, Literal
 
 import pytest
@@ -664,6 +665,27 @@ class TestMemory:
         gc.collect()
         assert reference() is None
         assert file not in linecache.cache
+
+    def test_the_text_of_a_constructor_outlives_a_namesake_of_another_copy_of_the_package(
+        self, monkeypatch
+    ):
+        """A reload, or a second copy as in these tests, numbers its texts from the start again."""
+
+        def make():
+            monkeypatch.setattr(
+                sys.modules[State.__module__.replace("base", "source")], "_numbers", count()
+            )
+
+            class Item(State):
+                value: int
+
+            return Item
+
+        first, second = make(), make()
+        assert "value" in inspect.getsource(first.__new__)
+        del first
+        gc.collect()
+        assert "value" in inspect.getsource(second.__new__)
 
     def test_an_instance_is_freed_with_its_last_reference(self, order):
         """Contract 3.2: nothing in the machinery holds an instance."""

@@ -265,7 +265,11 @@ def compiled(owner: type, fields: Sequence[Field], blank: type | None, method: s
         "__repr__": writer.representation,
     }
     text = "\n".join(parts[method]()) + "\n"
-    file = f"{FILE_PREFIX}{owner.__module__}.{owner.__qualname__}.{method} {next(_numbers)}>"
+    # Numbers begin anew in another copy of this module: a name in use belongs to a class that removes it with itself.
+    while (
+        file := f"{FILE_PREFIX}{owner.__module__}.{owner.__qualname__}.{method} {next(_numbers)}>"
+    ) in linecache.cache:
+        pass
     exec(compile(text, file, "exec", dont_inherit=True), writer.names)  # noqa: S102 - written above
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
     function: FunctionType = writer.names[method]
