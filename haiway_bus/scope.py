@@ -201,6 +201,7 @@ class Scope:
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        # Before the bus does it, so that what threads sent last counts among the unread.
         self.bus.inbox.deliver(close=True)
         unread = self.bus.unread()
         self.bus.close()

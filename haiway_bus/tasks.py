@@ -157,8 +157,9 @@ class ScopeTasks:
         others when the scope has settled again.
         """
         waits: dict[Any, list[Receive]] = {}
+        idle = Activity()  # one look for all of them: it goes over the loop's tasks at most once
         for task in reversed(self.tasks):
-            for receive in Activity().waits_of(task):
+            for receive in idle.waits_of(task):
                 waits.setdefault(receive.channel, []).append(receive)
         share = max(1, len(waits) // _ROUNDS)
         for receives in list(waits.values())[:share]:
@@ -185,6 +186,7 @@ class Activity:
 
     def waits_of(self, task: Task[Any]) -> list[Receive]:
         """The reads that an idle task waits on."""
+        self.waits = []
         self.found_in(task)
         return self.waits
 
@@ -210,9 +212,8 @@ class Activity:
             if not helpers[0][1].has_settled(others):
                 return self.is_active(_UNSETTLED)
         if task in self.path:
-            return self.is_active(
-                waited
-            )  # tasks that wait for each other: nobody's business but theirs
+            # Tasks that wait for each other: nobody's business but theirs.
+            return self.is_active(waited)
         self.path.add(task)
         active = any(self.found_in(other) for other in others)
         self.path.remove(task)
@@ -267,11 +268,10 @@ class Callback:
     def __init__(self, function: Any) -> None:
         self.parts: dict[str, Any] = {}
         names = getattr(getattr(function, "__code__", None), "co_freevars", ())
+        # gather, wait, shield, as_completed (to 3.12)
         for name, cell in zip(names, getattr(function, "__closure__", None) or (), strict=False):
             with suppress(ValueError):  # a cell that is empty yet
-                self.parts[name] = (
-                    cell.cell_contents
-                )  # gather, wait, shield, as_completed (to 3.12)
+                self.parts[name] = cell.cell_contents
         owner = getattr(function, "__self__", None)
         for name in ("_on_completed_fut", "_tasks", "_done", "_todo"):
             found = getattr(owner, name, None)  # TaskGroup, as_completed (from 3.13)
@@ -298,9 +298,8 @@ class Callback:
         if "nfinished" in parts and "children" in parts:  # gather
             done = sum(child.done() for child in set(parts["children"]))
             return bool(done == parts["nfinished"] and _all_tasks(parts["children"]))
-        if (
-            "counter" in parts and "waiter" in parts
-        ):  # wait: more than tasks counts futures that are none
+        if "counter" in parts and "waiter" in parts:  # wait
+            # More than there are tasks: it counts futures that are none.
             return bool(parts["counter"] == len(unfinished))
         for name in ("_tasks", "todo", "_todo"):  # TaskGroup, as_completed
             if name in parts:

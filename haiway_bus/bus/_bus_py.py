@@ -283,9 +283,8 @@ class Bound:
                     self.push(gap)
                     self.gap = gap
                 self.gap.lost += 1
-            if (
-                self.overflow != DROP_OLDEST or subscription.node is None
-            ):  # None: closed by what this set off
+            # No node: closed by what this set off.
+            if self.overflow != DROP_OLDEST or subscription.node is None:
                 return
             subscription.skip()
         self.push(event)
