@@ -40,6 +40,14 @@ def test_the_comparison_measures_and_writes_what_it_found(tmp_path: Path) -> Non
     assert "| haiway_bus pure |" in (tmp_path / "comparison.md").read_text()
 
 
+def test_every_suite_runs_and_counts_what_it_delivers() -> None:
+    done = run(
+        "-m", "pytest", str(BENCHMARKS), "-q", "--benchmark-disable", "-p", "no:cacheprovider"
+    )
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout, done.stdout
+
+
 def test_a_pattern_without_cells_is_refused() -> None:
     done = compare("--only", "brust")
     assert done.returncode == 1

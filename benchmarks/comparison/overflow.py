@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comparison.delivery import deliver
 from comparison.events import Event, cycle
-from comparison.streams import STREAMS, Skipped, haiway_bus_module
+from comparison.streams import STREAMS, haiway_bus_module
 from comparison.timing import Sample
 
 __all__ = ("beside_stuck",)
@@ -16,10 +16,7 @@ LIMIT = 10
 async def beside_stuck(contender: str, fan_out: int, seconds: float) -> Sample:
     """The burst, with one subscription more that is full and stays so: per delivery to the readers."""
     async with STREAMS[contender].open(fan_out, Event) as topic:
-        try:
-            stuck = haiway_bus_module().ctx.subscribe(Event, limit=LIMIT)
-        except TypeError:
-            raise Skipped("subscribe(..., limit=...) is not there yet") from None
+        stuck = haiway_bus_module().ctx.subscribe(Event, limit=LIMIT)
         sample = await deliver(topic, cycle(Event, BURST), seconds)
         if stuck.pending != LIMIT or not stuck.dropped:
             raise AssertionError(

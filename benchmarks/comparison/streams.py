@@ -77,8 +77,6 @@ async def haiway_bus_batches(events: list[Any]) -> AsyncIterator[Topic]:
     ctx = haiway_bus_module().ctx
     async with ctx.scope("benchmark"):
         subscription = ctx.subscribe(type(events[0]))
-        if not hasattr(subscription, "batches"):
-            raise Skipped("Subscription.batches() is not there yet")
         yield Topic(
             ctx.send,
             [read_batches(subscription.batches(), events)],
