@@ -18,7 +18,8 @@ from haiway_bus.observability import (
     Observability,
     ScopeIdentity,
 )
-from haiway_bus.scope import Disposable, Scope, Updated, current_place, place
+from haiway_bus.places import Updated, current_place, place
+from haiway_bus.scope import Disposable, Scope
 from haiway_bus.state import State
 
 __all__ = ("ctx",)

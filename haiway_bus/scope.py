@@ -11,14 +11,13 @@ import logging
 from asyncio import Task, iscoroutine
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
-from contextvars import ContextVar, Token
+from contextvars import Token
 from types import TracebackType
-from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from haiway_bus.bus import Bus
 from haiway_bus.bus import current as current_bus
-from haiway_bus.bus._rules import bus_ended, no_scope
-from haiway_bus.errors import ContextMissing
+from haiway_bus.bus._rules import bus_ended
 from haiway_bus.observability import (
     LoggingObservability,
     Observability,
@@ -26,32 +25,15 @@ from haiway_bus.observability import (
     identify,
     tell_settled,
 )
+from haiway_bus.places import Attached, Place, current_place
 from haiway_bus.state import State
 from haiway_bus.states import States
 from haiway_bus.tasks import ScopeTasks
 
-__all__ = ("Attached", "Disposable", "Place", "Scope", "Updated", "current_place", "place")
+__all__ = ("Disposable", "Scope")
 
 Result = TypeVar("Result")
 Disposable: TypeAlias = AbstractAsyncContextManager[State | Iterable[State] | None]
-
-
-class Place(NamedTuple):
-    """Where code stands: in which scope, and which state it sees there."""
-
-    scope: Scope
-    states: States
-
-
-current_place: Final[ContextVar[Place | None]] = ContextVar("haiway_bus.place", default=None)
-
-
-def place(call: str) -> Place:
-    """Where the caller stands. Raises ContextMissing outside any scope (contract 5.2)."""
-    here = current_place.get()
-    if here is None:
-        raise no_scope(call)
-    return here
 
 
 class Scope:
@@ -296,61 +278,3 @@ class Scope:
 
     def __repr__(self) -> str:
         return f"<Scope {self.name!r}>"
-
-
-class Attached:
-    """A block in which a scope is current that was not inherited (contract 5.9). Enter it once, with `with`."""
-
-    __slots__ = ("_bus_token", "_place_token", "_scope")
-
-    def __init__(self, scope: Scope) -> None:
-        self._scope = scope
-        self._place_token: Token[Place | None] | None = None
-        self._bus_token: Token[Bus | None] | None = None
-
-    def __enter__(self) -> Scope:
-        scope = self._scope
-        if self._place_token is not None:
-            raise RuntimeError(f"a block of {scope!r}.attach() is entered once: make another")
-        if not scope.is_open:
-            raise ContextMissing(
-                f"the scope {scope.name!r} is not open: attach to it within its `async with` block"
-            )
-        self._bus_token = current_bus.set(scope.bus)
-        self._place_token = current_place.set(Place(scope, scope.states))
-        return scope
-
-    def __exit__(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._place_token is not None and self._bus_token is not None:
-            current_place.reset(self._place_token)
-            current_bus.reset(self._bus_token)
-
-
-class Updated:
-    """A block in which `ctx.state` gives other instances (contract 5.10). Enter it once, with `with`."""
-
-    __slots__ = ("_state", "_token")
-
-    def __init__(self, *state: State) -> None:
-        self._state = state
-        self._token: Token[Place | None] | None = None
-
-    def __enter__(self) -> None:
-        if self._token is not None:
-            raise RuntimeError("a ctx.updated() block is entered once: make another")
-        here = place("updated()")
-        self._token = current_place.set(Place(here.scope, here.states.updated(self._state)))
-
-    def __exit__(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._token is not None:
-            current_place.reset(self._token)

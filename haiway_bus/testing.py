@@ -9,10 +9,10 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
+from haiway_bus.activity import Activity
 from haiway_bus.bus import Subscription
 from haiway_bus.ctx import ctx
-from haiway_bus.scope import place
-from haiway_bus.tasks import Activity
+from haiway_bus.places import place
 
 __all__ = ("EventRecorder", "record_events", "settle")
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 PURE = "haiway_bus/bus/_bus_py.py"
 COMPILED = "haiway_bus/bus/_bus_c.pyx"
 TASKS = "haiway_bus/tasks.py"
+ACTIVITY = "haiway_bus/activity.py"
 SCOPE = "haiway_bus/scope.py"
 INBOX = "haiway_bus/bus/_inbox.py"
 
@@ -230,7 +231,7 @@ MUTATIONS = [
     ),
     Mutation(
         "5.4",
-        TASKS,
+        ACTIVITY,
         "a task that waits for something else counts as idle",
         "            if not helpers:\n                return self.is_active(waited)",
         "            if not helpers:\n                return False",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import os
 import re
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,10 @@ SHIPPED = (
 )
 FOLDERS = (".ci", "benchmarks", "docs", "examples", "haiway_bus", "tests")
 GENERATED = (".c", ".cpp", ".so", ".pyd", ".pyc")
+MODULES = {
+    ".".join(path.relative_to(TREE).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(TREE.glob("haiway_bus/**/*.py"))
+}
 PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
 
 
@@ -128,3 +134,32 @@ def test_every_place_that_lists_the_pythons_lists_the_same() -> None:
     assert settings["build"] == "cp31[1-5]-*"
     assert f"PYTHONS = {PYTHONS}".replace("'", '"') in (TREE / "noxfile.py").read_text()
     assert f"versions=({' '.join(PYTHONS)})" in (TREE / ".ci" / "every-python").read_text()
+
+
+def imports_of(module: Path) -> set[str]:
+    """The modules of the package that a module imports when it runs, by name."""
+    tree = ast.parse(module.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = [ast.Pass()]
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {one.name for one in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inner = {f"{node.module}.{one.name}" for one in node.names} & set(MODULES)
+            found |= inner or {node.module}
+    return found & set(MODULES)
+
+
+def test_imports_point_down() -> None:
+    graph = {name: imports_of(path) for name, path in MODULES.items()}
+    assert "haiway_bus.bus" in graph["haiway_bus.scope"]
+    TopologicalSorter(graph).prepare()  # raises CycleError
+    for name, imported in graph.items():
+        if name.startswith("haiway_bus.bus"):
+            assert all(
+                one.startswith("haiway_bus.bus") or one == "haiway_bus.errors" for one in imported
+            ), name
+        if not name.startswith("haiway_bus.integrations"):
+            assert not any(one.startswith("haiway_bus.integrations") for one in imported), name

@@ -17,7 +17,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Final, cast
 
-from haiway_bus.scope import place
+from haiway_bus.places import place
 from haiway_bus.top.places import PORT_FILE, SOCKET, private_folder
 from haiway_bus.top.snapshot import Snapshot
 

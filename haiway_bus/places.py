@@ -1,0 +1,100 @@
+"""Where code stands, in a context variable: in which scope, and which state it sees; and the blocks that change it.
+
+A scope puts itself there when it is entered. `Attached` does so for code that did not inherit it, `Updated` changes the
+state alone.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from haiway_bus.bus import Bus
+from haiway_bus.bus import current as current_bus
+from haiway_bus.bus._rules import no_scope
+from haiway_bus.errors import ContextMissing
+from haiway_bus.state import State
+from haiway_bus.states import States
+
+if TYPE_CHECKING:
+    # A name for type checkers: the scope stands above, and is only handed on here.
+    from haiway_bus.scope import Scope
+
+__all__ = ("Attached", "Place", "Updated", "current_place", "place")
+
+
+class Place(NamedTuple):
+    """Where code stands: in which scope, and which state it sees there."""
+
+    scope: Scope
+    states: States
+
+
+current_place: Final[ContextVar[Place | None]] = ContextVar("haiway_bus.place", default=None)
+
+
+def place(call: str) -> Place:
+    """Where the caller stands. Raises ContextMissing outside any scope (contract 5.2)."""
+    here = current_place.get()
+    if here is None:
+        raise no_scope(call)
+    return here
+
+
+class Attached:
+    """A block in which a scope is current that was not inherited (contract 5.9). Enter it once, with `with`."""
+
+    __slots__ = ("_bus_token", "_place_token", "_scope")
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._place_token: Token[Place | None] | None = None
+        self._bus_token: Token[Bus | None] | None = None
+
+    def __enter__(self) -> Scope:
+        scope = self._scope
+        if self._place_token is not None:
+            raise RuntimeError(f"a block of {scope!r}.attach() is entered once: make another")
+        if not scope.is_open:
+            raise ContextMissing(
+                f"the scope {scope.name!r} is not open: attach to it within its `async with` block"
+            )
+        self._bus_token = current_bus.set(scope.bus)
+        self._place_token = current_place.set(Place(scope, scope.states))
+        return scope
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._place_token is not None and self._bus_token is not None:
+            current_place.reset(self._place_token)
+            current_bus.reset(self._bus_token)
+
+
+class Updated:
+    """A block in which `ctx.state` gives other instances (contract 5.10). Enter it once, with `with`."""
+
+    __slots__ = ("_state", "_token")
+
+    def __init__(self, *state: State) -> None:
+        self._state = state
+        self._token: Token[Place | None] | None = None
+
+    def __enter__(self) -> None:
+        if self._token is not None:
+            raise RuntimeError("a ctx.updated() block is entered once: make another")
+        here = place("updated()")
+        self._token = current_place.set(Place(here.scope, here.states.updated(self._state)))
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._token is not None:
+            current_place.reset(self._token)
