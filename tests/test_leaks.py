@@ -121,6 +121,10 @@ class TestScripts:
         """Contract 3.4."""
         alone(hb, "cycles.py")
 
+    def test_finalizers_of_garbage_find_its_bus_whole(self, hb: Any) -> None:
+        """Contract 3.4."""
+        alone(hb, "finalizers.py")
+
     def test_memory_stays_flat_in_a_short_soak(self, hb: Any) -> None:
         """Contract 3: CI soaks for twenty seconds, and the script for as long as it is told."""
         if "libasan" in os.environ.get("LD_PRELOAD", ""):

@@ -111,7 +111,9 @@ cdef class Bus:
     cdef readonly object loop
     cdef unsigned long thread
     cdef readonly dict table    # type -> Channel
-    cdef TypeIndex index        # of the same types: what send() asks
+    # Of the same types: what send() asks. It borrows from `table`, also while the collector takes both apart: no code
+    # that could send runs then (tests/leaks/finalizers.py).
+    cdef TypeIndex index
     cdef list ready             # of Receive; while not empty, resume() is scheduled or running
     cdef list batch             # the list that resume() is walking, or None
     cdef bint scheduled
