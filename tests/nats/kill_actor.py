@@ -1,7 +1,9 @@
-"""One process of the kill test: `publish URL PUBLISHER FIRST END LOG` or `consume URL GROUP LOG`.
+"""One process of the kill test: `publish URL PUBLISHER FIRST END LOG GATE` or `consume URL GROUP LOG`.
 
-A publisher writes down each event of which `flush` has said that the server has it; a consumer each one it handles.
-Both write by one system call a line, so that what is written stays when the process is killed in the next moment.
+A publisher goes no further than the number in the file GATE, so that what the test does in the middle of its work is
+done in the middle on any machine. It writes down each event of which `flush` has said that the server has it; a
+consumer each one that it handles. Both write by one system call a line, so that what is written stays when the process
+is killed in the next moment.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import asyncio
 import os
 import signal
 import sys
+from pathlib import Path
 
 from haiway_bus import State, ctx
 from haiway_bus.integrations.nats import NatsBridge, received
@@ -28,12 +31,18 @@ def opened(path: str) -> int:
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
 
-async def publish(url: str, publisher: str, first: int, end: int, path: str) -> None:
+def allowed(gate: str) -> int:
+    return int(Path(gate).read_text())
+
+
+async def publish(url: str, publisher: str, first: int, end: int, path: str, gate: str) -> None:
     log = opened(path)
     bridge = NatsBridge(url, publish=[Job], require_server=False, reconnect_timeout=0.5)
     async with ctx.scope(f"publisher {publisher}", disposables=[bridge]):
         for begin in range(first, end, CHUNK):
             numbers = range(begin, min(begin + CHUNK, end))
+            while allowed(gate) < numbers.stop:
+                await asyncio.sleep(0.01)
             for number in numbers:
                 ctx.send(Job(publisher=publisher, number=number, text="x" * 100))
             await ctx.flush(Job, timeout=FLUSH_SECONDS)
@@ -70,7 +79,7 @@ async def consume(url: str, group: str, path: str) -> None:
 if __name__ == "__main__":
     role, *arguments = sys.argv[1:]
     if role == "publish":
-        address, name, begin, stop_at, file = arguments
-        asyncio.run(publish(address, name, int(begin), int(stop_at), file))
+        address, name, begin, stop_at, file, gate_file = arguments
+        asyncio.run(publish(address, name, int(begin), int(stop_at), file, gate_file))
     else:
         asyncio.run(consume(*arguments))

@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 sys.path.append(str(Path(__file__).parent))  # -P leaves it out
 
+from kill_actor import CHUNK
 from nats_server import NatsServer
 
 ACTOR = Path(__file__).with_name("kill_actor.py")
@@ -75,7 +76,14 @@ class Processes:
             )
 
     def publish(self, name: str, first: int, end: int, log: str) -> None:
-        self.start(log, "publish", self.url, name, str(first), str(end), str(self.folder / log))
+        gate, own_log = str(self.folder / "gate"), str(self.folder / log)
+        self.start(log, "publish", self.url, name, str(first), str(end), own_log, gate)
+
+    def allow(self, number: int) -> None:
+        """Let each publisher go as far as the event with this number."""
+        fresh = self.folder / "gate.new"
+        fresh.write_text(str(number))
+        fresh.replace(self.folder / "gate")  # at once: never seen half written
 
     def consume(self, group: str, name: str) -> None:
         self.start(name, "consume", self.url, group, str(self.folder / f"{group}.{name}"))
@@ -114,10 +122,13 @@ def run(folder: Path, events: int = 30_000, restarts: int = 5, seconds: float = 
     began = time.monotonic()
     deadline = began + seconds
     each = events // len(PUBLISHERS)
+    if each < 2 * CHUNK * (restarts + 2):
+        raise ValueError(f"{events} events are too few for {restarts} restarts in their middle")
     with ExitStack() as stack:
         server = stack.enter_context(NatsServer(folder / "server"))
         actors = Processes(folder, server.url)
         stack.callback(actors.end)
+        actors.allow(0)
         for group, name in CONSUMERS:
             actors.consume(group, name)
         for name in PUBLISHERS:
@@ -128,9 +139,15 @@ def run(folder: Path, events: int = 30_000, restarts: int = 5, seconds: float = 
 
         killed_server = 0
         killed_consumer = killed_publisher = False
+        c1_at_start: int | None = None
         while acknowledged() < each * len(PUBLISHERS):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{acknowledged()} of {events} acknowledged in {seconds:g} s")
+            # How far the publishers may go before what is to happen in the middle of their work has happened.
+            gates = [1.0]
+            gates += [(killed_server + 2) / (restarts + 2)] * (killed_server < restarts)
+            gates += [0.9] * (not killed_consumer) + [0.8] * (not killed_publisher)
+            actors.allow(int(min(gates) * each))
             done = acknowledged() / events
             if killed_server < restarts and done > (killed_server + 1) / (restarts + 2):
                 server.kill()
@@ -138,11 +155,13 @@ def run(folder: Path, events: int = 30_000, restarts: int = 5, seconds: float = 
                 server.start()
                 killed_server += 1
             if not killed_consumer and done > 0.3:
-                killed_consumer = True
                 size = actors.size("billing.c1")
-                until(lambda size=size: actors.size("billing.c1") > size, 20, "c1 works")  # type: ignore[misc]
-                actors.kill("c1")
-                actors.consume("billing", "c4")
+                if c1_at_start is None:
+                    c1_at_start = size
+                if size > c1_at_start:  # it is at work
+                    killed_consumer = True
+                    actors.kill("c1")
+                    actors.consume("billing", "c4")
             own = len(actors.lines(f"acked.{KILLED_PUBLISHER}"))
             if not killed_publisher and own > each * 0.4:
                 killed_publisher = True
