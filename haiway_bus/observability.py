@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+from haiway_bus.bus._stats import EventStats
 
 __all__ = ("LoggingObservability", "MetricKind", "Observability", "ScopeIdentity", "identify")
 
@@ -45,9 +48,10 @@ class Observability(Protocol):
     - `identify_scope(name, around, isolated)` is called before `scope_entered`, with the identity of the scope around
       it or None, for a recorder with ids of its own. The ScopeIdentity it returns is the scope's; None leaves the
       choice to the scope.
-    - `scope_settled(scope)` is called when the scope's tasks have done what there was to do, before their waits for
-      events end: the last moment at which `ctx.events()` tells of their subscriptions. It may come more than once,
-      and does not come for a scope that fails or has no tasks that wait.
+    - `type_forgotten(scope, event_type, stats)` is called when a type has lost its last subscription on the bus of the
+      scope, with its last numbers, an EventStats: `ctx.events()` does not tell of it any more, and counts from zero
+      when somebody subscribes again. Those that still have subscriptions when `scope_exited` is called are told by
+      `ctx.events()` there. The garbage collector may close a subscription: take no lock in it.
     """
 
     def scope_entered(self, scope: ScopeIdentity) -> None:
@@ -104,11 +108,12 @@ def identify(
     return ScopeIdentity(name, around.trace_id, scope_id, around.scope_id, isolated)
 
 
-def tell_settled(recorder: Observability, scope: ScopeIdentity) -> None:
-    """Tell a recorder that wants to know it that the scope's tasks have nothing left to do but wait."""
-    settled = getattr(type(recorder), "scope_settled", None)
-    if settled is not None:
-        settled(recorder, scope)
+def teller_of_forgotten(
+    recorder: Observability, scope: ScopeIdentity
+) -> Callable[[type[Any], EventStats], None] | None:
+    """What tells a recorder that wants to know it of the types that the scope's bus forgets."""
+    told = getattr(type(recorder), "type_forgotten", None)
+    return None if told is None else partial(told, recorder, scope)
 
 
 class LoggingObservability:

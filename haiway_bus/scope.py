@@ -23,7 +23,7 @@ from haiway_bus.observability import (
     Observability,
     ScopeIdentity,
     identify,
-    tell_settled,
+    teller_of_forgotten,
 )
 from haiway_bus.places import Attached, Place, current_place
 from haiway_bus.state import State
@@ -155,6 +155,8 @@ class Scope:
         self.identity = identify(
             self.observability, self.name, None if outer is None else outer.identity, self._isolated
         )
+        if outer is None or outer.bus is not self.bus:
+            self.bus.forgotten = teller_of_forgotten(self.observability, self.identity)
         if around is not None:
             self._given.outer = around.states
         self._bus_token = current_bus.set(self.bus)
@@ -172,10 +174,7 @@ class Scope:
         self.observability.scope_exited(self.identity, exception)
 
     def _deliver(self) -> bool:
-        if self.bus.inbox.deliver():
-            return True
-        tell_settled(self.observability, self.identity)
-        return False
+        return self.bus.inbox.deliver()
 
     def _close_bus(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from typing import Any
 
@@ -147,19 +148,34 @@ async def test_a_recorder_may_choose_the_ids_of_scopes(hb: Any) -> None:
     assert asked == [("chosen", None, False), ("left to it", "chosen", True)]
 
 
-async def test_a_recorder_may_be_told_when_a_scope_has_settled(hb: Any) -> None:
-    """Contract 5.4, 8.3: all that was sent is read, and the readers are still there to tell of it."""
-    seen: list[Any] = []
+async def test_a_recorder_may_be_told_the_last_numbers_of_a_type(hb: Any) -> None:
+    """Contract 8.3: with its last subscription, closed, dropped or ended with its task; once for each time."""
+    told: list[Any] = []
 
     class Event(hb.State):  # type: ignore[misc,name-defined]
         number: int
 
-    class Watching(hb.LoggingObservability):  # type: ignore[misc,name-defined]
-        def scope_settled(self, scope: Any) -> None:
-            seen.append((scope.name, hb.ctx.events()[Event]))
+    class Keeping(hb.LoggingObservability):  # type: ignore[misc,name-defined]
+        def type_forgotten(self, scope: Any, event_type: type, stats: Any) -> None:
+            assert event_type not in hb.ctx.events()
+            told.append((scope.name, event_type, stats))
 
-    async with hb.ctx.scope("shop", observability=Watching()):
+    async with hb.ctx.scope("shop", observability=Keeping()):
+        first, second = hb.ctx.subscribe(Event), hb.ctx.subscribe(Event, limit=1)
+        async with hb.ctx.scope("nested"):
+            for number in range(3):
+                hb.ctx.send(Event(number=number))
+        await anext(first)
+        first.close()
+        first.close()
+        assert told == []
+        del second
+        gc.collect()
+        assert told == [("shop", Event, hb.EventStats(0, 3, 1, 2, 0, 0))]
         hb.ctx.on(Event, lambda _: None)
-        for number in range(3):
-            hb.ctx.send(Event(number=number))
-    assert seen == [("shop", hb.EventStats(1, 3, 3, 0, 0, 0))]
+        hb.ctx.send(Event(number=3))
+        async with hb.ctx.scope("island", isolated=True):
+            kept = hb.ctx.subscribe(Event)
+    assert told[1:] == [("shop", Event, hb.EventStats(0, 1, 1, 0, 0, 0))]
+    kept.close()
+    assert len(told) == 2

@@ -428,6 +428,23 @@ async def test_a_scope_shorter_than_a_collection_interval_counts(hb: Any, otel: 
     assert (counted["sent"], counted["delivered"], counted["subscriptions"]) == (15, 15, 0)
 
 
+async def test_a_subscription_shorter_than_a_collection_interval_counts(
+    hb: Any, otel: Exported
+) -> None:
+    """Contract 8.3: as of requests that wait for their answer; also where nobody collects in between."""
+    recorder = otel.recorder()
+    async with hb.ctx.scope("shop", observability=recorder):
+        for number in range(1_000):
+            async with hb.ctx.subscribe(Order) as answers:
+                hb.ctx.send(Order(number))
+                await anext(answers)
+        (source,) = recorder._buses._sources.values()
+        assert len(source.forgotten) < 256
+        counted = otel.bus(Order)["shop"]
+        assert (counted["sent"], counted["delivered"], counted["pending"]) == (1_000, 1_000, 0)
+    assert otel.bus(Order)["shop"]["delivered"] == 1_000
+
+
 async def test_an_exporters_thread_reads_buses_in_the_loops_thread(hb: Any, otel: Exported) -> None:
     """Contract 6.1, 8.2: one reading for all instruments, and the last one when the loop is blocked."""
     async with hb.ctx.scope("shop", observability=otel.recorder()):

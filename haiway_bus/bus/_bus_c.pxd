@@ -122,6 +122,7 @@ cdef class Bus:
     cdef object resumed
     cdef readonly object inbox
     cdef public object observer
+    cdef public object forgotten
 
     cpdef object send(self, object event)
     cpdef object subscribe(self, object event_type, object limit=*, object overflow=*)

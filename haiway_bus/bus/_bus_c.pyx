@@ -194,15 +194,19 @@ cdef class Channel:
             del self.bounded[key]
             self.walk = None
             self.dropped += bound.dropped
-        self.forget()
+        forgotten = self.forget()
         if bound is not None:
             self.bus.tell_dropped(bound)
+        if forgotten and self.bus.forgotten is not None:
+            self.bus.forgotten(self.event_type, stats_of(self))
 
     def forget(self):
-        """Leave the bus's table when there is no subscription."""
-        if not self.members and self.bus.table.get(self.event_type) is self:
-            index_remove(&self.bus.index, <PyObject *>self.event_type)
-            del self.bus.table[self.event_type]
+        """Leave the bus's table when there is no subscription. Whether that was so."""
+        if self.members or self.bus.table.get(self.event_type) is not self:
+            return False
+        index_remove(&self.bus.index, <PyObject *>self.event_type)
+        del self.bus.table[self.event_type]
+        return True
 
     def subscriptions(self):
         return [found for member in self.members.values() if (found := member()) is not None]
@@ -756,6 +760,8 @@ cdef class Bus:
         # Who is told of drops: called in the loop with the type, the limit, the overflow, how many are new, how many
         # in all.
         self.observer = None
+        # Who is told the last numbers of a type that has lost its last subscription.
+        self.forgotten = None
 
     def __dealloc__(self):
         PyMem_Free(self.index.slots)

@@ -223,14 +223,18 @@ class Channel:
             del self.bounded[key]
             self.walk = None
             self.dropped += bound.dropped
-        self.forget()
+        forgotten = self.forget()
         if bound is not None:
             self.bus.tell_dropped(bound)
+        if forgotten and self.bus.forgotten is not None:
+            self.bus.forgotten(self.event_type, stats_of(self))
 
-    def forget(self) -> None:
-        """Leave the bus's table when there is no subscription."""
-        if not self.members and self.bus.table.get(self.event_type) is self:
-            del self.bus.table[self.event_type]
+    def forget(self) -> bool:
+        """Leave the bus's table when there is no subscription. Whether that was so."""
+        if self.members or self.bus.table.get(self.event_type) is not self:
+            return False
+        del self.bus.table[self.event_type]
+        return True
 
     def subscriptions(self) -> list[Subscription[Any]]:
         return [found for member in self.members.values() if (found := member()) is not None]
@@ -782,6 +786,7 @@ class Bus:
         "batch",
         "context",
         "ended",
+        "forgotten",
         "inbox",
         "loop",
         "name",
@@ -812,6 +817,8 @@ class Bus:
         # Who is told of drops: called in the loop with the type, the limit, the overflow, how many are new, how many
         # in all.
         self.observer: Callable[[type[Any], int, str, int, int], None] | None = None
+        # Who is told the last numbers of a type that has lost its last subscription.
+        self.forgotten: Callable[[type[Any], EventStats], None] | None = None
 
     def send(self, event: Any) -> None:
         """Append the event to its type's chain, or drop it if nobody subscribes to the type (contract 1)."""

@@ -10,12 +10,13 @@ All six instruments of one collection show one reading, so that sent, delivered 
 from __future__ import annotations
 
 from asyncio import AbstractEventLoop, get_running_loop
+from collections import deque
 from collections.abc import Iterable
 from contextvars import Context, copy_context
 from functools import partial
 from threading import Event, Lock, get_ident
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
@@ -25,6 +26,7 @@ from haiway_bus.integrations.opentelemetry.attributes import type_name
 __all__ = ("BusInstruments",)
 
 WAIT_SECONDS: Final = 0.5
+MANY: Final = 256
 NOTHING: Final = EventStats(0, 0, 0, 0, 0, 0)
 
 
@@ -43,11 +45,11 @@ class Source:
     """One bus: how to read it, and what was read.
 
     `counted` is replaced as a whole, since the loop's thread writes what an exporter's thread may be reading: first
-    what was counted before the types were last forgotten, then what was read last. Invariant: together they never
-    count less than they did before, as OpenTelemetry wants it of counters.
+    what was counted before types were forgotten, then what was read last. `forgotten` is yet to be added to the first.
+    Invariant: together they never count less than they did before, as OpenTelemetry wants it of counters.
     """
 
-    __slots__ = ("context", "counted", "loop", "name", "thread")
+    __slots__ = ("context", "counted", "forgotten", "loop", "name", "reading", "thread")
 
     def __init__(self, name: str) -> None:
         self.name: str = name
@@ -55,20 +57,30 @@ class Source:
         self.loop: AbstractEventLoop = get_running_loop()
         self.thread: int = get_ident()
         self.counted: tuple[dict[str, EventStats], dict[str, EventStats]] = ({}, {})
+        self.forgotten: deque[tuple[str, EventStats]] = deque()
+        self.reading: bool = False
+
+    def keep(self, event_type: type[Any], stats: EventStats) -> None:
+        """The bus forgets a type (contract 8.3). This may be called within any other call here: by the collector."""
+        self.forgotten.append((type_name(event_type), stats))
+        if len(self.forgotten) >= MANY and not self.reading and get_ident() == self.thread:
+            self.read()  # where nobody collects they would become ever more
 
     def read(self) -> None:
         """Read the bus. In the loop's thread only."""
-        now: dict[str, EventStats] = {}
-        for event_type, stats in self.context.run(ctx.events).items():
-            name = type_name(event_type)
-            now[name] = added(now.get(name, NOTHING), stats)
-        before, last = dict(self.counted[0]), self.counted[1]
-        for name, old in last.items():
-            new = now.get(name, NOTHING)
-            if new.sent < old.sent or new.delivered < old.delivered or new.dropped < old.dropped:
-                # The type was without subscriptions meanwhile, and its count began anew (contract 8.3).
-                before[name] = added(before.get(name, NOTHING), ended(old))
-        self.counted = (before, now)
+        self.reading = True
+        try:
+            now: dict[str, EventStats] = {}
+            for event_type, stats in self.context.run(ctx.events).items():
+                name = type_name(event_type)
+                now[name] = added(now.get(name, NOTHING), stats)
+            before = dict(self.counted[0])
+            while self.forgotten:
+                name, stats = self.forgotten.popleft()
+                before[name] = added(before.get(name, NOTHING), ended(stats))
+            self.counted = (before, now)
+        finally:
+            self.reading = False
 
     def stats(self) -> dict[str, EventStats]:
         """What was counted before and what was read last, together."""
@@ -82,9 +94,8 @@ class Source:
 class BusInstruments:
     """The observable instruments of all buses whose scopes were told to it.
 
-    A bus forgets a type with its last subscription. It is therefore read once more when the scope's tasks have settled,
-    so that scopes which are shorter than a collection interval count, too. What is not seen is what was sent between
-    the last reading and the moment when the last subscription of its type goes while the scope goes on.
+    A bus forgets a type with its last subscription, and tells its last numbers then (`keep`). So what is shorter than a
+    collection interval counts, too: a scope, or the subscription to the one answer of a request.
     """
 
     __slots__ = ("_ended", "_lock", "_served", "_sources")
@@ -135,14 +146,16 @@ class BusInstruments:
 
     def remove(self, scope: ScopeIdentity) -> None:
         """The scope is over: what its bus counted stays."""
-        self.read(scope)
-        self._retire(scope.scope_id)
-
-    def read(self, scope: ScopeIdentity) -> None:
-        """Read the bus of the scope now, if it has one of its own and this is its thread."""
         source = self._sources.get(scope.scope_id)
         if source is not None and get_ident() == source.thread:
             source.read()
+        self._retire(scope.scope_id)
+
+    def keep(self, scope: ScopeIdentity, event_type: type[Any], stats: EventStats) -> None:
+        """The bus of the scope forgets a type, with these numbers. Takes no lock, as the collector may call it."""
+        source = self._sources.get(scope.scope_id)
+        if source is not None:
+            source.keep(event_type, stats)
 
     def observe(self, field: str, options: CallbackOptions) -> Iterable[Observation]:
         """The callback of one instrument. Each reading serves each instrument once."""

@@ -25,7 +25,7 @@ from opentelemetry.trace import (
     TracerProvider,
 )
 
-from haiway_bus import LoggingObservability, ScopeIdentity
+from haiway_bus import EventStats, LoggingObservability, ScopeIdentity
 from haiway_bus.integrations.opentelemetry.attributes import attributes_of
 from haiway_bus.integrations.opentelemetry.buses import BusInstruments
 from haiway_bus.integrations.opentelemetry.instruments import Instruments
@@ -132,10 +132,12 @@ class OpenTelemetryObservability(LoggingObservability):
         if self._buses is not None and (scope.parent_id is None or scope.isolated):
             self._buses.add(scope)
 
-    def scope_settled(self, scope: ScopeIdentity) -> None:
-        """Read its bus while its readers are still there."""
+    def type_forgotten(
+        self, scope: ScopeIdentity, event_type: type[Any], stats: EventStats
+    ) -> None:
+        """Keep what the bus counted of a type that it forgets."""
         if self._buses is not None:
-            self._buses.read(scope)
+            self._buses.keep(scope, event_type, stats)
 
     def scope_exited(self, scope: ScopeIdentity, exception: BaseException | None) -> None:
         """End its span, with the exception if there is one. A cancelled scope is none that failed."""
