@@ -50,9 +50,9 @@ async def publish(url: str, publisher: str, first: int, end: int, path: str, gat
 
 
 async def consume(url: str, group: str, path: str) -> None:
-    log = opened(path)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    log = opened(path)
 
     def handle(job: Job) -> None:
         fact = received(job)
