@@ -9,6 +9,13 @@ import nox
 nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False
 nox.options.sessions = ["tests", "pure", "lint"]
+WITH_SERVERS = [
+    "tests/test_asgi.py",
+    "tests/test_example_service.py",
+    "tests/test_live_page.py",
+    "tests/test_pytest_plugin.py",
+    "tests/nats",
+]
 PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
 
 
@@ -27,6 +34,13 @@ def pure(session: nox.Session) -> None:
     session.install(".[test]", env={"HAIWAY_BUS_NO_EXTENSIONS": "1"})
     session.run("python", "-P", "-c", "import haiway_bus; assert haiway_bus.backend == 'pure'")
     session.run("python", "-P", "-m", "pytest", *session.posargs)
+
+
+@nox.session(python=PYTHONS)
+def servers(session: nox.Session) -> None:
+    """What needs a web server, a NATS server, or, where one is found, a browser (chromium with chromedriver)."""
+    session.install(".[test,web-test,nats-test]", env={"HAIWAY_BUS_REQUIRE_EXTENSIONS": "1"})
+    session.run("python", "-P", "-m", "pytest", *(session.posargs or ["-q", *WITH_SERVERS]))
 
 
 @nox.session
