@@ -7,6 +7,7 @@ The rules for a page (README.md and docs/**/*.md):
   without one prints nothing. Nothing at all goes to stderr.
 - `sh` blocks are run by bash, with the interpreter of the tests as `python`; what they print is compared where the
   page shows it.
+- A block under `<!-- run with: module -->` shows another library: it is run by itself, where that is installed.
 - A block that is not run says why, in a comment above it: `<!-- not run: reason -->`; those of the README, where no
   comments stand, are listed here.
 - Other fences are data (toml, json, html); an unknown one fails, lest a block go unrun for a typing error.
@@ -42,6 +43,7 @@ README_NOT_RUN = {
 
 FENCE = re.compile(r"^( *)```(.*)$")
 NOT_RUN = re.compile(r"<!-- not run: .+ -->")
+RUN_WITH = re.compile(r"<!-- run with: (\w+) -->")
 
 
 @dataclass
@@ -52,6 +54,7 @@ class Block:
     line: int
     code: str
     not_run: bool = False
+    run_with: str | None = None
     output: str | None = None
 
 
@@ -69,6 +72,8 @@ def blocks_of(path: Path) -> list[Block]:
             indent, info = fence.groups()
             opened = Block(info.split()[0] if info.strip() else "", number + 1, "")
             opened.not_run = NOT_RUN.fullmatch(above) is not None
+            library = RUN_WITH.fullmatch(above)
+            opened.run_with = None if library is None else library[1]
             body = []
         elif opened is not None and fence is not None and fence[2] == "":
             opened.code = "\n".join(body) + "\n"
@@ -144,7 +149,8 @@ def name_of(path: Path) -> str:
 
 
 def python_blocks(path: Path) -> list[Block]:
-    return [one for one in blocks_of(path) if one.language == "python" and not one.not_run]
+    found = [one for one in blocks_of(path) if one.language == "python"]
+    return [one for one in found if not one.not_run and one.run_with is None]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -158,6 +164,21 @@ def test_the_blocks_of_a_page_run_and_print_what_it_says(
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     for block, printed in zip(blocks, json.loads(done.stdout), strict=True):
         assert_prints(path, block, printed)
+
+
+WITH_LIBRARY = [(path, block) for path in PAGES for block in blocks_of(path) if block.run_with]
+
+
+@pytest.mark.parametrize(
+    ("path", "block"), WITH_LIBRARY, ids=[one.run_with for _, one in WITH_LIBRARY]
+)
+def test_a_block_with_another_library_runs(path: Path, block: Block, tmp_path: Path) -> None:
+    assert block.run_with is not None
+    pytest.importorskip(block.run_with)
+    given = json.dumps([name_of(path), [(block.line, block.code)]])
+    done = run([sys.executable, "-c", RUNNER], BACKENDS[0], tmp_path, given)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    assert_prints(path, block, json.loads(done.stdout)[0])
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the shell blocks are for a POSIX shell")

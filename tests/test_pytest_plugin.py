@@ -378,6 +378,21 @@ def test_a_users_suite_runs_under_both_plugins_for_async_tests(
     assert "the service broke" in output
 
 
+@pytest.mark.parametrize("under", sorted(UNDER))
+def test_the_tests_on_the_page_about_testing_pass(hb: Any, tmp_path: Path, under: str) -> None:
+    """docs/guide/testing.md, without the `asyncio.run` that stands for a plugin there."""
+    mark, _, args = UNDER[under]
+    if under != "anyio" and importlib.util.find_spec("pytest_asyncio") is None:
+        pytest.skip("needs the extra web-test (pytest-asyncio)")
+    page = Path(__file__).resolve().parent.parent / "docs" / "guide" / "testing.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    suite = re.sub(r"^asyncio\.run\(.*\)$", "", "\n".join(blocks), flags=re.MULTILINE)
+    suite = f"import pytest\n{suite}\npytestmark = {mark}\n" + (ANYIO if under == "anyio" else "")
+    output, code = run_suite(tmp_path, suite, *args, pure=hb.backend == "pure")
+    assert code == 0, output
+    assert f"{suite.count('async def test_')} passed" in output
+
+
 def test_a_test_that_is_not_async_is_told_so(tmp_path: Path) -> None:
     output, _ = run_suite(tmp_path, "def test_it(bus_scope): pass", "-p", "no:asyncio")
     assert "bus_scope runs an `async def` test in a scope, and test_it is none" in output

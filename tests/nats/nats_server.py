@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
-__all__ = ("NatsServer", "server_program")
+__all__ = ("NatsServer", "free_port", "heed_ctrl_c", "server_program")
 
 
 def server_program() -> str | None:
@@ -26,6 +27,11 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def heed_ctrl_c() -> None:
+    """For `preexec_fn`: a process that a shell has started in the background ignores SIGINT, and so do its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class NatsServer:
@@ -82,14 +88,10 @@ class NatsServer:
 
     def pause(self) -> None:
         """The process stands still, its connections stay open."""
-        import signal
-
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        import signal
-
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 

@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("nats", reason="nats-py is not installed: pip install nats-py")
 
-from nats_server import free_port, server_program
+from nats_server import free_port, heed_ctrl_c, server_program
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "nats"
 
@@ -23,7 +23,11 @@ def test_the_shop_creates_orders_and_billing_bills_them(tmp_path: Path) -> None:
     url = f"nats://127.0.0.1:{free_port()}"
     out = tmp_path / "billing.txt"
     with out.open("w") as stream:
-        billing = subprocess.Popen([sys.executable, EXAMPLES / "billing.py", url], stdout=stream)
+        billing = subprocess.Popen(
+            [sys.executable, EXAMPLES / "billing.py", url],
+            stdout=stream,
+            preexec_fn=heed_ctrl_c,
+        )
     try:
         wait_for(out, "waiting for orders")
         command = [sys.executable, EXAMPLES / "shop.py", url]
