@@ -739,7 +739,7 @@ class TestBatches:
             for limit in (0, -1):
                 with pytest.raises(ValueError, match=f"at least one event, not {limit}"):
                     subscription.batches(limit)
-            for limit in (None, 1.5, "2"):
+            for limit in (None, 1.5, "2", True):
                 with pytest.raises(TypeError, match="at least one event"):
                     subscription.batches(limit)
 

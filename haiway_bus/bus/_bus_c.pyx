@@ -30,9 +30,9 @@ from haiway_bus.bus._rules import (
     DROP_OLDEST as DROP_OLDEST_NAME,
     RAISE as RAISE_NAME,
     bus_ended,
+    check_limit,
     elsewhere,
     event_refused,
-    limit_refused,
     no_scope,
     nothing_waits,
     overflow_of,
@@ -532,8 +532,7 @@ cdef class Batches:
     __class_getitem__ = classmethod(GenericAlias)
 
     def __cinit__(self, Subscription subscription not None, object limit):
-        if not isinstance(limit, int) or limit < 1:
-            raise limit_refused("batches()", limit)
+        check_limit("batches()", limit)
         self.subscription = subscription
         self.limit = min(limit, PY_SSIZE_T_MAX)
 

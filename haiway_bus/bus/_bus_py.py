@@ -40,9 +40,9 @@ from haiway_bus.bus._rules import (
     EVENT_TYPE_MASK,
     RAISE,
     bus_ended,
+    check_limit,
     elsewhere,
     event_refused,
-    limit_refused,
     no_scope,
     nothing_waits,
     overflow_of,
@@ -607,8 +607,7 @@ class Batches(Generic[Event]):
     __slots__ = ("limit", "subscription")
 
     def __init__(self, subscription: Subscription[Event], limit: int) -> None:
-        if not isinstance(limit, int) or limit < 1:
-            raise limit_refused("batches()", limit)
+        check_limit("batches()", limit)
         self.subscription: Subscription[Event] = subscription
         self.limit: int = limit
 

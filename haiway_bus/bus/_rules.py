@@ -134,8 +134,7 @@ def overflow_of(limit: object, overflow: object) -> str:
                 f"subscribe() takes overflow={overflow!r} with a limit only: give limit=n"
             )
         return ""
-    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
-        raise limit_refused("subscribe()", limit)
+    check_limit("subscribe()", limit)
     if overflow is None:
         return DROP_OLDEST
     if not isinstance(overflow, str) or overflow not in OVERFLOWS:
@@ -145,10 +144,12 @@ def overflow_of(limit: object, overflow: object) -> str:
     return OVERFLOWS[OVERFLOWS.index(overflow)]
 
 
-def limit_refused(call: str, limit: object) -> TypeError | ValueError:
-    """The error for a limit that is no number of events."""
-    kind = ValueError if isinstance(limit, int) and not isinstance(limit, bool) else TypeError
-    return kind(f"{call} takes a limit of at least one event, not {limit!r}")
+def check_limit(call: str, limit: object) -> None:
+    """Raise TypeError or ValueError for a limit that is no number of events."""
+    is_number = isinstance(limit, int) and not isinstance(limit, bool)
+    if not is_number or limit < 1:  # type: ignore[operator]
+        kind = ValueError if is_number else TypeError
+        raise kind(f"{call} takes a limit of at least one event, not {limit!r}")
 
 
 def loop_closed(call: str, name: str) -> RuntimeError:
