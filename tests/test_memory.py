@@ -200,6 +200,36 @@ async def test_one_that_is_collected_elsewhere_takes_no_other_with_it(hb: Any) -
         assert hb.ctx.events() == {}
 
 
+async def test_the_collector_may_end_subscriptions_while_a_table_is_walked(hb: Any) -> None:
+    """Contract 3.4, 8.3: it runs at any allocation, and takes types from the table and subscriptions from a type."""
+
+    def leave_garbage() -> None:
+        for kind in (Sent, Other):
+            for limit in (None, 1):
+                cycle: list[Any] = [hb.ctx.subscribe(kind, limit=limit)]
+                cycle.append(cycle)
+
+    class Other:
+        pass
+
+    types = [type(f"Kept{number}", (), {}) for number in range(10)]
+    async with hb.ctx.scope("test"):
+        kept = [hb.ctx.subscribe(kind) for kind in types]
+        bus = hb.bus.current.get()
+        before = gc.get_threshold()
+        try:
+            for allocations in range(1, 200):
+                leave_garbage()
+                gc.set_threshold(allocations)
+                hb.ctx.events()
+                bus.unread()
+                await hb.ctx.flush(Sent, timeout=5)
+        finally:
+            gc.set_threshold(*before)
+        gc.collect()
+        assert list(hb.ctx.events()) == [one.event_type for one in kept]
+
+
 async def test_an_event_whose_del_uses_the_bus_harms_nothing(hb: Any) -> None:
     """Contract 3.2, 3.3: freeing an event runs code, which may send, subscribe and close."""
     async with hb.ctx.scope("test"):

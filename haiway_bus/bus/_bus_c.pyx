@@ -209,7 +209,9 @@ cdef class Channel:
         return True
 
     def subscriptions(self):
-        return [found for member in self.members.values() if (found := member()) is not None]
+        # Of a copy, as wherever a table is walked: what runs meanwhile may set off the collector, and that may end
+        # subscriptions which nobody holds any more.
+        return [found for member in list(self.members.values()) if (found := member()) is not None]
 
 
 @cython.final
@@ -903,7 +905,7 @@ cdef class Bus:
 
     def events(self):
         """By type, what the channels tell of themselves (contract 8.3)."""
-        return {(<Channel>channel).event_type: stats_of(channel) for channel in self.table.values()}
+        return {(<Channel>channel).event_type: stats_of(channel) for channel in list(self.table.values())}
 
     def unread(self):
         """By type, how many events wait in subscriptions that no task is reading."""
@@ -912,7 +914,7 @@ cdef class Bus:
                 channel.event_type,
                 sum([one.pending for one in channel.subscriptions() if (<Subscription>one).head is None]),
             )
-            for channel in (<Channel>one for one in self.table.values())
+            for channel in (<Channel>one for one in list(self.table.values()))
         ]
         return [(event_type, number) for event_type, number in waiting if number]
 
@@ -927,7 +929,7 @@ cdef class Bus:
         index_clear(&self.index)
         for channel in channels:
             channel.ended = True
-            for bound in channel.bounded.values():
+            for bound in list(channel.bounded.values()):
                 self.tell_dropped(bound)
             if channel.parked and not self.loop.is_closed():
                 self.wake_all(channel)

@@ -237,7 +237,9 @@ class Channel:
         return True
 
     def subscriptions(self) -> list[Subscription[Any]]:
-        return [found for member in self.members.values() if (found := member()) is not None]
+        # Of a copy, as wherever a table is walked: what runs meanwhile may set off the collector, and that may end
+        # subscriptions which nobody holds any more.
+        return [found for member in list(self.members.values()) if (found := member()) is not None]
 
 
 class Bound:
@@ -945,7 +947,7 @@ class Bus:
 
     def events(self) -> dict[type[Any], EventStats]:
         """By type, what the channels tell of themselves (contract 8.3)."""
-        return {channel.event_type: stats_of(channel) for channel in self.table.values()}
+        return {channel.event_type: stats_of(channel) for channel in list(self.table.values())}
 
     def unread(self) -> list[tuple[type[Any], int]]:
         """By type, how many events wait in subscriptions that no task is reading."""
@@ -954,7 +956,7 @@ class Bus:
                 channel.event_type,
                 sum(one.pending for one in channel.subscriptions() if one.head is None),
             )
-            for channel in self.table.values()
+            for channel in list(self.table.values())
         ]
         return [(event_type, number) for event_type, number in waiting if number]
 
@@ -966,7 +968,7 @@ class Bus:
         self.table.clear()
         for channel in channels:
             channel.ended = True
-            for bound in channel.bounded.values():
+            for bound in list(channel.bounded.values()):
                 self.tell_dropped(bound)
             if channel.parked and not self.loop.is_closed():
                 self.wake_all(channel)

@@ -56,7 +56,7 @@ class Pool:
 
     def took(self, position: int, marks: list[Mark] | None) -> None:
         if len(self.busy) >= 64:
-            self.busy = {task: at for task, at in self.busy.items() if _at_work(task)}
+            self.busy = {task: at for task, at in list(self.busy.items()) if _at_work(task)}
         task = asyncio.current_task()
         if task is not None:
             self.busy[weakref.ref(task)] = position
@@ -71,7 +71,7 @@ class Pool:
 
     def at_work(self, goal: int) -> list[Any]:
         """The tasks that are busy with an event up to this position."""
-        return [task() for task, at in self.busy.items() if at <= goal and _at_work(task)]
+        return [task() for task, at in list(self.busy.items()) if at <= goal and _at_work(task)]
 
 
 def _at_work(task: weakref.ref[Any]) -> bool:
@@ -101,7 +101,7 @@ async def flush(event_type: type[Any], subscriptions: Iterable[Any], timeout: fl
             return  # the last one came back in the same moment
         raise flush_timed_out(event_type, timeout, list(_behind(left))) from None
     finally:
-        for mark in left:
+        for mark in list(left):
             subscription = mark.subscription()
             if subscription is not None:
                 subscription.unwatch(mark)
