@@ -14,8 +14,10 @@ HAIWAY_BUS_SANITIZE=1  AddressSanitizer and UndefinedBehaviorSanitizer, which `n
 """
 
 import os
+from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 NO_EXTENSIONS = os.environ.get("HAIWAY_BUS_NO_EXTENSIONS") == "1"
 REQUIRE_EXTENSIONS = os.environ.get("HAIWAY_BUS_REQUIRE_EXTENSIONS") == "1"
@@ -68,4 +70,16 @@ def build_base() -> str:
     return "-".join(["build", *kinds])
 
 
-setup(ext_modules=extensions(), options={"build": {"build_base": build_base()}})
+class BuildExtensions(build_ext):
+    """Compiles anew, so that what an earlier build left is never taken for what does not compile now."""
+
+    def build_extension(self, ext: Extension) -> None:
+        Path(self.get_ext_fullpath(ext.name)).unlink(missing_ok=True)
+        super().build_extension(ext)
+
+
+setup(
+    ext_modules=extensions(),
+    cmdclass={"build_ext": BuildExtensions},
+    options={"build": {"build_base": build_base()}},
+)

@@ -467,7 +467,8 @@ class TestInterrupt:
         )
         with subprocess.Popen(
             [sys.executable, "-P", "-c", code],
-            env=environment,
+            # asyncio's debug mode would complain of slow callbacks.
+            env={**environment, "PYTHONASYNCIODEBUG": ""},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
