@@ -3,6 +3,7 @@
 from haiway_bus.bus import Subscription, backend
 from haiway_bus.bus._stats import EventStats
 from haiway_bus.ctx import ctx
+from haiway_bus.disposables import Disposable
 from haiway_bus.errors import (
     ContextMissing,
     ContextStateMissing,
@@ -11,7 +12,7 @@ from haiway_bus.errors import (
     SubscriptionOverflow,
 )
 from haiway_bus.observability import LoggingObservability, Observability, ScopeIdentity
-from haiway_bus.scope import Disposable, Scope
+from haiway_bus.scope import Scope
 from haiway_bus.state import MISSING, Alias, Default, FrozenMap, State
 
 __all__ = (

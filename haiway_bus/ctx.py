@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, ParamSpec, TypeVar, overload
 from haiway_bus import bus
 from haiway_bus.bus import Subscription
 from haiway_bus.bus._stats import EventStats
+from haiway_bus.disposables import Disposable
 from haiway_bus.handlers import ErrorPolicy, Handler, check, handle
 from haiway_bus.observability import (
     METRIC_KINDS,
@@ -19,7 +20,7 @@ from haiway_bus.observability import (
     ScopeIdentity,
 )
 from haiway_bus.places import Updated, current_place, place
-from haiway_bus.scope import Disposable, Scope
+from haiway_bus.scope import Scope
 from haiway_bus.state import State
 
 __all__ = ("ctx",)

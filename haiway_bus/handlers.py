@@ -31,7 +31,9 @@ def handle(
         # So that flush() waits for each of them, also when they were never in line together.
         subscription.share_work()
     for _ in range(workers):
-        scope.spawn(work, (scope, subscription, handler, errors), {})
+        task = scope.spawn(work, (scope, subscription, handler, errors), {})
+        # What asyncio's debug mode says of a handler that blocks the loop.
+        task.set_name(f"{name_of(handler)} of {subscription.event_type.__qualname__}")
 
 
 def check(handler: object, workers: object, errors: object) -> None:
@@ -78,7 +80,9 @@ def tell(
     subscription: Subscription[Any],
     error: Exception,
 ) -> None:
-    name = getattr(handler, "__qualname__", repr(handler))
-    scope.observability.log(
-        scope.identity, logging.ERROR, message, (name, subscription.event_type.__qualname__), error
-    )
+    names = (name_of(handler), subscription.event_type.__qualname__)
+    scope.observability.log(scope.identity, logging.ERROR, message, names, error)
+
+
+def name_of(handler: Handler[Any]) -> str:
+    return str(getattr(handler, "__qualname__", None) or repr(handler))

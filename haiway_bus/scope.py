@@ -10,14 +10,15 @@ import asyncio
 import logging
 from asyncio import Task, iscoroutine
 from collections.abc import Callable, Coroutine, Iterable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from contextlib import AsyncExitStack, suppress
 from contextvars import Token
 from types import TracebackType
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from haiway_bus.bus import Bus
 from haiway_bus.bus import current as current_bus
 from haiway_bus.bus._rules import bus_ended
+from haiway_bus.disposables import Disposable, checked_disposables
 from haiway_bus.observability import (
     LoggingObservability,
     Observability,
@@ -30,10 +31,9 @@ from haiway_bus.state import State
 from haiway_bus.states import States
 from haiway_bus.tasks import ScopeTasks
 
-__all__ = ("Disposable", "Scope")
+__all__ = ("Scope",)
 
 Result = TypeVar("Result")
-Disposable: TypeAlias = AbstractAsyncContextManager[State | Iterable[State] | None]
 
 
 class Scope:
@@ -74,7 +74,9 @@ class Scope:
         if not isinstance(name, str) or not name:
             raise TypeError(f"a scope needs a name, a str that is not empty, not {name!r}")
         self._isolated = isolated
-        self._disposables = tuple(disposables)
+        if isinstance(observability, type):
+            raise TypeError(f"observability= takes an instance, not the class: {observability!r}")
+        self._disposables = checked_disposables(disposables)
         self._observability = observability
         self._entered = False
         self._left = False
@@ -98,6 +100,16 @@ class Scope:
     def is_open(self) -> bool:
         """Whether it was entered and its bus has not ended."""
         return self._entered and hasattr(self, "bus") and not self.bus.ended and not self._left
+
+    if not TYPE_CHECKING:  # a type checker knows without it
+
+        def __enter__(self) -> None:
+            raise TypeError(
+                f"the scope {self.name!r} is entered with `async with`, not with `with`"
+            )
+
+        def __exit__(self, *_: object) -> None:
+            pass
 
     async def __aenter__(self) -> str:
         """Open the scope and return its trace id.

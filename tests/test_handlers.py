@@ -76,6 +76,20 @@ class TestOn:
                 hb.ctx.send(Asked())
         assert [str(error) for error in failed.value.exceptions] == ["bad event"]
 
+    async def test_its_tasks_are_named_after_the_handler_and_the_type(self, hb: Any) -> None:
+        """Contract 2.11: what asyncio's debug mode says of a handler that blocks the loop."""
+        names: list[str] = []
+
+        def look(event: Any) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            names.append(task.get_name())
+
+        async with hb.ctx.scope("test"):
+            hb.ctx.on(Asked, look)
+            hb.ctx.send(Asked())
+        assert names == [f"{look.__qualname__} of Asked"]
+
     async def test_workers_share_the_events(self, hb: Any) -> None:
         """Contract 2.4, 2.11."""
         at_once = most = 0

@@ -337,9 +337,7 @@ class TestUnusableRoots:
         assert complaint in done.stderr
         assert str(tmp_path) in done.stderr
 
-    @pytest.mark.parametrize(
-        "arguments", [["--files", "0"], ["--files", "x"], ["--unknown"], ["positional"]]
-    )
+    @pytest.mark.parametrize("arguments", [["--files", "0"], ["--files", "x"], ["--unknown"]])
     def test_bad_arguments_are_exit_code_2(
         self, arguments: list[str], capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -455,6 +453,13 @@ class TestTerminal:
     def test_square_brackets_are_no_markup(self, shown: Callable[..., str], tmp_path: Path) -> None:
         (tmp_path / "[red]m.py").write_text("x = 1\n")
         assert "[red]m" in shown("--root", tmp_path)
+
+
+def test_an_unknown_command_is_told_which_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tpo"]) == 2
+    assert (
+        capsys.readouterr().err == "error: unknown command 'tpo': index or top, or none for index\n"
+    )
 
 
 class TestInterrupt:

@@ -163,6 +163,26 @@ class TestBuses:
             with pytest.raises(TypeError, match="a scope needs a name"):
                 hb.ctx.scope(name)
 
+    async def test_what_a_scope_cannot_use_is_refused_when_it_is_made(self, hb: Any) -> None:
+        """Contract 5.1, 5.10: by name of the argument and with what to write."""
+        connection = contextlib.nullcontext()
+        for wrong, told in (
+            ({"disposables": connection}, r"disposables= takes a list of them, not <context"),
+            (
+                {"disposables": [contextlib.AsyncExitStack]},
+                "an instance with __aenter__ .* not <class",
+            ),
+            ({"disposables": ["x"]}, "an instance with __aenter__ .* not 'x'"),
+            ({"observability": hb.LoggingObservability}, "observability= takes an instance, not"),
+        ):
+            with pytest.raises(TypeError, match=told):
+                hb.ctx.scope("test", **wrong)
+
+    async def test_a_plain_with_is_told_to_be_an_async_one(self, hb: Any) -> None:
+        with pytest.raises(TypeError, match="'test' is entered with `async with`, not with `with`"):
+            with hb.ctx.scope("test"):
+                pass
+
     async def test_ctx_has_no_instances(self, hb: Any) -> None:
         with pytest.raises(TypeError, match="no instances"):
             hb.ctx()

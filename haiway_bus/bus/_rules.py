@@ -71,7 +71,8 @@ def type_refused(event_type: object) -> TypeError:
 def no_scope(call: str) -> ContextMissing:
     """The error for a call that found no scope (contract 5.2)."""
     return ContextMissing(
-        f"{call} needs a scope and none is open here: open one with `async with ctx.scope(name):`"
+        f"{call} needs a scope and none is open here: open one with `async with ctx.scope(name):`,"
+        " or, in a thread or callback that did not inherit one, enter it with `with scope.attach():`"
     )
 
 

@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m haiway_bus",
         description="Index the source of Python's standard library with stages that talk over an "
         "event bus, then count again without it. Exit code 1 if the two differ.",
+        epilog="`python -m haiway_bus top` shows the bus of a running service; see `top --help`.",
     )
     parser.add_argument(
         "--root",
