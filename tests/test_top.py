@@ -7,6 +7,7 @@ import importlib
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -368,3 +369,30 @@ def test_another_process_is_seen(folder: Path, tmp_path: Path, rich: bool) -> No
     assert 10 < float(row.split()[1].replace(",", "")) < 1000
     assert row.split()[3:6] == ["1", "5", "5"]
     assert [line.split()[0] for line in shown if line.strip()] == ["ticker", "event", "Tick"] * 2
+
+
+def test_the_service_on_the_page_is_seen(folder: Path, tmp_path: Path) -> None:
+    """docs/integrations/top.md: its handler falls behind, and that shows."""
+    page = Path(__file__).resolve().parent.parent / "docs" / "integrations" / "top.md"
+    block = re.search(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert block is not None
+    (tmp_path / "shop.py").write_text(block[1], encoding="utf-8")
+    env = {**os.environ, "PYTHONWARNINGS": "error"}
+    with subprocess.Popen([sys.executable, "-P", str(tmp_path / "shop.py")], env=env) as service:
+        try:
+            deadline = time.monotonic() + 30
+            while True:
+                once = subprocess.run(
+                    [sys.executable, "-P", "-m", "haiway_bus", "top", "--once", "--interval", "1",
+                     "--pid", str(service.pid)],
+                    capture_output=True, text=True, env=env, check=False,
+                )  # fmt: skip
+                row = once.stdout.splitlines()[-1:]
+                if row and row[0].startswith("OrderCreated") and row[0].split()[5] != "0":
+                    break
+                assert time.monotonic() < deadline, once
+        finally:
+            service.kill()
+    assert row[0].split()[0] == "OrderCreated"
+    sent, read = (float(one) for one in row[0].split()[1:3])
+    assert 0 < read < sent
