@@ -1,6 +1,7 @@
 """What both programs know: the event, and a server to meet at."""
 
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -34,6 +35,8 @@ def a_server() -> Iterator[None]:
     else:
         yield
         return
+    # Ended by another program, it ends in good order as well, and the server with it.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     with tempfile.TemporaryDirectory() as store:
         command = [program, "-js", "-a", "127.0.0.1", "-p", str(address.port), "-sd", store]
         server = subprocess.Popen(command, stderr=subprocess.DEVNULL)  # noqa: S603 - found above
