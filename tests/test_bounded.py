@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
+import sys
 import weakref
 from typing import Any
 
@@ -182,7 +184,7 @@ class TestLimit:
             assert (one.pending, two.pending) == (0, 2)
             del two
             gc.collect()
-            assert Tick not in bus.table
+            assert id(Tick) not in bus.table
 
     @pytest.mark.parametrize(
         ("given", "kind", "says"),
@@ -208,7 +210,7 @@ class TestLimit:
         async with hb.ctx.scope("test"):
             with pytest.raises(kind, match=says):
                 hb.ctx.subscribe(Tick, **given)
-            assert Tick not in hb.bus.current.get().table
+            assert id(Tick) not in hb.bus.current.get().table
 
     async def test_events_that_act_when_they_are_freed_harm_nothing(self, hb: Any) -> None:
         """Contract 4.1: what is dropped may send, subscribe and close the very subscription."""
@@ -231,6 +233,47 @@ class TestLimit:
                 del subscription
             made.clear()
             gc.collect()
+
+    @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest", "raise"])
+    @pytest.mark.parametrize("limit", [1, 2, 3])
+    async def test_a_dropped_event_whose_del_sends_breaks_no_limit(
+        self, hb: Any, limit: int, overflow: str
+    ) -> None:
+        """Contract 4.1, 4.2: and received + dropped + pending = sent."""
+        async with hb.ctx.scope("test"):
+            bus = hb.bus.current.get()
+            sent = 0
+
+            class Nasty:
+                def __init__(self, more: int) -> None:
+                    self.more = more
+
+                def __del__(self) -> None:
+                    if self.more:
+                        send(self.more - 1)
+
+            def send(more: int) -> None:
+                nonlocal sent
+                sent += 1
+                bus.send(Nasty(more))
+
+            subscription = bus.subscribe(Nasty, limit, overflow)
+            for _ in range(5):
+                send(3)
+                assert subscription.pending <= limit
+                assert not subscription.closed
+            assert subscription.pending == limit
+            assert subscription.dropped + subscription.pending == sent
+            taken = 0
+            while subscription.pending:
+                with contextlib.suppress(hb.SubscriptionOverflow):
+                    subscription.receive_nowait().more = 0
+                    taken += 1
+            assert subscription.dropped + taken == sent
+
+    async def test_a_limit_beyond_all_counting_is_the_same_on_both_backends(self, hb: Any) -> None:
+        async with hb.ctx.scope("test"):
+            assert hb.ctx.subscribe(Tick, limit=10**30).limit == sys.maxsize
 
 
 class TestReports:
@@ -285,6 +328,36 @@ class TestReports:
             "events of Tick left unread at the end of the scope: 5"
         ]
         assert two.pending == 3
+
+    async def test_an_observer_that_fails_leaves_no_subscription_open(self, hb: Any) -> None:
+        """Contract 5.4, 5.6: the bus is ended first and told of then."""
+
+        def fail(*_: Any) -> None:
+            raise OSError("nobody listens")
+
+        async with hb.ctx.scope("test"):
+            bus = hb.bus.Bus("other")
+            ends = []
+
+            async def read(subscription: Any) -> None:
+                async for _ in subscription:
+                    pass
+                ends.append(True)
+
+            full = bus.subscribe(Tick, 1)
+            later = [bus.subscribe(kind) for kind in (type("A", (), {}), type("B", (), {}))]
+            for one in later:
+                hb.ctx.spawn(read, one)
+            await turns()
+            for _ in range(2):
+                bus.send(Tick())
+            bus.observer = fail
+            with pytest.raises(OSError, match="nobody listens"):
+                bus.close()
+            async with asyncio.timeout(5):
+                while len(ends) < 2:
+                    await asyncio.sleep(0)
+            assert full.closed
 
 
 class TestStats:
@@ -449,3 +522,49 @@ class TestFlush:
         """Contract 5.2."""
         with pytest.raises(hb.ContextMissing):
             await hb.ctx.flush(Tick)
+
+    async def test_it_returns_when_the_scope_ends_meanwhile(self, hb: Any) -> None:
+        """Contract 4.4: called in a task that is none of the scope's."""
+        async with hb.ctx.scope("test"):
+            subscription = hb.ctx.subscribe(Tick)
+            hb.ctx.send(Tick())
+            flushing = asyncio.create_task(hb.ctx.flush(Tick))
+            await turns()
+        async with asyncio.timeout(5):
+            await flushing
+        assert (await anext(subscription)).number == Tick().number
+
+    async def test_it_leaves_nothing_on_the_tasks_of_a_pool(self, hb: Any) -> None:
+        """Contract 4.4, 3: however often it is called while they go on."""
+        async with hb.ctx.scope("test"):
+            workers: set[Any] = set()
+
+            async def handle(event: Any) -> None:
+                workers.add(asyncio.current_task())
+                await asyncio.sleep(0)
+
+            hb.ctx.on(Tick, handle, workers=2)
+            counts = []
+            for _ in range(3):
+                for _ in range(20):
+                    hb.ctx.send(Tick())
+                    hb.ctx.send(Tick())
+                    await hb.ctx.flush(Tick)
+                counts.append([len(getattr(one, "_callbacks", None) or ()) for one in workers])
+            assert counts[0] == counts[1] == counts[2]
+
+    async def test_what_is_no_type_and_no_time_is_refused(self, hb: Any) -> None:
+        """Contract 1.4, 4.4, 2.12: flush() of an event would return at once, and nan seconds are never over."""
+        async with hb.ctx.scope("test"):
+            for wrong in (Tick(), "Tick", None, int):
+                with pytest.raises(TypeError, match=r"flush\(\) takes a class"):
+                    await hb.ctx.flush(wrong)
+            for call in (
+                hb.ctx.flush,
+                lambda kind, timeout: hb.ctx.subscribe(kind).first(timeout=timeout),
+            ):
+                for timeout in ("5", True):
+                    with pytest.raises(TypeError, match="a timeout in seconds, a number, not"):
+                        await call(Tick, timeout=timeout)
+                with pytest.raises(ValueError, match="a timeout in seconds, not nan"):
+                    await call(Tick, timeout=float("nan"))

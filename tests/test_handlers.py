@@ -76,6 +76,18 @@ class TestOn:
                 hb.ctx.send(Asked())
         assert [str(error) for error in failed.value.exceptions] == ["bad event"]
 
+    async def test_a_predicate_that_is_async_is_refused(self, hb: Any) -> None:
+        """Contract 2.12: what it returns would hold for every event."""
+
+        async def where(event: Any) -> bool:
+            return False
+
+        async with hb.ctx.scope("test"):
+            subscription = hb.ctx.subscribe(Asked)
+            hb.ctx.send(Asked())
+            with pytest.raises(TypeError, match="a plain function for where, not an async one"):
+                await subscription.first(where)
+
     async def test_its_tasks_are_named_after_the_handler_and_the_type(self, hb: Any) -> None:
         """Contract 2.11: what asyncio's debug mode says of a handler that blocks the loop."""
         names: list[str] = []

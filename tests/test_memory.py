@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import sys
 import threading
@@ -181,7 +182,7 @@ async def test_a_subscription_collected_in_another_thread_leaves_its_channel(hb:
         hb.ctx.send(Sent())
         await asyncio.to_thread(holder.clear)
         await turns()
-        assert Sent not in bus.table
+        assert id(Sent) not in bus.table
 
 
 async def test_one_that_is_collected_elsewhere_takes_no_other_with_it(hb: Any) -> None:
@@ -228,6 +229,66 @@ async def test_the_collector_may_end_subscriptions_while_a_table_is_walked(hb: A
             gc.set_threshold(*before)
         gc.collect()
         assert list(hb.ctx.events()) == [one.event_type for one in kept]
+
+
+async def test_a_type_whose_last_subscription_is_collected_while_one_is_made(hb: Any) -> None:
+    """Contract 2.1: the collector runs when objects are made, and may take the type from the table just then."""
+    before = gc.get_threshold()
+    async with hb.ctx.scope("test"):
+        for allocations in [*range(1, 40)] * 5:
+            cycle: list[Any] = [hb.ctx.subscribe(Sent)]
+            cycle.append(cycle)
+            del cycle
+            gc.set_threshold(allocations)
+            try:
+                subscription = hb.ctx.subscribe(Sent)
+            finally:
+                gc.set_threshold(*before)
+            hb.ctx.send(Sent())
+            assert subscription.pending == 1
+            subscription.close()
+
+
+async def test_a_batch_whose_list_sets_off_the_collector(hb: Any) -> None:
+    """Contract 2.10: what runs then may close the subscription, or read it."""
+
+    class Owner:
+        def __init__(self, subscription: Any) -> None:
+            self.subscription = subscription
+            self.me = self
+
+        def __del__(self) -> None:
+            with contextlib.suppress(asyncio.QueueEmpty):
+                self.subscription.receive_nowait()
+            self.subscription.close()
+
+    before = gc.get_threshold()
+    found: set[Any] = set()
+    async with hb.ctx.scope("test"):
+        for allocations in range(40):
+            for pool in (False, True):
+                subscription = hb.ctx.subscribe(Sent)
+                if pool:
+                    subscription.share_work()
+                for _ in range(20):
+                    hb.ctx.send(Sent())
+                gc.collect()
+                gc.disable()
+                Owner(subscription)
+                kept = [[] for _ in range(200)]  # so that no list is left over to be used again
+                read = anext(subscription.batches(100))
+                gc.set_threshold(gc.get_count()[0] + allocations)
+                gc.enable()
+                try:
+                    found.add(len(await read))
+                except StopAsyncIteration:
+                    found.add("closed")
+                finally:
+                    gc.set_threshold(*before)
+                    del kept
+                gc.collect()
+                assert subscription.closed
+    assert found <= {"closed", *range(1, 21)}, found
 
 
 async def test_an_event_whose_del_uses_the_bus_harms_nothing(hb: Any) -> None:

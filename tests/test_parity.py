@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -227,3 +229,24 @@ def test_the_interpreter_exits_silently_with_readers_parked_and_events_waiting()
             """
         )
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_only_a_subscription_makes_a_read() -> None:
+    """The compiled one has C fields that are read without asking, as the pure one has arguments."""
+    for make in (
+        lambda: _bus_c.Receive(),
+        lambda: _bus_c.Receive.__new__(_bus_c.Receive),
+        lambda: object.__new__(_bus_c.Receive),
+        lambda: _bus_py.Receive(),  # type: ignore[call-arg]
+    ):
+        with pytest.raises(TypeError):
+            make()
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_what_a_bus_is_made_of_is_neither_copied_nor_pickled(name: str) -> None:
+    if name == "Receive":
+        return
+    for copy_of in (copy.copy, pickle.dumps):
+        with pytest.raises(TypeError):
+            copy_of(getattr(_bus_c, name).__new__(getattr(_bus_c, name)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import importlib
 import threading
 import time
 from collections import defaultdict
@@ -171,6 +172,29 @@ class TestThreads:
             thread.join()
             await hb.ctx.flush(Sent)
             assert got == [1]
+
+    async def test_a_finalizer_that_sends_while_a_thread_sends_locks_nothing_up(
+        self, hb: Any
+    ) -> None:
+        """Contract 6.2, 1.3: the collector may run within a send from a thread. The loop here stands for it."""
+        got: list[Any] = []
+
+        class Loop:
+            def is_closed(self) -> bool:
+                return False
+
+            def call_soon_threadsafe(self, *_: Any, **__: Any) -> None:
+                inbox.scheduled = True
+                inbox.put("of the finalizer")
+
+        module = importlib.import_module("haiway_bus.bus._inbox")
+        inbox = module.Inbox("test", Loop(), None, got.append)
+        thread = threading.Thread(target=inbox.put, args=("of the thread",), daemon=True)
+        thread.start()
+        await asyncio.to_thread(thread.join, 5)
+        assert not thread.is_alive()
+        assert inbox.deliver()
+        assert sorted(got) == ["of the finalizer", "of the thread"]
 
 
 async def _awaited(future: Any) -> None:

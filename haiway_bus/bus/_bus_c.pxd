@@ -56,7 +56,7 @@ cdef class Bound:
     cdef double told_at
 
     cdef int offer(self, object event) except -1
-    cdef int push(self, object item) except -1
+    cdef int push(self, object item, Node node) except -1
 
 
 cdef class Subscription:
@@ -110,7 +110,7 @@ cdef class Bus:
     cdef readonly object name
     cdef readonly object loop
     cdef unsigned long thread
-    cdef readonly dict table    # type -> Channel
+    cdef readonly dict table    # id of the type -> Channel
     # Of the same types: what send() asks. It borrows from `table`, also while the collector takes both apart: no code
     # that could send runs then (tests/leaks/finalizers.py).
     cdef TypeIndex index

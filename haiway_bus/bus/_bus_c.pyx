@@ -1,5 +1,5 @@
 # cython: language_level=3, binding=False, embedsignature=True, embedsignature.format=clinic
-# cython: boundscheck=False, wraparound=False, initializedcheck=False
+# cython: boundscheck=False, wraparound=False, initializedcheck=False, auto_pickle=False
 """The bus in Cython: the twin of `_bus_py.py`, which says what everything is for; here stands how it is fast.
 
 A delivery is: `async for` asks the subscription for a Receive (taken from a free list), asks that for itself,
@@ -31,13 +31,14 @@ from haiway_bus.bus._rules import (
     RAISE as RAISE_NAME,
     bus_ended,
     check_limit,
+    check_timeout,
+    check_type,
     elsewhere,
     event_refused,
     no_scope,
     nothing_waits,
     overflow_of,
     overflowed,
-    type_refused,
 )
 from haiway_bus.bus._stats import stats_of
 
@@ -120,7 +121,7 @@ cdef class Channel:
     held strongly: a task that waits for an event lives as long as the bus can bring one.
     """
 
-    def __cinit__(self, Bus bus, object event_type):
+    def __cinit__(self, Bus bus not None, object event_type):
         self.bus = bus
         self.event_type = event_type
         self.tail = Node.__new__(Node)
@@ -195,17 +196,19 @@ cdef class Channel:
             self.walk = None
             self.dropped += bound.dropped
         forgotten = self.forget()
-        if bound is not None:
-            self.bus.tell_dropped(bound)
-        if forgotten and self.bus.forgotten is not None:
-            self.bus.forgotten(self.event_type, stats_of(self))
+        try:
+            if bound is not None:
+                self.bus.tell_dropped(bound)
+        finally:
+            if forgotten and self.bus.forgotten is not None:
+                self.bus.forgotten(self.event_type, stats_of(self))
 
     def forget(self):
         """Leave the bus's table when there is no subscription. Whether that was so."""
-        if self.members or self.bus.table.get(self.event_type) is not self:
+        if self.members or self.bus.table.get(id(self.event_type)) is not self:
             return False
         index_remove(&self.bus.index, <PyObject *>self.event_type)
-        del self.bus.table[self.event_type]
+        del self.bus.table[id(self.event_type)]
         return True
 
     def subscriptions(self):
@@ -223,7 +226,7 @@ cdef class Bound:
     `told` of the `dropped` events have been reported, the last time at `told_at`.
     """
 
-    def __cinit__(self, Channel channel, limit, str overflow):
+    def __cinit__(self, Channel channel not None, limit, str overflow):
         self.channel = channel
         self.limit = min(limit, PY_SSIZE_T_MAX)
         self.overflow = overflow
@@ -232,28 +235,35 @@ cdef class Bound:
 
     cdef int offer(self, object event) except -1:
         """Take one event in, at the price that `overflow` says if there is no room for it."""
+        # Made first: to make an object may run code, by the collector, which sends, reads or closes. From here to the
+        # report at the end nothing does, as what is dropped is held until then.
+        cdef Node node = Node.__new__(Node)
+        cdef Gap gap = Gap.__new__(Gap) if self.overflow is RAISE else None
         if self.subscription == NULL:
             return 0
         cdef Subscription subscription = <Subscription>self.subscription
-        if self.accepted - subscription.position >= self.limit:
+        if subscription.node is None:
+            return 0
+        cdef Node _gone = subscription.node
+        cdef bint full = self.accepted - subscription.position >= self.limit
+        if full:
             self.dropped += 1
-            self.channel.bus.note_dropped(self)
-            if self.overflow is RAISE:
+            if self.overflow is DROP_OLDEST:
+                subscription.skip()
+            elif gap is not None:
                 if self.gap is None:
-                    gap = Gap.__new__(Gap)
-                    self.push(gap)
+                    self.push(gap, node)
                     self.gap = gap
                 self.gap.lost += 1
-            if self.overflow is not DROP_OLDEST or subscription.node is None:  # None: closed by what this set off
-                return 0
-            subscription.skip()
-        self.push(event)
-        self.accepted += 1
-        self.gap = None
+        if not full or self.overflow is DROP_OLDEST:
+            self.push(event, node)
+            self.accepted += 1
+            self.gap = None
+        if full:
+            self.channel.bus.note_dropped(self)
         return 0
 
-    cdef int push(self, object item) except -1:
-        cdef Node node = Node.__new__(Node)
+    cdef int push(self, object item, Node node) except -1:
         cdef Node tail = self.tail
         tail.event = item
         tail.next = node
@@ -373,7 +383,8 @@ cdef class Subscription:
 
     cdef int skip(self) except -1:
         """Let go of the next event unread."""
-        self.node = self.node.next
+        cdef Node node = self.node
+        self.node = node.next
         self.position += 1
         return 0
 
@@ -382,17 +393,20 @@ cdef class Subscription:
         cdef list batch
         cdef Py_ssize_t count
         cdef PyObject *event
+        cdef int64_t position = self.position
         if self.bound is None and self.pool is None:
-            count = min(limit, self.channel.sent - self.position)
+            count = min(limit, self.channel.sent - position)
             batch = PyList_New(count)
-            for limit in range(count):
-                event = new_reference(self.node.event)
-                self.node = self.node.next
-                PyList_SET_ITEM(batch, limit, <object>event)  # takes the reference over
-            self.position += count
-            return batch
-        batch = [self.take()]
-        while len(batch) < limit and self.node.next is not None:
+            if self.node is not None and self.position == position:
+                for limit in range(count):
+                    event = new_reference(self.node.event)
+                    self.node = self.node.next
+                    PyList_SET_ITEM(batch, limit, <object>event)  # takes the reference over
+                self.position += count
+                return batch
+            # To make the list has run code, by the collector, that reads or closes.
+        batch = [self.take()] if self.has_event() else []
+        while len(batch) < limit and self.has_event():
             if self.bound is not None and type(self.node.event) is Gap:
                 break
             batch.append(self.take())
@@ -582,7 +596,11 @@ cdef class Receive:
                 if subscription.has_event():
                     if subscription.budget:
                         self.state = DONE
-                        result[0] = new_reference(self.take())
+                        taken = self.take()
+                        if self.limit and not len(<list>taken):
+                            self.state = NEW  # what waited went while the list was made
+                            return self.step(result)
+                        result[0] = new_reference(taken)
                         return PYGEN_RETURN
                     subscription.budget = TURN
                     result[0] = new_reference(None)  # to a Task: run me again in the loop's next turn (contract 2.6)
@@ -595,9 +613,13 @@ cdef class Receive:
             if subscription.has_event():
                 subscription.budget = TURN
                 try:
-                    result[0] = new_reference(self.take())
+                    taken = self.take()
                 finally:
                     self.leave()
+                if self.limit and not len(<list>taken):
+                    self.state = NEW
+                    return self.step(result)
+                result[0] = new_reference(taken)
                 return PYGEN_RETURN
             if subscription.is_closed():
                 self.leave()
@@ -744,7 +766,7 @@ cdef class Bus:
     running. `batch` is the list that `resume` is walking, None otherwise.
     """
 
-    def __cinit__(self, str name not None):
+    def __cinit__(self, name not None):
         self.name = name
         self.loop = get_running_loop()
         self.thread = PyThread_get_thread_ident()
@@ -786,31 +808,38 @@ cdef class Bus:
 
     cpdef subscribe(self, event_type, limit=None, overflow=None):
         """Start receiving the events of exactly this type (contract 2.1, 4.1)."""
-        if not isinstance(event_type, type) or not HB_IS_EVENT_TYPE(<PyObject *>event_type):
-            raise type_refused(event_type)
+        check_type("subscribe()", event_type)
         if self.ended:
             raise bus_ended("subscribe()", self.name)
         self.check("subscribe()")
         overflow = overflow_of(limit, overflow)
-        channel = self.table.get(event_type)
-        if channel is None:
-            channel = Channel(self, event_type)
-            index_reserve(&self.index)
-            self.table[event_type] = channel
-            index_add(&self.index, <PyObject *>event_type, <PyObject *>channel)
-        try:
-            return Subscription(
-                <Channel>channel, None if limit is None else Bound(<Channel>channel, limit, overflow)
-            )
-        except MemoryError:
-            channel.forget()
-            raise
+        while True:
+            channel = self.table.get(id(event_type))
+            if channel is None:
+                channel = Channel(self, event_type)
+                if id(event_type) in self.table:
+                    continue
+                index_reserve(&self.index)
+                self.table[id(event_type)] = channel
+                index_add(&self.index, <PyObject *>event_type, <PyObject *>channel)
+            try:
+                bound = None if limit is None else Bound(<Channel>channel, limit, overflow)
+                subscription = Subscription(<Channel>channel, bound)
+            except MemoryError:
+                channel.forget()
+                raise
+            # To make it may have set off the collector, which may have ended the channel's last subscription and the
+            # channel with it, or subscribed to the type.
+            if self.table.get(id(event_type)) is channel:
+                return subscription
 
     async def flush(self, event_type, timeout=None):
         """Return when every subscription of the type has taken all that was sent before (contract 4.4)."""
         self.check("flush()")
+        check_type("flush()", event_type)
+        check_timeout("flush()", timeout)
         self.inbox.deliver()
-        channel = self.table.get(event_type)
+        channel = self.table.get(id(event_type))
         if channel is not None:
             await flush(event_type, channel.subscriptions(), timeout)
 
@@ -929,10 +958,15 @@ cdef class Bus:
         index_clear(&self.index)
         for channel in channels:
             channel.ended = True
-            for bound in list(channel.bounded.values()):
-                self.tell_dropped(bound)
             if channel.parked and not self.loop.is_closed():
                 self.wake_all(channel)
+            for subscription in channel.subscriptions():
+                for mark in list((<Subscription>subscription).marks or ()):
+                    mark.reached()
+        # Last: an observer that fails leaves nothing half ended.
+        for channel in channels:
+            for bound in list(channel.bounded.values()):
+                self.tell_dropped(bound)
 
     def __repr__(self):
         state = "ended" if self.ended else f"types={len(self.table)}"
@@ -1076,12 +1110,19 @@ cdef extern from *:
     #endif
     }
 
-    static void hb_set_slots(PyObject *receive_type, PyObject *delivery_type, sendfunc send, iternextfunc next)
+    static int hb_set_slots(PyObject *receive_type, PyObject *delivery_type, sendfunc send, iternextfunc next)
     {
+        /* Only subscriptions make one: without its subscription it would read from nowhere. */
+        if (PyDict_DelItemString(((PyTypeObject *)receive_type)->tp_dict, "__new__") < 0)
+            return -1;
+        ((PyTypeObject *)receive_type)->tp_new = NULL;
+        ((PyTypeObject *)receive_type)->tp_vectorcall = NULL;
+        PyType_Modified((PyTypeObject *)receive_type);
         ((PyTypeObject *)receive_type)->tp_as_async->am_send = send;
         ((PyTypeObject *)receive_type)->tp_iternext = next;
         hb_delivery_free = ((PyTypeObject *)delivery_type)->tp_dealloc;
         ((PyTypeObject *)delivery_type)->tp_dealloc = hb_delivery_dealloc;
+        return 0;
     }
     """
     ctypedef PySendResult (*sendfunc)(PyObject *, PyObject *, PyObject **)
@@ -1089,7 +1130,7 @@ cdef extern from *:
     object PyList_New(Py_ssize_t)
     void PyList_SET_ITEM(object, Py_ssize_t, object)
     void hb_raise_delivery(PyObject *, PyObject *) noexcept
-    void hb_set_slots(PyObject *, PyObject *, sendfunc, iternextfunc) noexcept
+    int hb_set_slots(PyObject *, PyObject *, sendfunc, iternextfunc) except -1
 
 
 cdef inline PyObject *waiting_event(Receive receive) noexcept:

@@ -1,6 +1,6 @@
 """The bus in plain Python: the reference, whose names and order `_bus_c.pyx` keeps.
 
-    Bus.table:  type of event -> Channel
+    Bus.table:  id of the type of event -> Channel
 
     Channel.tail --------------------------------------------+
                                                              v
@@ -25,7 +25,7 @@ from asyncio.events import _get_running_loop, get_running_loop
 from collections import OrderedDict
 from collections.abc import Callable, Generator
 from contextvars import Context, ContextVar
-from sys import getrefcount
+from sys import getrefcount, maxsize
 from threading import get_ident
 from types import TracebackType
 from typing import Any, Final, Generic, Literal, TypeVar, cast
@@ -41,13 +41,14 @@ from haiway_bus.bus._rules import (
     RAISE,
     bus_ended,
     check_limit,
+    check_timeout,
+    check_type,
     elsewhere,
     event_refused,
     no_scope,
     nothing_waits,
     overflow_of,
     overflowed,
-    type_refused,
 )
 from haiway_bus.bus._stats import EventStats, stats_of
 
@@ -224,16 +225,18 @@ class Channel:
             self.walk = None
             self.dropped += bound.dropped
         forgotten = self.forget()
-        if bound is not None:
-            self.bus.tell_dropped(bound)
-        if forgotten and self.bus.forgotten is not None:
-            self.bus.forgotten(self.event_type, stats_of(self))
+        try:
+            if bound is not None:
+                self.bus.tell_dropped(bound)
+        finally:
+            if forgotten and self.bus.forgotten is not None:
+                self.bus.forgotten(self.event_type, stats_of(self))
 
     def forget(self) -> bool:
         """Leave the bus's table when there is no subscription. Whether that was so."""
-        if self.members or self.bus.table.get(self.event_type) is not self:
+        if self.members or self.bus.table.get(id(self.event_type)) is not self:
             return False
-        del self.bus.table[self.event_type]
+        del self.bus.table[id(self.event_type)]
         return True
 
     def subscriptions(self) -> list[Subscription[Any]]:
@@ -265,7 +268,7 @@ class Bound:
 
     def __init__(self, channel: Channel, limit: int, overflow: str) -> None:
         self.channel: Channel = channel
-        self.limit: int = limit
+        self.limit: int = min(limit, maxsize)
         self.overflow: str = overflow
         self.subscription: ref[Subscription[Any]] | None = None
         self.tail: Node = empty_node()
@@ -277,28 +280,33 @@ class Bound:
 
     def offer(self, event: Any) -> None:
         """Take one event in, at the price that `overflow` says if there is no room for it."""
+        # Made first: to make an object may run code, by the collector, which sends, reads or closes. From here to the
+        # report at the end nothing does, as what is dropped is held until then.
+        node = empty_node()
+        gap = Gap() if self.overflow == RAISE else None
         subscription = None if self.subscription is None else self.subscription()
         if subscription is None or subscription.node is None:
             return
-        if self.accepted - subscription.position >= self.limit:
+        gone = subscription.node
+        full = self.accepted - subscription.position >= self.limit
+        if full:
             self.dropped += 1
-            self.channel.bus.note_dropped(self)
-            if self.overflow == RAISE:
+            if self.overflow == DROP_OLDEST:
+                subscription.skip()
+            elif gap is not None:
                 if self.gap is None:
-                    gap = Gap()
-                    self.push(gap)
+                    self.push(gap, node)
                     self.gap = gap
                 self.gap.lost += 1
-            # No node: closed by what this set off.
-            if self.overflow != DROP_OLDEST or subscription.node is None:
-                return
-            subscription.skip()
-        self.push(event)
-        self.accepted += 1
-        self.gap = None
+        if not full or self.overflow == DROP_OLDEST:
+            self.push(event, node)
+            self.accepted += 1
+            self.gap = None
+        if full:
+            self.channel.bus.note_dropped(self)
+        del gone
 
-    def push(self, item: Any) -> None:
-        node = empty_node()
+    def push(self, item: Any, node: Node) -> None:
         tail = self.tail
         tail.event = item
         tail.next = node
@@ -354,6 +362,9 @@ class Subscription(Generic[Event]):
         if bound is not None:
             bound.subscription = ref(self)
         channel.join(self)
+        if bound is None:
+            # Again: until it had joined, what the collector ran may have sent.
+            self.position = self.start = self.asked = channel.sent
         # Last, so that one which could not join has nothing to leave.
         self.node = channel.tail if bound is None else bound.tail
 
@@ -803,7 +814,8 @@ class Bus:
         self.name: str = name
         self.loop: AbstractEventLoop = get_running_loop()
         self.thread: int = get_ident()
-        self.table: dict[type[Any], Channel] = {}
+        # By identity, as a metaclass may compare its classes in its own way. A channel keeps its type alive.
+        self.table: dict[int, Channel] = {}
         self.ready: list[Receive] = []
         self.batch: list[Receive] | None = None
         self.scheduled: bool = False
@@ -824,7 +836,7 @@ class Bus:
     def send(self, event: Any) -> None:
         """Append the event to its type's chain, or drop it if nobody subscribes to the type (contract 1)."""
         event_type = type(event)
-        channel = self.table.get(event_type)
+        channel = self.table.get(id(event_type))
         if channel is not None:
             if get_ident() != self.thread:
                 self.inbox.put(event)
@@ -839,28 +851,36 @@ class Bus:
         self, event_type: type[Event], limit: int | None = None, overflow: str | None = None
     ) -> Subscription[Event]:
         """Start receiving the events of exactly this type (contract 2.1, 4.1)."""
-        if not isinstance(event_type, type) or (
-            event_type.__flags__ & EVENT_TYPE_MASK != EVENT_TYPE_FLAGS
-        ):
-            raise type_refused(event_type)
+        check_type("subscribe()", event_type)
         if self.ended:
             raise bus_ended("subscribe()", self.name)
         self.check("subscribe()")
         overflow = overflow_of(limit, overflow)
-        channel = self.table.get(event_type)
-        if channel is None:
-            channel = self.table[event_type] = Channel(self, event_type)
-        try:
-            return Subscription(channel, None if limit is None else Bound(channel, limit, overflow))
-        except MemoryError:
-            channel.forget()
-            raise
+        while True:
+            channel = self.table.get(id(event_type))
+            if channel is None:
+                channel = Channel(self, event_type)
+                if id(event_type) in self.table:
+                    continue
+                self.table[id(event_type)] = channel
+            try:
+                bound = None if limit is None else Bound(channel, limit, overflow)
+                subscription: Subscription[Event] = Subscription(channel, bound)
+            except MemoryError:
+                channel.forget()
+                raise
+            # To make it may have set off the collector, which may have ended the channel's last subscription and the
+            # channel with it, or subscribed to the type.
+            if self.table.get(id(event_type)) is channel:
+                return subscription
 
     async def flush(self, event_type: type[Any], timeout: float | None = None) -> None:
         """Return when every subscription of the type has taken all that was sent before (contract 4.4)."""
         self.check("flush()")
+        check_type("flush()", event_type)
+        check_timeout("flush()", timeout)
         self.inbox.deliver()
-        channel = self.table.get(event_type)
+        channel = self.table.get(id(event_type))
         if channel is not None:
             await flush(event_type, channel.subscriptions(), timeout)
 
@@ -968,10 +988,15 @@ class Bus:
         self.table.clear()
         for channel in channels:
             channel.ended = True
-            for bound in list(channel.bounded.values()):
-                self.tell_dropped(bound)
             if channel.parked and not self.loop.is_closed():
                 self.wake_all(channel)
+            for subscription in channel.subscriptions():
+                for mark in list(subscription.marks or ()):
+                    mark.reached()
+        # Last: an observer that fails leaves nothing half ended.
+        for channel in channels:
+            for bound in list(channel.bounded.values()):
+                self.tell_dropped(bound)
 
     def __repr__(self) -> str:
         state = "ended" if self.ended else f"types={len(self.table)}"
@@ -991,7 +1016,7 @@ def send(event: Any, /) -> None:
     if bus is None:
         raise no_scope("send()")
     # The usual case of Bus.send, spelled out.
-    channel = bus.table.get(type(event))
+    channel = bus.table.get(id(type(event)))
     if channel is not None and get_ident() == bus.thread:
         channel.append(event)
     else:

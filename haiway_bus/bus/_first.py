@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from asyncio import CancelledError
+from asyncio import CancelledError, iscoroutine
 from collections.abc import Callable
 from typing import Any
 
-from haiway_bus.bus._rules import first_timed_out, subscription_closed
+from haiway_bus.bus._rules import check_timeout, first_timed_out, subscription_closed
 
 __all__ = ("first_of",)
 
@@ -16,11 +16,12 @@ async def first_of(
     subscription: Any, where: Callable[[Any], object] | None, timeout: float | None
 ) -> Any:
     """The next event of the subscription for which `where` holds; closes the subscription in any case."""
+    check_timeout("first()", timeout)
     async with subscription:
         try:
             async with asyncio.timeout(timeout) as limit:
                 async for event in subscription:
-                    if where is None or where(event):
+                    if where is None or holds(where(event)):
                         return event
         except TimeoutError:
             if limit.expired():
@@ -31,3 +32,13 @@ async def first_of(
         # The scope of this task is ending and nobody is left who could send it: what ends is the wait, and with
         # it the task, as any task that is no longer needed.
         raise CancelledError("the scope ended before the event came")
+
+
+def holds(found: object) -> bool:
+    """What `where` says of an event. Raises TypeError for a coroutine, which would hold for every one."""
+    if iscoroutine(found):
+        found.close()
+        raise TypeError(
+            "first() takes a plain function for where, not an async one: it answers at once"
+        )
+    return bool(found)

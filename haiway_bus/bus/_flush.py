@@ -20,18 +20,36 @@ class Mark:
     when a reader comes back for more after that, or when it is closed.
     """
 
-    __slots__ = ("all_reached", "goal", "left", "subscription")
+    __slots__ = ("all_reached", "followed", "goal", "left", "subscription")
 
     def __init__(
         self, subscription: Any, goal: int, left: dict[Mark, None], all_reached: Future[None]
     ) -> None:
         self.subscription: weakref.ref[Any] = weakref.ref(subscription)
         self.goal: int = goal
+        # The tasks whose end it is to hear of, held weakly.
+        self.followed: set[weakref.ref[Any]] = set()
         self.left: dict[Mark, None] = left
         self.all_reached: Future[None] = all_reached
         left[self] = None
 
+    def follow(self, task: asyncio.Task[Any]) -> None:
+        """Try again when this task ends: it may do so without coming back for the next event."""
+        reference = weakref.ref(task)
+        if reference not in self.followed:
+            self.followed.add(reference)
+            task.add_done_callback(self.try_again)
+
+    def forget(self) -> None:
+        """Leave nothing behind on the tasks that go on."""
+        for reference in list(self.followed):
+            task = reference()
+            if task is not None:
+                task.remove_done_callback(self.try_again)
+        self.followed.clear()
+
     def reached(self) -> None:
+        self.forget()
         self.left.pop(self, None)
         if not self.left and not self.all_reached.done():
             self.all_reached.set_result(None)
@@ -49,20 +67,22 @@ class Pool:
     position of that event. Tasks are held weakly: one that ended, or is gone, is busy no longer.
     """
 
-    __slots__ = ("busy",)
+    __slots__ = ("busy", "many")
 
     def __init__(self) -> None:
         self.busy: dict[weakref.ref[Any], int] = {}
+        self.many: int = 64
 
     def took(self, position: int, marks: list[Mark] | None) -> None:
-        if len(self.busy) >= 64:
+        if len(self.busy) >= self.many:
             self.busy = {task: at for task, at in list(self.busy.items()) if _at_work(task)}
+            # Not again before there are twice as many: all of them may be at work.
+            self.many = max(64, 2 * len(self.busy))
         task = asyncio.current_task()
         if task is not None:
             self.busy[weakref.ref(task)] = position
             for mark in marks or ():
-                # It may end without coming back: its end is then what the flush has to hear of.
-                task.add_done_callback(mark.try_again)
+                mark.follow(task)
 
     def came_back(self) -> None:
         task = asyncio.current_task()
@@ -105,6 +125,7 @@ async def flush(event_type: type[Any], subscriptions: Iterable[Any], timeout: fl
             subscription = mark.subscription()
             if subscription is not None:
                 subscription.unwatch(mark)
+            mark.forget()
 
 
 def _mark(subscription: Any, left: dict[Mark, None], all_reached: Future[None]) -> None:
@@ -114,7 +135,7 @@ def _mark(subscription: Any, left: dict[Mark, None], all_reached: Future[None]) 
     mark = Mark(subscription, goal, left, all_reached)
     subscription.watch(mark)
     for task in subscription.at_work(goal):
-        task.add_done_callback(mark.try_again)
+        mark.follow(task)
 
 
 def _behind(left: dict[Mark, None]) -> Iterable[tuple[Any, int]]:

@@ -6,7 +6,7 @@ from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 from haiway_bus.bus._rules import bus_ended, loop_closed
@@ -31,7 +31,8 @@ class Inbox:
         self.context: Context = context
         self.send: Callable[[Any], None] = send
         self.events: deque[Any] = deque()
-        self.lock: Lock = Lock()
+        # One that its holder may take again: the collector may run within `put`, and a finalizer may send.
+        self.lock = RLock()
         self.scheduled: bool = False
         self.closed: bool = False
 

@@ -50,22 +50,33 @@ def event_refused(event: object) -> TypeError:
     )
 
 
-def type_refused(event_type: object) -> TypeError:
-    """The error for what cannot be subscribed to (contract 1.4)."""
-    if not isinstance(event_type, type):
+def check_type(call: str, event_type: Any) -> None:
+    """Raise TypeError for what is no class of events (contract 1.4)."""
+    # Not isinstance(): a proxy of a class says that it is one, and is not what `type(event)` is.
+    if not issubclass(type(event_type), type):
         given = type(event_type).__qualname__
-        return TypeError(
-            f"subscribe() takes a class of events, not an instance of {given}:"
+        raise TypeError(
+            f"{call} takes a class of events, not an instance of {given}:"
             f" {short(event_type)} was given, pass the class itself"
         )
+    if event_type.__flags__ & EVENT_TYPE_MASK == EVENT_TYPE_FLAGS:
+        return
     name = event_type.__qualname__
     if issubclass(event_type, type):
-        return TypeError(
-            f"subscribe() takes a class of events, not a metaclass: the instances of {name} are classes"
+        raise TypeError(
+            f"{call} takes a class of events, not a metaclass: the instances of {name} are classes"
         )
-    return TypeError(
-        f"subscribe() takes a class defined in Python, not the built-in {name}: {_DEFINE}"
-    )
+    raise TypeError(f"{call} takes a class defined in Python, not the built-in {name}: {_DEFINE}")
+
+
+def check_timeout(call: str, timeout: object) -> None:
+    """Raise TypeError or ValueError for what is no number of seconds."""
+    if timeout is None:
+        return
+    if not isinstance(timeout, int | float) or isinstance(timeout, bool):
+        raise TypeError(f"{call} takes a timeout in seconds, a number, not {timeout!r}")
+    if timeout != timeout:
+        raise ValueError(f"{call} takes a timeout in seconds, not {timeout!r}")
 
 
 def no_scope(call: str) -> ContextMissing:
