@@ -12,6 +12,7 @@ cimport cython
 from cpython.mem cimport PyMem_Free
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.type cimport PyType_Check
 
 from haiway_bus._live cimport live_count, live_objects
 from haiway_bus._type_index cimport Slot, index_add, index_allot, index_clear, index_remove, index_reserve, slot_of
@@ -808,7 +809,8 @@ cdef class Bus:
 
     cpdef subscribe(self, event_type, limit=None, overflow=None):
         """Start receiving the events of exactly this type (contract 2.1, 4.1)."""
-        check_type("subscribe()", event_type)
+        if not PyType_Check(event_type) or not HB_IS_EVENT_TYPE(<PyObject *>event_type):
+            check_type("subscribe()", event_type)  # which refuses it
         if self.ended:
             raise bus_ended("subscribe()", self.name)
         self.check("subscribe()")
