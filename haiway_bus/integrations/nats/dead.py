@@ -10,7 +10,7 @@ from haiway_bus import ctx
 from haiway_bus.integrations.nats.publisher import Letter, Publisher
 from haiway_bus.integrations.nats.received import Received
 from haiway_bus.integrations.nats.streams import Streams
-from haiway_bus.integrations.nats.wire import MESSAGE_ID, WireType
+from haiway_bus.integrations.nats.wire import CARRIED, MESSAGE_ID, WireType
 
 __all__ = ("DeadLetters",)
 
@@ -53,12 +53,10 @@ class DeadLetters:
     def _letter(
         self, wire: WireType, group: str, message: Msg, known: Received, reason: str, body: bytes
     ) -> Letter:
-        # Only the headers of the wire format are taken over: those of the server's own ("Nats-...") are orders to it.
-        headers = {
-            name: value
-            for name, value in (message.headers or {}).items()
-            if name.startswith("Haiway-") or name == "traceparent"
-        }
+        # Only the headers of the wire format are taken over, by name: those of the server's own ("Nats-...") are
+        # orders to it, and of any other the sender may have made a name that no client sends, or 64 KiB.
+        given = message.headers or {}
+        headers = {name: given[name][:MOST] for name in CARRIED if name in given}
         headers |= {
             # The same message buried again, after a lost acknowledgement, is one dead letter.
             MESSAGE_ID: f"dead-{group}-{known.sequence}-{wire.name}",
