@@ -90,8 +90,20 @@ class WireType:
             raise ValueError(f"a type's version is a number from 1 up, not {self.version!r}")
 
     def payload(self, event: State) -> bytes:
-        """The message's body. Raises StateError for a value that JSON cannot carry."""
-        return event.to_json().encode()
+        """The message's body. Raises StateError for a value that JSON, in UTF-8, cannot carry."""
+        what = type(event).__qualname__
+        try:
+            return event.to_json().encode()
+        except UnicodeEncodeError as error:
+            # json.loads makes such a text of a "\\ud800", so it can come from any request.
+            raise StateError(
+                f"an event of {what} has a text with half a surrogate pair, {error.object[error.start]!r}, which UTF-8"
+                " cannot carry: replace it, text.encode(errors='replace').decode()"
+            ) from None
+        except RecursionError:
+            raise StateError(
+                f"an event of {what} is nested too deep for JSON: send a list of its parts"
+            ) from None
 
     def headers(
         self, message_id: str, origin: str, hops: str, time: str, traceparent: str

@@ -1,0 +1,109 @@
+"""The way out: an event that cannot be published is refused, alone; what overflowed is told, and so is what is left."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import pytest
+
+nats = pytest.importorskip("nats", reason="nats-py is not installed: pip install nats-py")
+
+from haiway_bus import State, StateError, ctx
+from haiway_bus.integrations.nats import NatsBridge, NatsBridgeError, NatsEventRefused
+
+
+class Note(State):
+    text: str
+
+
+class Tree(State):
+    child: Tree | None = None
+
+
+def run(work: Any) -> None:
+    asyncio.run(asyncio.wait_for(work, 60))
+
+
+async def until(condition: Any, seconds: float = 15) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def deep(levels: int) -> Tree:
+    tree = Tree()
+    for _ in range(levels):
+        tree = Tree(child=tree)
+    return tree
+
+
+# As a web request may well hold it: json.loads makes half a surrogate pair of it.
+HALF = json.loads('{"text": "\\ud800"}')["text"]
+
+
+@pytest.mark.parametrize("event", [Note(text=HALF), deep(20_000)], ids=["surrogate", "deep"])
+def test_an_event_that_json_cannot_carry_is_refused_and_the_others_go_on(
+    server: Any, event: State
+) -> None:
+    kind = type(event)
+    good = Note(text="good") if kind is Note else Tree()
+
+    async def main() -> None:
+        bridge = NatsBridge(server.url, publish=[kind])
+        refused: list[NatsEventRefused] = []
+        async with ctx.scope("web", disposables=[bridge], isolated=True):
+            ctx.on(NatsEventRefused, refused.append)
+            for one in (good, event, good):
+                ctx.send(one)
+            await ctx.flush(kind, timeout=10)
+            stats = bridge.stats()
+            assert (stats.published, stats.refused) == (2, 1)
+            with pytest.raises(StateError, match="surrogate|nested too deep"):
+                bridge.check(event)
+        assert len(refused) == 1
+        assert refused[0].event is event
+        assert isinstance(refused[0].error, StateError)
+
+    run(main())
+
+
+def test_a_traceparent_that_raises_refuses_that_event_and_not_the_scope(server: Any) -> None:
+    async def main() -> None:
+        answers = iter(["", None, ""])
+
+        def traceparent() -> str:
+            answer = next(answers)
+            if answer is None:
+                raise LookupError("no span")
+            return answer
+
+        bridge = NatsBridge(server.url, publish=[Note], traceparent=traceparent)
+        async with ctx.scope("web", disposables=[bridge], isolated=True):
+            for _ in range(3):
+                ctx.send(Note(text="x"))
+            await ctx.flush(Note, timeout=10)
+            assert (bridge.stats().published, bridge.stats().refused) == (2, 1)
+
+    run(main())
+
+
+def test_leaving_waits_for_no_outbox_whose_task_has_failed(server: Any) -> None:
+    async def main() -> None:
+        client = await nats.connect(server.url)
+        await client.jetstream().add_stream(name="haiway", subjects=["other.>"])
+        await client.close()
+        bridge = NatsBridge(server.url, publish=[Note], require_server=False, drain_timeout=10)
+        began = time.monotonic()
+        with pytest.raises(ExceptionGroup) as caught:
+            async with ctx.scope("web", disposables=[bridge], isolated=True):
+                ctx.send(Note(text="x"))
+                await asyncio.sleep(20)
+        assert caught.group_contains(NatsBridgeError, match="has the subjects")
+        assert time.monotonic() - began < 5
+        assert bridge.report is not None
+        assert bridge.report.unpublished == {"Note": (Note(text="x"),)}
+
+    run(main())
