@@ -22,7 +22,7 @@ from nats.errors import Error as NatsError
 
 from haiway_bus import ctx
 from haiway_bus.integrations.nats.errors import NatsBridgeError, NatsConnectionRefused
-from haiway_bus.integrations.nats.secrets import Redaction, shown
+from haiway_bus.integrations.nats.secrets import Redaction, check_addresses, shown
 
 __all__ = ("LOST", "Connection", "backoff")
 
@@ -68,6 +68,7 @@ class Connection:
             raise ValueError(
                 f"the bridge reconnects by itself, the connect options {', '.join(taken)} are not open: leave them out"
             )
+        check_addresses(servers)
         self.servers: list[str] = list(servers)
         self.shown: str = ", ".join(shown(address) for address in self.servers)
         self.redacted: Redaction = Redaction(servers, options)
