@@ -125,3 +125,53 @@ def test_an_event_whose_headers_no_server_takes_is_refused_and_the_others_go_on(
             assert (bridge.stats().published, bridge.stats().refused) == (2, 1)
 
     run(main())
+
+
+def test_a_dead_letter_that_fits_only_with_the_headers_of_the_bridge_is_kept(servers: Any) -> None:
+    async def main() -> None:
+        server = servers(max_payload=1024)
+        await have_stream(server)
+        headers = b"\r\nHaiway-Type: Order\r\nHaiway-Version: no\r\nHaiway-Hops: " + b"h" * 780
+        server.publish_raw(SUBJECT, headers, b'{"number": 0, "what": "valuable"}')
+        bridge = NatsBridge(server.url, subscribe=[Order], durable="billing", heartbeat=0.3)
+        async with ctx.scope("reader", disposables=[bridge], isolated=True):
+            ctx.on(Order, print)
+            await until(lambda: bridge.stats().acknowledged == 1)
+        (letter,) = await dead_letters(server)
+        assert "which is no number" in letter.headers["Haiway-Dead-Reason"]
+        assert letter.headers["Haiway-Dead-Sequence"] == "1"
+        assert letter.headers["Haiway-Dead-Truncated"] == "33"
+
+    run(main())
+
+
+def test_a_message_whose_dead_letter_is_refused_is_not_acknowledged_and_stops_nothing(
+    server: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        await have_stream(server)
+        client = await nats.connect(server.url)
+        js = client.jetstream()
+        config = (await js.stream_info("haiway-dead")).config
+        config.max_msg_size = 50
+        await js.update_stream(config)
+        server.publish_raw(SUBJECT, b"\r\nHaiway-Type: Order", b"poison")
+        server.publish_raw(SUBJECT, b"\r\nHaiway-Type: Order", b'{"number": 1}')
+        taken: list[int] = []
+        bridge = NatsBridge(
+            server.url, subscribe=[Order], durable="billing", heartbeat=0.3, ack_wait=0.6
+        )
+        async with ctx.scope("reader", disposables=[bridge], isolated=True):
+            ctx.on(Order, lambda order: taken.append(order.number))
+            await until(lambda: bridge.stats().acknowledged == 1)
+            assert taken == [1]
+            assert bridge.stats().dead == 0
+            config.max_msg_size = -1
+            await js.update_stream(config)
+            await until(lambda: bridge.stats().acknowledged == 2)
+            assert bridge.stats().dead == 1
+        await client.close()
+        assert len(await dead_letters(server)) == 1
+
+    run(main())
+    assert "is refused by the server, however small" in caplog.text

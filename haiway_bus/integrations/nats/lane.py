@@ -199,8 +199,9 @@ class Lane:
             self._check(known)
             event = decode(self.wire, headers, message.data)
         except Undecodable as reason:
-            await self._dead.bury(self.wire, self._settings.group, message, known, str(reason))
-            await self._acknowledge([message])
+            group = self._settings.group
+            if await self._dead.bury(self.wire, group, message, known, str(reason)):
+                await self._acknowledge([message])
             return None
         remember(event, known, self._settings.origin)
         return event
