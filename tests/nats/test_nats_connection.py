@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
 
 nats = pytest.importorskip("nats", reason="nats-py is not installed: pip install nats-py")
 
-from haiway_bus import State
-from haiway_bus.integrations.nats import NatsBridge
+from haiway_bus import State, ctx
+from haiway_bus.integrations.nats import NatsBridge, NatsBridgeError
 from haiway_bus.integrations.nats.secrets import Redaction
 
 
@@ -71,3 +72,95 @@ def test_credentials_of_any_address_in_a_text_are_masked() -> None:
     )
     assert redacted("no nats://ann:pw@h1 and nats://tok@h2") == "no nats://***@h1 and nats://***@h2"
     assert redacted("Bearer s3cret, nats://h1") == "***, nats://h1"
+
+
+def test_a_connect_option_that_nats_does_not_know_is_refused_when_the_bridge_is_made() -> None:
+    with pytest.raises(ValueError, match="knows no pasword") as caught:
+        NatsBridge("nats://h", publish=[Note], connect={"pasword": "s3cret", "name": "shop"})
+    assert "s3cret" not in str(caught.value)
+
+
+def unable(_: str) -> bytes:
+    raise LookupError("no key for s3cret")
+
+
+KEY = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4"
+KEYED = {"authorization": {"users": [{"nkey": KEY}]}}
+
+
+@pytest.mark.parametrize(
+    ("connect", "reason"),
+    [
+        (
+            {"signature_cb": unable, "user_jwt_cb": lambda: bytearray(b"x"), "token": "s3cret"},
+            r"LookupError: no key for \*\*\*",
+        ),
+        ({"nkeys_seed_str": "SUs3cret"}, "Error|Invalid"),
+        ({"user_credentials": "/no/such/s3cret.creds"}, "No such file"),
+        ({"inbox_prefix": 3}, "AssertionError"),
+    ],
+)
+def test_what_makes_no_connection_fails_the_start_at_once_and_says_why(
+    servers: Any, connect: Any, reason: str
+) -> None:
+    if connect.keys() & {"nkeys_seed_str", "user_credentials"}:
+        pytest.importorskip("nkeys", reason="nkeys is not installed")
+    server = servers(config=KEYED)
+
+    async def main() -> None:
+        bridge = NatsBridge(server.url, publish=[Note], connect=connect)
+        began = time.monotonic()
+        with pytest.raises(NatsBridgeError, match=f"can be made of what .*({reason})") as caught:
+            async with ctx.scope("x", disposables=[bridge], isolated=True):
+                pass
+        assert time.monotonic() - began < 5
+        assert "s3cret" not in str(caught.value)
+        assert caught.value.__cause__ is None
+
+    run(main())
+
+
+def test_a_start_without_a_server_says_what_the_last_attempt_met(servers: Any) -> None:
+    absent = servers(start=False)
+
+    async def main() -> None:
+        bridge = NatsBridge(absent.url, publish=[Note], start_timeout=0.5)
+        with pytest.raises(NatsBridgeError, match=r"last: .*(refused|Connect call failed)"):
+            async with ctx.scope("x", disposables=[bridge], isolated=True):
+                pass
+
+    run(main())
+
+
+def test_a_callback_that_raises_later_is_logged_and_called_again(
+    servers: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    users = [{"user": "shop", "password": "pw"}]
+    server = servers(config={"authorization": {"users": users}})
+    calls = 0
+
+    def user() -> str:
+        nonlocal calls
+        calls += 1
+        if 2 <= calls <= 3:
+            raise LookupError("the vault is away")
+        return "shop"
+
+    async def main() -> None:
+        bridge = NatsBridge(
+            server.url,
+            publish=[Note],
+            connect={"user": user, "password": lambda: "pw"},
+            reconnect_timeout=0.3,
+        )
+        async with ctx.scope("x", disposables=[bridge], isolated=True):
+            server.kill()
+            await until(lambda: not bridge.stats().connected)
+            await asyncio.to_thread(server.start)
+            ctx.send(Note(text="x"))
+            await ctx.flush(Note, timeout=15)
+            assert bridge.stats().connections == 2
+            assert calls >= 4
+
+    run(main())
+    assert "LookupError: the vault is away; trying on" in caplog.text

@@ -9,6 +9,7 @@ is sent again on the next by who owns it.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import random
 import ssl
 from asyncio import Event, Future
@@ -17,7 +18,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from nats.aio.client import Client
-from nats.errors import AuthorizationError
+from nats.errors import AuthorizationError, NoServersError
 from nats.errors import Error as NatsError
 
 from haiway_bus import ctx
@@ -68,6 +69,11 @@ class Connection:
             raise ValueError(
                 f"the bridge reconnects by itself, the connect options {', '.join(taken)} are not open: leave them out"
             )
+        unknown = sorted(options.keys() - inspect.signature(Client.connect).parameters.keys())
+        if unknown:
+            raise ValueError(
+                f"nats-py's connect knows no {', '.join(unknown)}: see connect= for what goes there"
+            )
         check_addresses(servers)
         self.servers: list[str] = list(servers)
         self.shown: str = ", ".join(shown(address) for address in self.servers)
@@ -85,12 +91,15 @@ class Connection:
         self._most_seconds = most_seconds
         self._ready = Event()
         self._refused: Future[None] | None = None
+        self._failure = ""
+        self._met: Exception | None = None
         self._told_at = -TELL_SECONDS
 
     async def start(self, seconds: float) -> None:
         """Return when there is a connection; `run` must be running.
 
-        Raises NatsConnectionRefused when a server refuses us, NatsBridgeError after this many seconds.
+        Raises NatsConnectionRefused when a server refuses us, NatsBridgeError when what was given in `connect` makes
+        no connection, or after this many seconds.
         """
         self._refused = asyncio.get_running_loop().create_future()
         waiting = asyncio.ensure_future(self._ready.wait())
@@ -100,9 +109,10 @@ class Connection:
             if self._refused.done():
                 self._refused.result()
             if not self._ready.is_set():
+                failure = f" (last: {self._failure})" if self._failure else ""
                 raise NatsBridgeError(
-                    f"no NATS server at {self.shown} within {seconds:g} s: start one, or pass require_server=False to"
-                    " begin without and connect when there is one"
+                    f"no NATS server at {self.shown} within {seconds:g} s{failure}: start one, or pass"
+                    " require_server=False to begin without and connect when there is one"
                 )
         finally:
             waiting.cancel()
@@ -120,11 +130,19 @@ class Connection:
                 if not lost.done():
                     lost.set_result(None)
 
+            self._met = None
             try:
                 await self._connect(client, closed)
-            except LOST as error:
+            except Exception as error:
+                # What is not in LOST comes from what was given: a key that is none, a callback for a signature that
+                # raises. A callback may ask a service that is away for a moment, so that it is called again, too.
                 await self._shut(client)
-                self._tell_failure(client.last_error or error)
+                if isinstance(error, LOST):
+                    error = client.last_error or error
+                # "No servers available" says less than what the last of them was tried in vain for.
+                if isinstance(error, NoServersError):
+                    error = self._met or error
+                self._tell_failure(error)
                 await asyncio.sleep(backoff(failures, 0.1, self._most_seconds))
                 failures += 1
                 continue
@@ -174,6 +192,7 @@ class Connection:
     async def _connect(self, client: Client, closed: Any) -> None:
         async def error_cb(error: Exception) -> None:
             # What matters ends the connection, fails a call or is missed by the watchdog: all told elsewhere.
+            self._met = error
             ctx.log_debug("nats-py: %s", self.redacted(error))
 
         await client.connect(
@@ -211,18 +230,27 @@ class Connection:
     def _tell_failure(self, error: BaseException) -> None:
         text = self.redacted(error) or type(error).__name__
         refused = _is_refusal(error)
-        if refused and self._refused is not None and not self._refused.done():
+        # A file that is not there is one of those given, too: no socket is looked for by a name.
+        ours = not refused and (isinstance(error, FileNotFoundError) or not isinstance(error, LOST))
+        if ours:
+            text = f"{type(error).__name__}: {text}"
+        self._failure = text
+        if (refused or ours) and self._refused is not None and not self._refused.done():
             self._refused.set_exception(
                 NatsConnectionRefused(
                     f"the NATS server at {self.shown} refuses the connection: {text}. Check the credentials and the"
                     " TLS settings given in connect={...}"
+                )
+                if refused
+                else NatsBridgeError(
+                    f"no connection to NATS at {self.shown} can be made of what connect={{...}} gives: {text}"
                 )
             )
             return
         now = asyncio.get_running_loop().time()
         if now - self._told_at >= TELL_SECONDS:
             self._told_at = now
-            log = ctx.log_error if refused else ctx.log_warning
+            log = ctx.log_error if refused or ours else ctx.log_warning
             log("no connection to NATS at %s: %s; trying on", self.shown, text)
 
 
