@@ -107,3 +107,64 @@ def test_leaving_waits_for_no_outbox_whose_task_has_failed(server: Any) -> None:
         assert bridge.report.unpublished == {"Note": (Note(text="x"),)}
 
     run(main())
+
+
+def test_what_overflows_while_the_server_is_away_is_counted_logged_and_reported(
+    servers: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("haiway_bus.integrations.nats.observe.OBSERVE_SECONDS", 0.2)
+    absent = servers(start=False)
+
+    async def main() -> None:
+        bridge = NatsBridge(
+            absent.url,
+            publish=[Note],
+            require_server=False,
+            outbox=100,
+            in_flight=10,
+            drain_timeout=0.3,
+        )
+        async with ctx.scope("shop", disposables=[bridge], isolated=True):
+            for _ in range(50):
+                ctx.send(Note(text="x"))
+            await until(lambda: bridge._outboxes[0].on_the_way)
+            for _ in range(1000):
+                ctx.send(Note(text="x"))
+            waiting, limit = bridge.stats().outbox["Note"]
+            assert bridge.stats().lost == 1050 - waiting
+            assert waiting <= limit + 10
+            await until(lambda: f"{1050 - waiting} events of Note were lost" in caplog.text)
+        report = bridge.report
+        assert report is not None
+        assert not report.complete
+        assert report.lost == {"Note": 1050 - waiting}
+        assert len(report.unpublished["Note"]) == waiting
+        assert bridge.stats().lost == 1050 - waiting
+        assert f"outbox being full: {1050 - waiting} Note" in str(report)
+        # Once, though the observer, the reader and the end come to it.
+        assert caplog.text.count("were lost") == 1
+
+    run(main())
+
+
+def test_the_report_of_a_bridge_that_lost_or_refused_something_is_not_complete(server: Any) -> None:
+    async def main() -> None:
+        bridge = NatsBridge(server.url, publish=[Note], outbox=10)
+        async with ctx.scope("shop", disposables=[bridge], isolated=True):
+            ctx.send(Note(text=HALF))
+            for _ in range(19):
+                ctx.send(Note(text="x"))
+        report = bridge.report
+        assert report is not None
+        assert not report.complete
+        assert (report.lost, report.refused) == ({"Note": 10}, {"Note": 1})
+        assert (report.unpublished, report.returned) == ({}, {})
+        assert "nothing is left" not in str(report)
+        good = NatsBridge(server.url, publish=[Note])
+        async with ctx.scope("shop", disposables=[good], isolated=True):
+            ctx.send(Note(text="x"))
+        assert good.report is not None
+        assert good.report.complete
+        assert "nothing is left" in str(good.report)
+
+    run(main())

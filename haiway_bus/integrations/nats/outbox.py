@@ -41,7 +41,6 @@ class Outbox:
         self.wire = wire
         self.published: int = 0
         self.refusals: int = 0
-        self.lost: int = 0
         self.passed_over: int = 0
         self.on_the_way: list[State] = []
         self.subscription: Subscription[State] = ctx.subscribe(
@@ -57,11 +56,30 @@ class Outbox:
         self._refused = refused
         self._settled = asyncio.Event()
         self._ended = False
+        self._told_lost = 0
 
     @property
     def waiting(self) -> int:
         """How many events wait to be published or acknowledged."""
         return self.subscription.pending + len(self.on_the_way)
+
+    @property
+    def lost(self) -> int:
+        """How many events overflowed it, those included that its reader has not come to yet."""
+        return self.subscription.dropped
+
+    def tell_lost(self) -> None:
+        """Log what was lost since this was called last."""
+        lost = self.lost - self._told_lost
+        if lost:
+            self._told_lost = self.lost
+            ctx.log_error(
+                "%s events of %s were lost: %s waited in the outbox already. Send slower (await ctx.flush), or"
+                " give the bridge a larger outbox",
+                lost,
+                self.wire.name,
+                self.limit,
+            )
 
     async def run(self) -> None:
         """Until the subscription ends."""
@@ -86,9 +104,10 @@ class Outbox:
         while True:
             try:
                 events.append(self.subscription.receive_nowait())
-            except SubscriptionOverflow as overflow:
-                self.lost += overflow.lost
+            except SubscriptionOverflow:
+                continue
             except asyncio.QueueEmpty:
+                self.tell_lost()
                 return events
 
     def letter(self, event: State) -> Letter | None:
@@ -121,15 +140,8 @@ class Outbox:
                 await self._publish(batch)
                 self.on_the_way = []
                 self._settled.set()
-        except SubscriptionOverflow as overflow:
-            self.lost += overflow.lost
-            ctx.log_error(
-                "%s events of %s were lost: %s waited in the outbox already. Send slower (await ctx.flush), or"
-                " give the bridge a larger outbox",
-                overflow.lost,
-                self.wire.name,
-                self.limit,
-            )
+        except SubscriptionOverflow:
+            self.tell_lost()
 
     async def _publish(self, batch: list[State]) -> None:
         letters: list[Letter] = []
