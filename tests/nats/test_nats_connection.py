@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import Any
 
 import pytest
 
 nats = pytest.importorskip("nats", reason="nats-py is not installed: pip install nats-py")
+
+from nats_server import free_port
 
 from haiway_bus import State, ctx
 from haiway_bus.integrations.nats import NatsBridge, NatsBridgeError
@@ -164,3 +167,48 @@ def test_a_callback_that_raises_later_is_logged_and_called_again(
 
     run(main())
     assert "LookupError: the vault is away; trying on" in caplog.text
+
+
+def test_another_server_of_the_cluster_gets_the_credentials_of_the_address(
+    servers: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    ports = [free_port(), free_port()]
+    one, two = (
+        servers(
+            name,
+            config={
+                "server_name": name,
+                "authorization": {"user": "bob", "password": "s3cret-word"},
+                "cluster": {
+                    "name": "c",
+                    "host": "127.0.0.1",
+                    "port": ports[at],
+                    "routes": [f"nats://127.0.0.1:{ports[1 - at]}"],
+                },
+            },
+        )
+        for at, name in enumerate(("one", "two"))
+    )
+
+    async def main() -> None:
+        url = one.url.replace("://", "://bob:s3cret-word@")
+        async with asyncio.timeout(20):
+            while True:
+                client = await nats.connect(url)
+                known = client.discovered_servers
+                await client.close()
+                if any(address.port == two.port for address in known):
+                    break
+                await asyncio.sleep(0.1)
+        bridge = NatsBridge(
+            url, publish=[Note], require_server=False, reconnect_timeout=0.3, drain_timeout=0.1
+        )
+        async with ctx.scope("shop", disposables=[bridge], isolated=True):
+            await until(lambda: bridge.stats().connected)
+            one.kill()
+            await until(lambda: bridge.stats().connections == 2 and bridge.stats().connected)
+            assert "s3cret-word" not in repr(bridge)
+
+    run(main())
+    assert "s3cret-word" not in caplog.text

@@ -13,7 +13,7 @@ import inspect
 import random
 import ssl
 from asyncio import Event, Future
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -151,7 +151,7 @@ class Connection:
                 raise
             failures = 0
             self.connects += 1
-            self.discovered.update(address.geturl() for address in client.discovered_servers)
+            self.discovered.update(_discovered(client))
             self.max_payload = client.max_payload
             self.client, self.lost = client, lost
             self._ready.set()
@@ -252,6 +252,16 @@ class Connection:
             self._told_at = now
             log = ctx.log_error if refused or ours else ctx.log_warning
             log("no connection to NATS at %s: %s; trying on", self.shown, text)
+
+
+def _discovered(client: Client) -> Iterator[str]:
+    """The addresses of the other servers that this one told of, with the user and password, or token, of its own: a
+    server tells none, and they are one cluster."""
+    url = client.connected_url
+    userinfo = "" if url is None else url.netloc.rpartition("@")[0]
+    for address in client.discovered_servers:
+        netloc = f"{userinfo}@{address.netloc}" if userinfo else address.netloc
+        yield address._replace(netloc=netloc).geturl()
 
 
 def _is_refusal(error: BaseException) -> bool:
