@@ -212,3 +212,69 @@ def test_another_server_of_the_cluster_gets_the_credentials_of_the_address(
 
     run(main())
     assert "s3cret-word" not in caplog.text
+
+
+class Secret(State):
+    text: str
+
+
+def test_a_permission_that_is_missing_is_logged_and_leaves_the_connection_to_the_others(
+    servers: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("haiway_bus.integrations.nats.bridge.PUBLISH_SECONDS", 0.3)
+    shop = {
+        "user": "shop",
+        "password": "pw",
+        "permissions": {"publish": {"deny": ["haiway.events.Secret"]}},
+    }
+    server = servers(config={"authorization": {"users": [shop]}})
+
+    async def main() -> None:
+        connect = {"user": "shop", "password": "pw"}
+        bridge = NatsBridge(
+            server.url, publish=[Note, Secret], connect=connect, drain_timeout=0.5, heartbeat=0.3
+        )
+        async with ctx.scope("shop", disposables=[bridge], isolated=True):
+            ctx.send(Secret(text="x"))
+            await until(lambda: bridge.stats().resent >= 3)
+            ctx.send(Note(text="x"))
+            await ctx.flush(Note, timeout=10)
+            stats = bridge.stats()
+            assert (stats.connections, stats.published) == (1, 1)
+            assert stats.outbox["Secret"][0] == 1
+
+    run(main())
+    warnings = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
+    denied = [one for one in warnings if "allow it to this user" in one]
+    assert len(denied) == 1
+    assert 'permissions violation for publish to "haiway.events.secret"' in denied[0]
+    assert "given up" not in caplog.text
+
+
+def test_a_pull_that_is_denied_leaves_the_connection_to_the_others(
+    servers: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop = {
+        "user": "shop",
+        "password": "pw",
+        "permissions": {"publish": {"deny": ["$JS.API.CONSUMER.MSG.NEXT.>"]}},
+    }
+    server = servers(config={"authorization": {"users": [shop]}})
+
+    async def main() -> None:
+        connect = {"user": "shop", "password": "pw"}
+        bridge = NatsBridge(
+            server.url,
+            publish=[Note],
+            subscribe=[Secret],
+            durable="g",
+            connect=connect,
+            heartbeat=0.1,
+        )
+        async with ctx.scope("shop", disposables=[bridge], isolated=True):
+            ctx.on(Secret, print)
+            await until(lambda: bridge.stats().stalls >= 4)
+            assert bridge.stats().connections == 1
+
+    run(main())
+    assert "allow it to this user" in caplog.text

@@ -22,6 +22,7 @@ from nats.errors import AuthorizationError, NoServersError
 from nats.errors import Error as NatsError
 
 from haiway_bus import ctx
+from haiway_bus.integrations.nats.denials import Denials, is_denial
 from haiway_bus.integrations.nats.errors import NatsBridgeError, NatsConnectionRefused
 from haiway_bus.integrations.nats.secrets import Redaction, check_addresses, shown
 
@@ -94,6 +95,7 @@ class Connection:
         self._failure = ""
         self._met: Exception | None = None
         self._told_at = -TELL_SECONDS
+        self._denials = Denials()
 
     async def start(self, seconds: float) -> None:
         """Return when there is a connection; `run` must be running.
@@ -131,6 +133,7 @@ class Connection:
                     lost.set_result(None)
 
             self._met = None
+            self._denials.forget()
             try:
                 await self._connect(client, closed)
             except Exception as error:
@@ -189,11 +192,25 @@ class Connection:
             ctx.log_warning("the connection to NATS at %s is given up: %s", self.shown, reason)
             self.lost.set_result(None)
 
+    def doubt(self, client: Client, reason: str) -> str:
+        """Give this connection up for this silence, unless a permission that is missing explains it, and then say so.
+
+        Another connection would not have it either, and all types share this one. If it is dead, pings will tell.
+        """
+        denied = self._denials.recent() if client is self.client else ""
+        if not denied:
+            self.drop(client, reason)
+        return denied
+
     async def _connect(self, client: Client, closed: Any) -> None:
         async def error_cb(error: Exception) -> None:
-            # What matters ends the connection, fails a call or is missed by the watchdog: all told elsewhere.
+            # What else matters ends the connection, fails a call or is missed by the watchdog: all told elsewhere.
             self._met = error
-            ctx.log_debug("nats-py: %s", self.redacted(error))
+            text = self.redacted(error)
+            if is_denial(error):
+                self._denials.add(text, self.shown)
+            else:
+                ctx.log_debug("nats-py: %s", text)
 
         await client.connect(
             servers=[*self.servers, *self.discovered.difference(self.servers)],

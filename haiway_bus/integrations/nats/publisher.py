@@ -146,7 +146,8 @@ class Publisher:
                     )
             if not await self._connection.until(this.done, client, self._seconds):
                 if not this.answers:
-                    self._connection.drop(client, f"no acknowledgement within {self._seconds:g} s")
+                    reason = f"no acknowledgement within {self._seconds:g} s"
+                    return self._connection.doubt(client, reason) or this.trouble
                 return this.trouble
         finally:
             for token in tokens:
