@@ -168,3 +168,33 @@ def test_the_report_of_a_bridge_that_lost_or_refused_something_is_not_complete(s
         assert "nothing is left" in str(good.report)
 
     run(main())
+
+
+@pytest.mark.parametrize("subscribe", [[], [Tree]], ids=["publishing", "pulling"])
+def test_the_end_keeps_to_its_time_when_the_server_answers_no_more(
+    server: Any, subscribe: list[type[State]]
+) -> None:
+    async def main() -> None:
+        bridge = NatsBridge(
+            server.url,
+            publish=[Note],
+            subscribe=subscribe,
+            durable="g",
+            heartbeat=0.5,
+            drain_timeout=0.5,
+        )
+        async with ctx.scope("shop", disposables=[bridge], isolated=True):
+            ctx.on(Tree, print)
+            await asyncio.sleep(0.5)
+            server.pause()
+            for _ in range(100):
+                ctx.send(Note(text="x"))
+            await asyncio.sleep(0.2)
+            began = time.monotonic()
+        took = time.monotonic() - began
+        server.resume()
+        assert took < (0.5 + 3 if subscribe else 0.5) + 0.7
+        assert bridge.report is not None
+        assert len(bridge.report.unpublished["Note"]) == 100
+
+    run(main())
