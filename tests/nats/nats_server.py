@@ -79,6 +79,24 @@ class NatsServer:
                 break
         raise RuntimeError((self.store / "server.log").read_text()[-2000:])
 
+    def publish_raw(self, subject: str, headers: bytes, body: bytes) -> None:
+        """Publish with this block of headers, as a sender may that is no nats-py: it sends only what it finds valid."""
+        block = b"NATS/1.0" + headers + b"\r\n\r\n"
+        sizes = f"{len(block)} {len(block) + len(body)}"
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+            answers = connection.makefile("rb")
+            connection.sendall(
+                b'CONNECT {"verbose":false,"headers":true}\r\nSUB raw.answer 1\r\n'
+                + f"HPUB {subject} raw.answer {sizes}\r\n".encode()
+                + block
+                + body
+                + b"\r\n"
+            )
+            while not (line := answers.readline()).startswith(b"MSG raw.answer"):
+                assert line, "the server hung up"
+                assert not line.startswith(b"-ERR"), line
+            assert b'"error"' not in (answer := answers.readline()), answer
+
     def kill(self) -> None:
         """SIGKILL: nothing is written any more."""
         if self._process is not None:

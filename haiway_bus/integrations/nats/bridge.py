@@ -228,7 +228,7 @@ class NatsBridge:
             if client is not None:
                 # So that the acknowledgements reach the server before the connection ends.
                 with suppress(*LOST):
-                    await asyncio.wait_for(client.flush(), 2.0)
+                    await asyncio.wait_for(client.flush(), max(began + seconds - loop.time(), 0.1))
         finally:
             await self._work.end()
             self.report = report_of(loop.time() - began, self._outboxes, self._lanes)

@@ -9,20 +9,22 @@ is sent again on the next by who owns it.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import random
 import ssl
 from asyncio import Event, Future
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 from nats.aio.client import Client
-from nats.errors import AuthorizationError
+from nats.errors import AuthorizationError, NoServersError
 from nats.errors import Error as NatsError
 
 from haiway_bus import ctx
+from haiway_bus.integrations.nats.denials import Denials, is_denial
 from haiway_bus.integrations.nats.errors import NatsBridgeError, NatsConnectionRefused
-from haiway_bus.integrations.nats.secrets import Redaction, shown
+from haiway_bus.integrations.nats.secrets import Redaction, check_addresses, shown
 
 __all__ = ("LOST", "Connection", "backoff")
 
@@ -68,6 +70,12 @@ class Connection:
             raise ValueError(
                 f"the bridge reconnects by itself, the connect options {', '.join(taken)} are not open: leave them out"
             )
+        unknown = sorted(options.keys() - inspect.signature(Client.connect).parameters.keys())
+        if unknown:
+            raise ValueError(
+                f"nats-py's connect knows no {', '.join(unknown)}: see connect= for what goes there"
+            )
+        check_addresses(servers)
         self.servers: list[str] = list(servers)
         self.shown: str = ", ".join(shown(address) for address in self.servers)
         self.redacted: Redaction = Redaction(servers, options)
@@ -84,12 +92,16 @@ class Connection:
         self._most_seconds = most_seconds
         self._ready = Event()
         self._refused: Future[None] | None = None
+        self._failure = ""
+        self._met: Exception | None = None
         self._told_at = -TELL_SECONDS
+        self._denials = Denials()
 
     async def start(self, seconds: float) -> None:
         """Return when there is a connection; `run` must be running.
 
-        Raises NatsConnectionRefused when a server refuses us, NatsBridgeError after this many seconds.
+        Raises NatsConnectionRefused when a server refuses us, NatsBridgeError when what was given in `connect` makes
+        no connection, or after this many seconds.
         """
         self._refused = asyncio.get_running_loop().create_future()
         waiting = asyncio.ensure_future(self._ready.wait())
@@ -99,9 +111,10 @@ class Connection:
             if self._refused.done():
                 self._refused.result()
             if not self._ready.is_set():
+                failure = f" (last: {self._failure})" if self._failure else ""
                 raise NatsBridgeError(
-                    f"no NATS server at {self.shown} within {seconds:g} s: start one, or pass require_server=False to"
-                    " begin without and connect when there is one"
+                    f"no NATS server at {self.shown} within {seconds:g} s{failure}: start one, or pass"
+                    " require_server=False to begin without and connect when there is one"
                 )
         finally:
             waiting.cancel()
@@ -119,11 +132,20 @@ class Connection:
                 if not lost.done():
                     lost.set_result(None)
 
+            self._met = None
+            self._denials.forget()
             try:
                 await self._connect(client, closed)
-            except LOST as error:
+            except Exception as error:
+                # What is not in LOST comes from what was given: a key that is none, a callback for a signature that
+                # raises. A callback may ask a service that is away for a moment, so that it is called again, too.
                 await self._shut(client)
-                self._tell_failure(client.last_error or error)
+                if isinstance(error, LOST):
+                    error = client.last_error or error
+                # "No servers available" says less than what the last of them was tried in vain for.
+                if isinstance(error, NoServersError):
+                    error = self._met or error
+                self._tell_failure(error)
                 await asyncio.sleep(backoff(failures, 0.1, self._most_seconds))
                 failures += 1
                 continue
@@ -132,7 +154,7 @@ class Connection:
                 raise
             failures = 0
             self.connects += 1
-            self.discovered.update(address.geturl() for address in client.discovered_servers)
+            self.discovered.update(_discovered(client))
             self.max_payload = client.max_payload
             self.client, self.lost = client, lost
             self._ready.set()
@@ -170,10 +192,25 @@ class Connection:
             ctx.log_warning("the connection to NATS at %s is given up: %s", self.shown, reason)
             self.lost.set_result(None)
 
+    def doubt(self, client: Client, reason: str) -> str:
+        """Give this connection up for this silence, unless a permission that is missing explains it, and then say so.
+
+        Another connection would not have it either, and all types share this one. If it is dead, pings will tell.
+        """
+        denied = self._denials.recent() if client is self.client else ""
+        if not denied:
+            self.drop(client, reason)
+        return denied
+
     async def _connect(self, client: Client, closed: Any) -> None:
         async def error_cb(error: Exception) -> None:
-            # What matters ends the connection, fails a call or is missed by the watchdog: all told elsewhere.
-            ctx.log_debug("nats-py: %s", self.redacted(error))
+            # What else matters ends the connection, fails a call or is missed by the watchdog: all told elsewhere.
+            self._met = error
+            text = self.redacted(error)
+            if is_denial(error):
+                self._denials.add(text, self.shown)
+            else:
+                ctx.log_debug("nats-py: %s", text)
 
         await client.connect(
             servers=[*self.servers, *self.discovered.difference(self.servers)],
@@ -210,19 +247,38 @@ class Connection:
     def _tell_failure(self, error: BaseException) -> None:
         text = self.redacted(error) or type(error).__name__
         refused = _is_refusal(error)
-        if refused and self._refused is not None and not self._refused.done():
+        # A file that is not there is one of those given, too: no socket is looked for by a name.
+        ours = not refused and (isinstance(error, FileNotFoundError) or not isinstance(error, LOST))
+        if ours:
+            text = f"{type(error).__name__}: {text}"
+        self._failure = text
+        if (refused or ours) and self._refused is not None and not self._refused.done():
             self._refused.set_exception(
                 NatsConnectionRefused(
                     f"the NATS server at {self.shown} refuses the connection: {text}. Check the credentials and the"
                     " TLS settings given in connect={...}"
+                )
+                if refused
+                else NatsBridgeError(
+                    f"no connection to NATS at {self.shown} can be made of what connect={{...}} gives: {text}"
                 )
             )
             return
         now = asyncio.get_running_loop().time()
         if now - self._told_at >= TELL_SECONDS:
             self._told_at = now
-            log = ctx.log_error if refused else ctx.log_warning
+            log = ctx.log_error if refused or ours else ctx.log_warning
             log("no connection to NATS at %s: %s; trying on", self.shown, text)
+
+
+def _discovered(client: Client) -> Iterator[str]:
+    """The addresses of the other servers that this one told of, with the user and password, or token, of its own: a
+    server tells none, and they are one cluster."""
+    url = client.connected_url
+    userinfo = "" if url is None else url.netloc.rpartition("@")[0]
+    for address in client.discovered_servers:
+        netloc = f"{userinfo}@{address.netloc}" if userinfo else address.netloc
+        yield address._replace(netloc=netloc).geturl()
 
 
 def _is_refusal(error: BaseException) -> bool:

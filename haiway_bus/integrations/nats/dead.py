@@ -10,7 +10,7 @@ from haiway_bus import ctx
 from haiway_bus.integrations.nats.publisher import Letter, Publisher
 from haiway_bus.integrations.nats.received import Received
 from haiway_bus.integrations.nats.streams import Streams
-from haiway_bus.integrations.nats.wire import MESSAGE_ID, WireType
+from haiway_bus.integrations.nats.wire import CARRIED, MESSAGE_ID, WireType
 
 __all__ = ("DeadLetters",)
 
@@ -20,6 +20,8 @@ ORIGINAL: Final = "Haiway-Dead-Message-Id"
 SEQUENCE: Final = "Haiway-Dead-Sequence"
 TRUNCATED: Final = "Haiway-Dead-Truncated"
 MOST: Final = 1000
+# Of the reason, in a dead letter that is to be as small as one can be.
+LEAST: Final = 100
 
 
 class DeadLetters:
@@ -32,9 +34,10 @@ class DeadLetters:
 
     async def bury(
         self, wire: WireType, group: str, message: Msg, known: Received, reason: str
-    ) -> None:
-        """Return when the server has the dead letter, so that the message itself may be acknowledged."""
-        self.count += 1
+    ) -> bool:
+        """Return when the server has the dead letter, or has refused it for good: whether it has it, and the message
+        itself may be acknowledged.
+        """
         reason = " ".join(reason.split())[:MOST]
         ctx.log_error(
             "the message %s on %s is no event here and becomes a dead letter: %s",
@@ -42,29 +45,37 @@ class DeadLetters:
             message.subject,
             reason,
         )
-        letter = self._letter(wire, group, message, known, reason, message.data)
-        await self._publisher.deliver([letter])
-        if letter.refused is not None:
-            # The headers made it too large: what remains says where the original stands in the stream.
-            letter = self._letter(wire, group, message, known, reason, b"")
-            letter.headers[TRUNCATED] = str(len(message.data))
-            await self._publisher.deliver([letter])
-
-    def _letter(
-        self, wire: WireType, group: str, message: Msg, known: Received, reason: str, body: bytes
-    ) -> Letter:
-        # Only the headers of the wire format are taken over: those of the server's own ("Nats-...") are orders to it.
-        headers = {
-            name: value
-            for name, value in (message.headers or {}).items()
-            if name.startswith("Haiway-") or name == "traceparent"
-        }
-        headers |= {
-            # The same message buried again, after a lost acknowledgement, is one dead letter.
+        # Only the headers of the wire format are taken over, by name: those of the server's own ("Nats-...") are
+        # orders to it, and of any other the sender may have made a name that no client sends, or 64 KiB.
+        given = message.headers or {}
+        carried = {name: given[name][:MOST] for name in CARRIED if name in given}
+        # The same message buried again, after a lost acknowledgement, is one dead letter.
+        own = {
             MESSAGE_ID: f"dead-{group}-{known.sequence}-{wire.name}",
             REASON: reason,
             GROUP: group,
-            ORIGINAL: known.message_id[:MOST],
             SEQUENCE: str(known.sequence),
         }
-        return Letter(wire.event, self._streams.dead_subject(wire.name), body, headers)
+        whole = carried | own | {ORIGINAL: known.message_id}
+        # Each smaller than the one before. The last says why, and where the original stands in the stream.
+        cut = {TRUNCATED: str(len(message.data))}
+        forms = (
+            (whole, message.data),
+            (whole | cut, b""),
+            (own | cut | {REASON: reason[:LEAST]}, b""),
+        )
+        refused: Exception | None = None
+        for headers, body in forms:
+            letter = Letter(wire.event, self._streams.dead_subject(wire.name), body, headers)
+            await self._publisher.deliver([letter])
+            refused = letter.refused
+            if refused is None:
+                self.count += 1
+                return True
+        ctx.log_error(
+            "the dead letter of the message %s in the stream is refused by the server, however small: %s. The message"
+            " is not acknowledged, and comes again",
+            known.sequence,
+            refused,
+        )
+        return False

@@ -122,7 +122,7 @@ class Lane:
         self._silent = self._silent + 1 if broken.silent and not heard else 0
         if self._silent >= 2:
             self._silent = 0
-            self._connection.drop(client, f"{self.wire.name}: {broken}")
+            self._connection.doubt(client, f"{self.wire.name}: {broken}")
 
     async def _serve(self, client: Client) -> None:
         """Pull over this connection until there is nobody to pull for. Raises Broken or what a lost connection does."""
@@ -199,8 +199,9 @@ class Lane:
             self._check(known)
             event = decode(self.wire, headers, message.data)
         except Undecodable as reason:
-            await self._dead.bury(self.wire, self._settings.group, message, known, str(reason))
-            await self._acknowledge([message])
+            group = self._settings.group
+            if await self._dead.bury(self.wire, group, message, known, str(reason)):
+                await self._acknowledge([message])
             return None
         remember(event, known, self._settings.origin)
         return event

@@ -21,11 +21,14 @@ NEARLY_FULL: Final = 0.8
 
 
 async def observe(outboxes: Sequence[Outbox], lanes: Sequence[Lane]) -> None:
-    """Until cancelled: how full the outboxes are and how much is unacknowledged, as gauges, every OBSERVE_SECONDS."""
+    """Until cancelled, every OBSERVE_SECONDS: how full the outboxes are and how much is unacknowledged, as gauges, and
+    what was lost. An outbox comes to that itself when the server has what it took before, and not while that is away.
+    """
     while True:
         await asyncio.sleep(OBSERVE_SECONDS)
         for outbox in outboxes:
             name, waiting = outbox.wire.name, outbox.waiting
+            outbox.tell_lost()
             ctx.record(metric="nats.outbox", value=waiting, kind="gauge", attributes={"type": name})
             if waiting > outbox.limit * NEARLY_FULL:
                 ctx.log_warning(
@@ -73,4 +76,7 @@ def report_of(seconds: float, outboxes: Sequence[Outbox], lanes: Sequence[Lane])
     unpublished = {outbox.wire.name: tuple(outbox.left()) for outbox in outboxes}
     unpublished = {name: left for name, left in unpublished.items() if left}
     returned = {lane.wire.name: lane.returned_at_end for lane in lanes if lane.returned_at_end}
-    return DrainReport(not unpublished and not returned, seconds, unpublished, returned)
+    lost = {outbox.wire.name: outbox.lost for outbox in outboxes if outbox.lost}
+    refused = {outbox.wire.name: outbox.refusals for outbox in outboxes if outbox.refusals}
+    complete = not (unpublished or returned or lost or refused)
+    return DrainReport(complete, seconds, unpublished, returned, lost, refused)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import count
 
-from haiway_bus import State, StateError, Subscription, SubscriptionOverflow, ctx
+from haiway_bus import State, Subscription, SubscriptionOverflow, ctx
 from haiway_bus.integrations.nats.errors import NatsEventRefused
 from haiway_bus.integrations.nats.publisher import Letter, Publisher
 from haiway_bus.integrations.nats.received import received, received_by
@@ -41,7 +41,6 @@ class Outbox:
         self.wire = wire
         self.published: int = 0
         self.refusals: int = 0
-        self.lost: int = 0
         self.passed_over: int = 0
         self.on_the_way: list[State] = []
         self.subscription: Subscription[State] = ctx.subscribe(
@@ -56,37 +55,46 @@ class Outbox:
         self._traceparent = traceparent
         self._refused = refused
         self._settled = asyncio.Event()
+        self._ended = False
+        self._told_lost = 0
 
     @property
     def waiting(self) -> int:
         """How many events wait to be published or acknowledged."""
         return self.subscription.pending + len(self.on_the_way)
 
+    @property
+    def lost(self) -> int:
+        """How many events overflowed it, those included that its reader has not come to yet."""
+        return self.subscription.dropped
+
+    def tell_lost(self) -> None:
+        """Log what was lost since this was called last."""
+        lost = self.lost - self._told_lost
+        if lost:
+            self._told_lost = self.lost
+            ctx.log_error(
+                "%s events of %s were lost: %s waited in the outbox already. Send slower (await ctx.flush), or"
+                " give the bridge a larger outbox",
+                lost,
+                self.wire.name,
+                self.limit,
+            )
+
     async def run(self) -> None:
         """Until the subscription ends."""
-        while not self.subscription.closed:
-            try:
-                async for batch in self.subscription.batches(self._in_flight):
-                    self.on_the_way = batch
-                    self._settled.clear()
-                    await self._publish(batch)
-                    self.on_the_way = []
-                    self._settled.set()
-            except SubscriptionOverflow as overflow:
-                self.lost += overflow.lost
-                ctx.log_error(
-                    "%s events of %s were lost: %s waited in the outbox already. Send slower (await ctx.flush), or"
-                    " give the bridge a larger outbox",
-                    overflow.lost,
-                    self.wire.name,
-                    self.limit,
-                )
+        try:
+            while not self.subscription.closed:
+                await self._publish_all()
+        finally:
+            self._ended = True
+            self._settled.set()
 
     async def drained(self, seconds: float) -> None:
-        """Return when nothing waits any more, or after this many seconds."""
+        """Return when nothing waits any more, when nobody publishes it any more, or after this many seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self.waiting:
+                while self.waiting and not self._ended:
                     await self._settled.wait()
                     self._settled.clear()
 
@@ -96,9 +104,10 @@ class Outbox:
         while True:
             try:
                 events.append(self.subscription.receive_nowait())
-            except SubscriptionOverflow as overflow:
-                self.lost += overflow.lost
+            except SubscriptionOverflow:
+                continue
             except asyncio.QueueEmpty:
+                self.tell_lost()
                 return events
 
     def letter(self, event: State) -> Letter | None:
@@ -122,13 +131,26 @@ class Outbox:
         headers = self.wire.headers(message_id, origin, hops, time, traceparent)
         return Letter(self.wire.event, self._subject, self.wire.payload(event), headers)
 
+    async def _publish_all(self) -> None:
+        """Until the subscription ends or has lost something."""
+        try:
+            async for batch in self.subscription.batches(self._in_flight):
+                self.on_the_way = batch
+                self._settled.clear()
+                await self._publish(batch)
+                self.on_the_way = []
+                self._settled.set()
+        except SubscriptionOverflow:
+            self.tell_lost()
+
     async def _publish(self, batch: list[State]) -> None:
         letters: list[Letter] = []
         events: list[State] = []
         for event in batch:
             try:
                 letter = self.letter(event)
-            except StateError as error:
+            except Exception as error:
+                # What JSON cannot carry, or what `traceparent` raised: it is this event's, and not the scope's end.
                 self._refuse(event, error)
                 continue
             if letter is None:

@@ -22,6 +22,8 @@ __all__ = ("Letter", "Publisher")
 
 # The stream takes no message of this size: its own limit, below the server's (JSStreamMessageExceedsMaximumErr).
 TOO_LARGE_FOR_STREAM: Final = 10054
+# No stream takes more than 64 KiB of headers, whatever its limits (JSStreamHeaderExceedsMaximumErr).
+HEADERS_TOO_LARGE: Final = 10097
 TELL_SECONDS: Final = 10.0
 
 
@@ -144,7 +146,8 @@ class Publisher:
                     )
             if not await self._connection.until(this.done, client, self._seconds):
                 if not this.answers:
-                    self._connection.drop(client, f"no acknowledgement within {self._seconds:g} s")
+                    reason = f"no acknowledgement within {self._seconds:g} s"
+                    return self._connection.doubt(client, reason) or this.trouble
                 return this.trouble
         finally:
             for token in tokens:
@@ -180,6 +183,13 @@ class Publisher:
                 NatsBridgeError(
                     f"the stream {self._streams.stream!r} takes no message of {letter.size} bytes:"
                     " raise its max_msg_size, or send less"
+                )
+            )
+        elif isinstance(error, dict) and error.get("err_code") == HEADERS_TOO_LARGE:
+            letter.refuse(
+                NatsBridgeError(
+                    f"the headers of this message are {letter.size - len(letter.payload)} bytes, a server takes 64"
+                    " KiB: have traceparent= give less"
                 )
             )
         else:

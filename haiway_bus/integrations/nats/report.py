@@ -44,26 +44,34 @@ class NatsStats(NamedTuple):
 
 
 class DrainReport(NamedTuple):
-    """What the end of a bridge left undone.
+    """What the end of a bridge left undone, and what it could not do before.
 
-    complete: whether nothing was left. seconds: how long draining took.
+    complete: whether the server has all that was sent, and nothing went back to it. seconds: how long draining took.
     unpublished: by type name, the events that were sent and that the server has not acknowledged; it may have some of
         them all the same, when only the acknowledgement is missing.
     returned: by type name, how many messages had arrived, or were on the bus and not taken by every local
         subscription, and went back to the server unacknowledged: they will be delivered again.
+    lost: by type name, how many events overflowed the outbox since the bridge was entered.
+    refused: by type name, how many could not be published; each was told in a NatsEventRefused.
     """
 
     complete: bool
     seconds: float
     unpublished: Mapping[str, tuple[State, ...]]
     returned: Mapping[str, int]
+    lost: Mapping[str, int]
+    refused: Mapping[str, int]
 
     def __str__(self) -> str:
         if self.complete:
             return f"drained in {self.seconds:.2f} s, nothing is left"
         unpublished = ", ".join(f"{len(left)} {name}" for name, left in self.unpublished.items())
-        returned = ", ".join(f"{number} {name}" for name, number in self.returned.items())
         return (
             f"drained in {self.seconds:.2f} s; not published: {unpublished or 'none'};"
-            f" given back to the server, which delivers them again: {returned or 'none'}"
+            f" given back to the server, which delivers them again: {_numbers(self.returned)};"
+            f" lost before, the outbox being full: {_numbers(self.lost)}; refused: {_numbers(self.refused)}"
         )
+
+
+def _numbers(by_name: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {name}" for name, number in by_name.items()) or "none"

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any, Final, NoReturn
 
 from haiway_bus import State, StateError
@@ -17,7 +18,17 @@ from haiway_bus.integrations.nats.errors import Undecodable
 from haiway_bus.integrations.nats.prune import prune
 from haiway_bus.integrations.nats.received import Received
 
-__all__ = ("HOPS", "MESSAGE_ID", "TYPE", "Upcaster", "WireType", "about", "decode", "wire_type")
+__all__ = (
+    "CARRIED",
+    "HOPS",
+    "MESSAGE_ID",
+    "TYPE",
+    "Upcaster",
+    "WireType",
+    "about",
+    "decode",
+    "wire_type",
+)
 
 MESSAGE_ID: Final = (
     "Nats-Msg-Id"  # the server's own name for it: it drops a second message with the same id
@@ -28,6 +39,13 @@ ORIGIN: Final = "Haiway-Origin"
 HOPS: Final = "Haiway-Hops"
 TIME: Final = "Haiway-Time"
 TRACEPARENT: Final = "traceparent"
+CARRIED: Final[tuple[str, ...]] = (TYPE, VERSION, ORIGIN, HOPS, TIME, TRACEPARENT)
+"""The headers that say something of the event, and go with it wherever it is passed on."""
+
+# What is taken of another's headers. All that a bridge of ours writes is shorter; and what is passed on has to fit,
+# with its hops, into the 64 KiB that a server takes as headers.
+LONGEST: Final = 256
+MOST_HOPS: Final = 64
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 """Makes the plain data of one version into that of the next."""
@@ -72,8 +90,20 @@ class WireType:
             raise ValueError(f"a type's version is a number from 1 up, not {self.version!r}")
 
     def payload(self, event: State) -> bytes:
-        """The message's body. Raises StateError for a value that JSON cannot carry."""
-        return event.to_json().encode()
+        """The message's body. Raises StateError for a value that JSON, in UTF-8, cannot carry."""
+        what = type(event).__qualname__
+        try:
+            return event.to_json().encode()
+        except UnicodeEncodeError as error:
+            # json.loads makes such a text of a "\\ud800", so it can come from any request.
+            raise StateError(
+                f"an event of {what} has a text with half a surrogate pair, {error.object[error.start]!r}, which UTF-8"
+                " cannot carry: replace it, text.encode(errors='replace').decode()"
+            ) from None
+        except RecursionError:
+            raise StateError(
+                f"an event of {what} is nested too deep for JSON: send a list of its parts"
+            ) from None
 
     def headers(
         self, message_id: str, origin: str, hops: str, time: str, traceparent: str
@@ -96,13 +126,21 @@ def wire_type(given: type[State] | WireType) -> WireType:
 
 
 def about(headers: Mapping[str, str], sequence: int, delivered: int) -> Received:
-    """What the headers say of a message. A message id is made of its sequence if it has none."""
+    """What the headers say of a message, no longer than it can be passed on. A message id is made of its sequence if
+    it has none, and of its own digest if it is too long: two ids never become one.
+    """
+    message_id = headers.get(MESSAGE_ID) or f"sequence-{sequence}"
+    if len(message_id) > LONGEST:
+        message_id = f"sha256-{sha256(message_id.encode(errors='replace')).hexdigest()}"
+    traceparent = headers.get(TRACEPARENT, "")
+    hops = [hop for hop in headers.get(HOPS, "").split(",") if hop]
     return Received(
-        message_id=headers.get(MESSAGE_ID) or f"sequence-{sequence}",
-        origin=headers.get(ORIGIN, ""),
-        hops=tuple(hop for hop in headers.get(HOPS, "").split(",") if hop),
+        message_id=message_id,
+        origin=headers.get(ORIGIN, "")[:LONGEST],
+        hops=tuple(hop[:LONGEST] for hop in hops[:MOST_HOPS]),
         time=_time(headers.get(TIME, "")),
-        traceparent=headers.get(TRACEPARENT, ""),
+        # A piece of one would be the context of another span, or of none.
+        traceparent=traceparent if len(traceparent) <= LONGEST else "",
         sequence=sequence,
         delivered=delivered,
     )
