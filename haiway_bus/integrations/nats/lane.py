@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
 
 from nats.aio.client import Client
@@ -15,38 +14,29 @@ from haiway_bus import ctx
 from haiway_bus.integrations.nats.connection import LOST, Connection, backoff
 from haiway_bus.integrations.nats.dead import DeadLetters
 from haiway_bus.integrations.nats.errors import Undecodable
-from haiway_bus.integrations.nats.pull import Broken, Pull, numbers
-from haiway_bus.integrations.nats.received import Received, forget, remember
+from haiway_bus.integrations.nats.pull import Broken, Pull, numbers, pending
+from haiway_bus.integrations.nats.readers import Readers
+from haiway_bus.integrations.nats.received import Received, remember
+from haiway_bus.integrations.nats.settings import LaneSettings
 from haiway_bus.integrations.nats.streams import Streams
+from haiway_bus.integrations.nats.tries import Tries
 from haiway_bus.integrations.nats.wire import WireType, about, decode
 
-__all__ = ("Lane", "LaneSettings")
+__all__ = ("Lane",)
 
 MOST_HOPS: Final = 16
 LOOK_SECONDS: Final = 0.05
 SEND_SECONDS: Final = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class LaneSettings:
-    """What the lanes of one bridge have in common; see NatsBridge for what each means."""
-
-    origin: str
-    group: str
-    durable: bool
-    from_start: bool
-    capacity: int
-    ack_wait: float
-    max_ack_pending: int
-    max_deliveries: int
-    heartbeat: float
+GATHER_SECONDS: Final = 0.3
 
 
 class Lane:
     """Takes the events of one type for one group, for as long as somebody here reads them.
 
     Nothing is pulled while the type has no subscription in the scope: an event that is sent then is gone, and would
-    be acknowledged. `in_hand` are the messages that were sent on the bus and are not acknowledged.
+    be acknowledged. `in_hand` are the messages that were taken from the pull and are not acknowledged, `handed` those
+    of them that were sent on the bus. `width` is how many are asked for: one at first, and while there is a suspect, so
+    that a process which dies of it takes few others along.
     While it is `closing` it must not be cancelled: nats-py's reading ends without a word when the answer to a flush
     comes that was cancelled.
     """
@@ -58,8 +48,7 @@ class Lane:
         connection: Connection,
         streams: Streams,
         dead: DeadLetters,
-        *,
-        own_subscriptions: int,
+        readers: Readers,
     ) -> None:
         self.wire = wire
         self.received: int = 0
@@ -71,15 +60,20 @@ class Lane:
         self.dropped: int = 0
         self.stalls: int = 0
         self.in_hand: list[Msg] = []
+        self.handed: list[Msg] = []
+        self.width: int = 1
         self.pull: Pull | None = None
         self.closing: bool = False
         self._settings = settings
         self._connection = connection
         self._streams = streams
         self._dead = dead
-        self._own_subscriptions = own_subscriptions
+        self.readers = readers
+        self._tries = Tries(settings.max_deliveries)
         self._stopping = False
         self._silent = 0
+        # When the server was last told to wait for all that is here, or had to wait for nothing.
+        self._renewed = 0.0
 
     @property
     def waiting(self) -> int:
@@ -96,7 +90,7 @@ class Lane:
         """Until stopped."""
         failures = 0
         while not self._stopping:
-            if not self._readers():
+            if not self.readers.count() or self.readers.breaking_off:
                 await asyncio.sleep(LOOK_SECONDS)
                 continue
             client = await self._connection.ready()
@@ -140,17 +134,27 @@ class Lane:
             )
         subject = f"{self._streams.api}.CONSUMER.MSG.NEXT.{self._streams.stream}.{consumer}"
         pull = self.pull = Pull(client, subject, settings.heartbeat)
+        self.width = 1
         try:
             await pull.open()
-            while not self._stopping and self._readers():
+            while not self._stopping and self.readers.count():
                 if client is not self._connection.client:
                     return
-                free = settings.capacity - len(pull.arrived)
                 async with asyncio.timeout(SEND_SECONDS):
-                    await pull.top_up(free, settings.capacity)
-                self.in_hand = await pull.take(max(settings.capacity // 2, 1))
-                if self.in_hand and not await self._hand_over(self.in_hand):
-                    return
+                    await pull.top_up(self.width - len(pull.arrived), self.width)
+                if not pull.arrived:
+                    self._renewed = asyncio.get_running_loop().time()
+                batch = self.in_hand = await pull.take(max(settings.capacity // 2, 1))
+                if any(self._tries.is_suspect(message) for message in batch):
+                    self.width = 1
+                elif batch and self.width < settings.capacity:
+                    # What has to be delivered again comes first: there is nothing of the kind.
+                    await self._widen(pull)
+                for part in self._tries.parts(self.in_hand):
+                    if not await self._hand_over(part):
+                        return
+                    if asyncio.get_running_loop().time() - self._renewed > settings.ack_wait / 3:
+                        await self._still_at_it()
         finally:
             self.closing = True
             # In this order: what is given back while a request stands is delivered to that at once, here.
@@ -160,11 +164,21 @@ class Lane:
             pull.arrived.clear()
             await self._give_back(left)
             self.in_hand = []
+            self.handed = []
             self.closing = False
 
-    async def _hand_over(self, batch: list[Msg]) -> bool:
+    async def _widen(self, pull: Pull) -> None:
+        """Ask for as many as there is room for, and have what comes at once go over with the one that is here."""
+        self.width = self._settings.capacity
+        room = max(self.width // 2, 1) - len(self.in_hand)
+        async with asyncio.timeout(SEND_SECONDS):
+            await pull.top_up(self.width - len(self.in_hand), self.width)
+        await pull.gather(min(pending(self.in_hand[-1].reply), room), GATHER_SECONDS)
+        self.in_hand += [pull.arrived.popleft() for _ in range(min(room, len(pull.arrived)))]
+
+    async def _hand_over(self, batch: Sequence[Msg]) -> bool:
         """Send what came on the bus; acknowledge it, and return True, when the local readers have taken it."""
-        if not self._readers():
+        if not self.readers.count() or self.readers.breaking_off:
             return False
         messages: list[Msg] = []
         events: list[object] = []
@@ -174,14 +188,15 @@ class Lane:
                 if event is not None:
                     messages.append(message)
                     events.append(event)
-            self.in_hand = messages
+            self.in_hand = [message for message in self.in_hand if not message.is_acked]
+            self.handed = messages
             if events and not await self._on_the_bus(events):
                 return False
         finally:
-            for event in events:
-                forget(event)
+            self.readers.done_with(events)
         await self._acknowledge(messages)
-        self.in_hand = []
+        self.in_hand = [message for message in self.in_hand if not message.is_acked]
+        self.handed = []
         return True
 
     async def _event_of(self, message: Msg) -> object | None:
@@ -196,7 +211,7 @@ class Lane:
             await self._acknowledge([message])
             return None
         try:
-            self._check(known)
+            self._check(message, known)
             event = decode(self.wire, headers, message.data)
         except Undecodable as reason:
             await self._dead.bury(self.wire, self._settings.group, message, known, str(reason))
@@ -205,11 +220,12 @@ class Lane:
         remember(event, known, self._settings.origin)
         return event
 
-    def _check(self, known: Received) -> None:
-        if known.delivered > self._settings.max_deliveries:
+    def _check(self, message: Msg, known: Received) -> None:
+        tries = self._tries.of(message)
+        if tries > self._tries.most:
             raise Undecodable(
-                f"delivered {known.delivered} times to this group and never acknowledged: more than"
-                f" {self._settings.max_deliveries} is taken for an event that ends whoever handles it"
+                f"handed to readers of this group {tries - 1} times and never acknowledged: an event that was so"
+                f" {self._tries.most} times is taken for one that ends whoever handles it"
             )
         if len(known.hops) > MOST_HOPS:
             raise Undecodable(
@@ -218,18 +234,18 @@ class Lane:
 
     async def _on_the_bus(self, events: Sequence[object]) -> bool:
         """Send them, and return when every local subscription has taken them: whether there still is one."""
-        dropped = self._dropped()
+        before, dropped = self.readers.count(), self.readers.dropped()
         for event in events:
             ctx.send(event)
         while True:
             try:
-                await ctx.flush(self.wire.event, timeout=min(self._settings.ack_wait / 3, 0.5))
+                await self.readers.caught_up(min(self._settings.ack_wait / 3, 0.5))
                 break
             except TimeoutError:
-                if self._stopping:
+                if self._stopping or self.readers.breaking_off:
                     return False
                 await self._still_at_it()
-        lost = self._dropped() - dropped
+        lost = self.readers.dropped() - dropped
         if lost > 0:
             self.dropped += lost
             ctx.log_warning(
@@ -239,12 +255,11 @@ class Lane:
                 len(events),
                 self.wire.name,
             )
-        # Subscriptions that ended count as having taken all. When none is left, they ended with the scope or its
-        # failure, and nobody knows what they took.
-        return self._readers() > 0
+        return await self.readers.have_taken(before)
 
     async def _still_at_it(self) -> None:
         """Have the server wait: the local readers are slow, and not gone."""
+        self._renewed = asyncio.get_running_loop().time()
         arrived = [] if self.pull is None else list(self.pull.arrived)
         with suppress(*LOST):
             async with asyncio.timeout(SEND_SECONDS):
@@ -255,6 +270,7 @@ class Lane:
         async with asyncio.timeout(SEND_SECONDS):
             for message in messages:
                 await message.ack()
+                self._tries.forget(message)
                 self.acknowledged += 1
 
     async def _give_back(self, messages: Sequence[Msg]) -> None:
@@ -263,16 +279,11 @@ class Lane:
         self.returned += len(left)
         if self._stopping:
             self.returned_at_end += len(left)
+        handed = set(map(id, self.handed))
+        for message in left:
+            if id(message) not in handed:
+                self._tries.spare(message)
         with suppress(*LOST):
             async with asyncio.timeout(SEND_SECONDS):
                 for message in left:
                     await message.nak()
-
-    def _readers(self) -> int:
-        """How many subscriptions of the type there are, that of the bridge's own outbox not counted."""
-        stats = ctx.events().get(self.wire.event)
-        return 0 if stats is None else stats.subscriptions - self._own_subscriptions
-
-    def _dropped(self) -> int:
-        stats = ctx.events().get(self.wire.event)
-        return 0 if stats is None else stats.dropped

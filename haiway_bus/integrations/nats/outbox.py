@@ -99,7 +99,7 @@ class Outbox:
             except SubscriptionOverflow as overflow:
                 self.lost += overflow.lost
             except asyncio.QueueEmpty:
-                return events
+                return [event for event in events if received_by(event) != self._origin]
 
     def letter(self, event: State) -> Letter | None:
         """The message of an event; None for one that this bridge received.

@@ -20,7 +20,7 @@ from nats.aio.subscription import Subscription
 
 from haiway_bus.integrations.nats.work import end
 
-__all__ = ("Broken", "Pull", "numbers")
+__all__ = ("Broken", "Pull", "numbers", "pending")
 
 ACK: Final = "$JS.ACK."
 IDLE_HEARTBEAT: Final = "100"
@@ -118,6 +118,14 @@ class Pull:
             raise Broken(f"nothing was heard for {silence:.1f} s", silent=True)
         return []
 
+    async def gather(self, number: int, seconds: float) -> None:
+        """Return when so many have arrived, or after so many seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while len(self.arrived) < number and not self._broken:
+                    self._news.clear()
+                    await self._news.wait()
+
     def wake(self) -> None:
         self._news.set()
 
@@ -144,7 +152,17 @@ class Pull:
 
 def numbers(reply: str) -> tuple[int, int]:
     """The sequence in the stream and the number of deliveries, from a message's reply subject."""
+    facts = _facts(reply)
+    return int(facts[1]), int(facts[0])
+
+
+def pending(reply: str) -> int:
+    """How many more messages there were for the consumer when this one was delivered."""
+    return int(_facts(reply)[4])
+
+
+def _facts(reply: str) -> list[str]:
+    # $JS.ACK.<stream>.<consumer>.<delivered>.<sequence>.<consumer's sequence>.<time>.<pending>, with domain and account
+    # before the stream and a token behind in newer ones.
     tokens = reply.split(".")
-    # $JS.ACK.<stream>.<consumer>.<delivered>.<sequence>..., with domain and account before the stream in newer ones.
-    at = 4 if len(tokens) == 9 else 6
-    return int(tokens[at + 1]), int(tokens[at])
+    return tokens[4 if len(tokens) == 9 else 6 :]
