@@ -13,7 +13,7 @@ from nats.aio.msg import Msg
 from haiway_bus import ctx
 from haiway_bus.integrations.nats.connection import LOST, Connection, backoff
 from haiway_bus.integrations.nats.dead import DeadLetters
-from haiway_bus.integrations.nats.errors import Undecodable
+from haiway_bus.integrations.nats.errors import Undecodable, reason_of
 from haiway_bus.integrations.nats.pull import Broken, Pull, numbers, pending
 from haiway_bus.integrations.nats.readers import Readers
 from haiway_bus.integrations.nats.received import Received, remember
@@ -213,8 +213,10 @@ class Lane:
         try:
             self._check(message, known)
             event = decode(self.wire, headers, message.data)
-        except Undecodable as reason:
-            await self._dead.bury(self.wire, self._settings.group, message, known, str(reason))
+        except Exception as error:
+            # Also what the class's own checks raise, or a nesting too deep: no message may end the scope.
+            reason = reason_of(error)
+            await self._dead.bury(self.wire, self._settings.group, message, known, reason)
             await self._acknowledge([message])
             return None
         remember(event, known, self._settings.origin)
