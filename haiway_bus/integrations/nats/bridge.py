@@ -132,7 +132,6 @@ class NatsBridge:
             origin=self.origin,
             group=durable if durable is not None else self.origin,
             durable=durable is not None,
-            from_start=durable is not None,
             capacity=capacity,
             ack_wait=ack_wait,
             max_ack_pending=max_ack_pending,

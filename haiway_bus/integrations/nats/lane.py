@@ -14,6 +14,7 @@ from haiway_bus import ctx
 from haiway_bus.integrations.nats.connection import LOST, Connection, backoff
 from haiway_bus.integrations.nats.dead import DeadLetters
 from haiway_bus.integrations.nats.errors import Undecodable, reason_of
+from haiway_bus.integrations.nats.progress import Progress
 from haiway_bus.integrations.nats.pull import Broken, Pull, numbers, pending
 from haiway_bus.integrations.nats.readers import Readers
 from haiway_bus.integrations.nats.received import Received, remember
@@ -70,6 +71,7 @@ class Lane:
         self._dead = dead
         self.readers = readers
         self._tries = Tries(settings.max_deliveries)
+        self._progress = Progress()
         self._stopping = False
         self._silent = 0
         # When the server was last told to wait for all that is here, or had to wait for nothing.
@@ -123,15 +125,9 @@ class Lane:
         settings = self._settings
         async with asyncio.timeout(SEND_SECONDS * 2):
             await self._streams.ensure(client)
-            consumer = await self._streams.consumer(
-                client,
-                settings.group,
-                self.wire.name,
-                durable=settings.durable,
-                from_start=settings.from_start,
-                ack_wait=settings.ack_wait,
-                max_ack_pending=settings.max_ack_pending,
-            )
+            after = self._progress.after
+            consumer, last = await self._streams.consumer(client, settings, self.wire.name, after)
+            self._progress.begin(last)
         subject = f"{self._streams.api}.CONSUMER.MSG.NEXT.{self._streams.stream}.{consumer}"
         pull = self.pull = Pull(client, subject, settings.heartbeat)
         self.width = 1
@@ -273,6 +269,7 @@ class Lane:
             for message in messages:
                 await message.ack()
                 self._tries.forget(message)
+                self._progress.acknowledged(numbers(message.reply)[0])
                 self.acknowledged += 1
 
     async def _give_back(self, messages: Sequence[Msg]) -> None:
@@ -285,6 +282,10 @@ class Lane:
         for message in left:
             if id(message) not in handed:
                 self._tries.spare(message)
+            if (
+                not self._settings.durable
+            ):  # else others of the group may take it, and the server knows
+                self._progress.given_back(numbers(message.reply)[0])
         with suppress(*LOST):
             async with asyncio.timeout(SEND_SECONDS):
                 for message in left:

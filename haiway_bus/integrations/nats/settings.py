@@ -14,7 +14,6 @@ class LaneSettings:
     origin: str
     group: str
     durable: bool
-    from_start: bool
     capacity: int
     ack_wait: float
     max_ack_pending: int
