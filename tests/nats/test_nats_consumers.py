@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -126,6 +127,54 @@ def test_without_a_group_what_was_not_taken_is_delivered_by_the_next_consumer(se
             assert sorted(taken) == list(range(10))
 
     run(main())
+
+
+def test_a_consumer_that_takes_small_requests_only_is_asked_in_small_ones(
+    server: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        await publish(server, range(500))
+        client = await nats.connect(server.url)
+        made = await client.request(
+            "$JS.API.CONSUMER.DURABLE.CREATE.haiway.billing=Order",
+            json.dumps(
+                {
+                    "stream_name": "haiway",
+                    "config": {
+                        "durable_name": "billing=Order",
+                        "filter_subject": "haiway.events.Order",
+                        "ack_policy": "explicit",
+                        "max_batch": 100,
+                    },
+                }
+            ).encode(),
+        )
+        assert b"error" not in made.data
+        await client.close()
+        async with reader(server, "billing") as (taken, bridge):
+            await until(lambda: len(taken) == 500)
+            # 512 and 256 were refused, and no request was as large since.
+            assert bridge.stats().stalls <= 3
+
+    run(main())
+    assert "pulled anew from NATS: 409 Exceeded MaxRequestBatch of 100" in caplog.text
+
+
+def test_a_request_that_the_server_refuses_is_told_and_not_repeated_at_once(
+    server: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        await publish(server, range(5))
+        bridge = NatsBridge(server.url, subscribe=[Order], durable="billing", heartbeat=1e10)
+        async with ctx.scope("reader", disposables=[bridge], isolated=True):
+            ctx.on(Order, lambda order: None)
+            await asyncio.sleep(1)
+            assert 1 <= bridge.stats().stalls < 20
+
+    run(main())
+    warnings = [one for one in caplog.records if "pulled anew" in one.getMessage()]
+    assert len([one for one in warnings if one.levelname == "WARNING"]) == 1
+    assert "400 Bad Request" in caplog.text
 
 
 def test_all_is_done_with_up_to_the_first_that_went_back() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -17,7 +17,7 @@ from haiway_bus.integrations.nats.errors import Undecodable, reason_of
 from haiway_bus.integrations.nats.progress import Progress
 from haiway_bus.integrations.nats.pull import Broken, Pull, numbers, pending
 from haiway_bus.integrations.nats.readers import Readers
-from haiway_bus.integrations.nats.received import Received, remember
+from haiway_bus.integrations.nats.received import remember
 from haiway_bus.integrations.nats.settings import LaneSettings
 from haiway_bus.integrations.nats.streams import Streams
 from haiway_bus.integrations.nats.tries import Tries
@@ -29,6 +29,7 @@ MOST_HOPS: Final = 16
 LOOK_SECONDS: Final = 0.05
 SEND_SECONDS: Final = 5.0
 GATHER_SECONDS: Final = 0.3
+WARN_SECONDS: Final = 10.0
 
 
 class Lane:
@@ -74,6 +75,8 @@ class Lane:
         self._progress = Progress()
         self._stopping = False
         self._silent = 0
+        self._most = settings.capacity
+        self._warned_at = -WARN_SECONDS
         # When the server was last told to wait for all that is here, or had to wait for nothing.
         self._renewed = 0.0
 
@@ -97,6 +100,7 @@ class Lane:
                 continue
             client = await self._connection.ready()
             reason: object
+            log = ctx.log_info
             try:
                 await self._serve(client)
                 failures = 0
@@ -105,10 +109,11 @@ class Lane:
                 reason = broken
                 self.stalls += 1
                 self._judge(client, broken)
+                log = self._log_of(broken)
             except LOST as error:
                 reason = self._connection.redacted(error) or type(error).__name__
                 self._streams.forget()
-            ctx.log_info("%s are pulled anew from NATS: %s", self.wire.name, reason)
+            log("%s are pulled anew from NATS: %s", self.wire.name, reason)
             await asyncio.sleep(backoff(failures, 0.05, 2.0))
             failures += 1
 
@@ -119,6 +124,18 @@ class Lane:
         if self._silent >= 2:
             self._silent = 0
             self._connection.drop(client, f"{self.wire.name}: {broken}")
+
+    def _log_of(self, broken: Broken) -> Callable[..., None]:
+        """How loudly to tell of it: a refusal is for somebody to see to, and comes again and again."""
+        if not broken.refused:
+            return ctx.log_info
+        if "batch" in str(broken).lower():
+            self._most = max(self.width // 2, 1)  # whoever made the consumer wants smaller requests
+        now = asyncio.get_running_loop().time()
+        if now - self._warned_at < WARN_SECONDS:
+            return ctx.log_debug
+        self._warned_at = now
+        return ctx.log_warning
 
     async def _serve(self, client: Client) -> None:
         """Pull over this connection until there is nobody to pull for. Raises Broken or what a lost connection does."""
@@ -143,7 +160,7 @@ class Lane:
                 batch = self.in_hand = await pull.take(max(settings.capacity // 2, 1))
                 if any(self._tries.is_suspect(message) for message in batch):
                     self.width = 1
-                elif batch and self.width < settings.capacity:
+                elif batch and self.width < self._most:
                     # What has to be delivered again comes first: there is nothing of the kind.
                     await self._widen(pull)
                 for part in self._tries.parts(self.in_hand):
@@ -165,12 +182,11 @@ class Lane:
 
     async def _widen(self, pull: Pull) -> None:
         """Ask for as many as there is room for, and have what comes at once go over with the one that is here."""
-        self.width = self._settings.capacity
-        room = max(self.width // 2, 1) - len(self.in_hand)
+        self.width = self._most
+        room = min(max(self.width // 2, 1) - len(self.in_hand), pending(self.in_hand[-1].reply))
         async with asyncio.timeout(SEND_SECONDS):
             await pull.top_up(self.width - len(self.in_hand), self.width)
-        await pull.gather(min(pending(self.in_hand[-1].reply), room), GATHER_SECONDS)
-        self.in_hand += [pull.arrived.popleft() for _ in range(min(room, len(pull.arrived)))]
+        self.in_hand += await pull.gather(room, GATHER_SECONDS)
 
     async def _hand_over(self, batch: Sequence[Msg]) -> bool:
         """Send what came on the bus; acknowledge it, and return True, when the local readers have taken it."""
@@ -207,7 +223,11 @@ class Lane:
             await self._acknowledge([message])
             return None
         try:
-            self._check(message, known)
+            self._tries.check(message)
+            if len(known.hops) > MOST_HOPS:
+                raise Undecodable(
+                    f"it went over {len(known.hops)} bridges: more than {MOST_HOPS} are taken for a ring"
+                )
             event = decode(self.wire, headers, message.data)
         except Exception as error:
             # Also what the class's own checks raise, or a nesting too deep: no message may end the scope.
@@ -217,18 +237,6 @@ class Lane:
             return None
         remember(event, known, self._settings.origin)
         return event
-
-    def _check(self, message: Msg, known: Received) -> None:
-        tries = self._tries.of(message)
-        if tries > self._tries.most:
-            raise Undecodable(
-                f"handed to readers of this group {tries - 1} times and never acknowledged: an event that was so"
-                f" {self._tries.most} times is taken for one that ends whoever handles it"
-            )
-        if len(known.hops) > MOST_HOPS:
-            raise Undecodable(
-                f"it went over {len(known.hops)} bridges: more than {MOST_HOPS} are taken for a ring"
-            )
 
     async def _on_the_bus(self, events: Sequence[object]) -> bool:
         """Send them, and return when every local subscription has taken them: whether there still is one."""

@@ -12,6 +12,7 @@ from typing import Final
 
 from nats.aio.msg import Msg
 
+from haiway_bus.integrations.nats.errors import Undecodable
 from haiway_bus.integrations.nats.pull import numbers
 
 __all__ = ("Tries",)
@@ -29,7 +30,7 @@ class Tries:
     """
 
     def __init__(self, most: int) -> None:
-        self.most: int = most
+        self._most = most
         self._spared: dict[int, int] = {}
 
     def of(self, message: Msg) -> int:
@@ -40,6 +41,15 @@ class Tries:
     def is_suspect(self, message: Msg) -> bool:
         """Whether it was handed over before and not acknowledged."""
         return self.of(message) > 1
+
+    def check(self, message: Msg) -> None:
+        """Raise Undecodable for one that has used up its tries."""
+        tries = self.of(message)
+        if tries > self._most:
+            raise Undecodable(
+                f"handed to readers of this group {tries - 1} times and never acknowledged: an event that was so"
+                f" {self._most} times is taken for one that ends whoever handles it"
+            )
 
     def parts(self, batch: Sequence[Msg]) -> Iterator[list[Msg]]:
         """What is to be handed over together: what is above suspicion, then what was tried the oftener in the smaller
@@ -54,7 +64,7 @@ class Tries:
         for tries, messages in sorted(tried.items()):
             if tries > 1:
                 random.shuffle(messages)
-            size = 1 if tries > self.most // 2 else max(MOST_TOGETHER >> 2 * (tries - 1), 1)
+            size = 1 if tries > self._most // 2 else max(MOST_TOGETHER >> 2 * (tries - 1), 1)
             if tries == 1 and size > 1:
                 size = len(messages)
             for begin in range(0, len(messages), size):
