@@ -150,6 +150,8 @@ def test_what_was_tried_often_is_handed_over_with_few_others_and_alone_at_last(
         batch = [message(number, tries) for number in range(300)]
         parts = list(Tries(most).parts(batch))
         assert max(map(len, parts)) == size
+        # As many as go over together are here at a time, and no more.
+        assert Tries(most).width([message(1, 1), batch[0]], 300) == (1 if most == 1 else size)
         assert sorted(one.reply for part in parts for one in part) == sorted(
             one.reply for one in batch
         )

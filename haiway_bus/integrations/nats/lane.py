@@ -37,8 +37,8 @@ class Lane:
 
     Nothing is pulled while the type has no subscription in the scope: an event that is sent then is gone, and would
     be acknowledged. `in_hand` are the messages that were taken from the pull and are not acknowledged, `handed` those
-    of them that were sent on the bus. `width` is how many are asked for: one at first, and while there is a suspect, so
-    that a process which dies of it takes few others along.
+    of them that were sent on the bus. `width` is how many are asked for: one at first, and few while some come that
+    were tried before, so that a process which dies of one takes few others along.
     While it is `closing` it must not be cancelled: nats-py's reading ends without a word when the answer to a flush
     comes that was cancelled.
     """
@@ -158,11 +158,11 @@ class Lane:
                 if not pull.arrived:
                     self._renewed = asyncio.get_running_loop().time()
                 batch = self.in_hand = await pull.take(max(settings.capacity // 2, 1))
-                if any(self._tries.is_suspect(message) for message in batch):
-                    self.width = 1
-                elif batch and self.width < self._most:
-                    # What has to be delivered again comes first: there is nothing of the kind.
-                    await self._widen(pull)
+                if batch:
+                    narrow, self.width = self.width, self._tries.width(batch, self._most)
+                    if narrow < self.width == self._most:
+                        # What has to be delivered again comes first: there is nothing of the kind.
+                        await self._gather(pull)
                 for part in self._tries.parts(self.in_hand):
                     if not await self._hand_over(part):
                         return
@@ -180,9 +180,8 @@ class Lane:
             self.handed = []
             self.closing = False
 
-    async def _widen(self, pull: Pull) -> None:
+    async def _gather(self, pull: Pull) -> None:
         """Ask for as many as there is room for, and have what comes at once go over with the one that is here."""
-        self.width = self._most
         room = min(max(self.width // 2, 1) - len(self.in_hand), pending(self.in_hand[-1].reply))
         async with asyncio.timeout(SEND_SECONDS):
             await pull.top_up(self.width - len(self.in_hand), self.width)

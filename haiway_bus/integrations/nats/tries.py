@@ -18,8 +18,9 @@ from haiway_bus.integrations.nats.pull import numbers
 __all__ = ("Tries",)
 
 MOST_SPARED: Final = 100_000
-# How many go over together the first time they are suspect, times four.
+# How many go over together the second time is a quarter of this, the third time a sixteenth...
 MOST_TOGETHER: Final = 256
+MANY: Final = 2**31
 
 
 class Tries:
@@ -38,9 +39,20 @@ class Tries:
         sequence, delivered = numbers(message.reply)
         return max(delivered - self._spared.get(sequence, 0), 1)
 
-    def is_suspect(self, message: Msg) -> bool:
-        """Whether it was handed over before and not acknowledged."""
-        return self.of(message) > 1
+    def together(self, message: Msg) -> int:
+        """How many others like it may be here, and be handed over, with it.
+
+        As many as there are the first time; then the fewer the oftener it was tried, and none for the second half of
+        its tries: so that one which ends its process leaves the others behind soon.
+        """
+        tries = self.of(message)
+        if tries > self._most // 2:
+            return 1
+        return MANY if tries == 1 else max(MOST_TOGETHER >> 2 * (tries - 1), 1)
+
+    def width(self, batch: Sequence[Msg], most: int) -> int:
+        """How many messages to have here while these are, `most` if nothing is against it."""
+        return min(most, *map(self.together, batch))
 
     def check(self, message: Msg) -> None:
         """Raise Undecodable for one that has used up its tries."""
@@ -52,11 +64,9 @@ class Tries:
             )
 
     def parts(self, batch: Sequence[Msg]) -> Iterator[list[Msg]]:
-        """What is to be handed over together: what is above suspicion, then what was tried the oftener in the smaller
-        parts, alone at last and for the second half of its tries: so that one which ends its process leaves the others
-        behind soon.
+        """What is to be handed over together, what was tried the least first.
 
-        Suspects come in any order, so that it is not the same one which always goes before the others.
+        What was tried before comes in any order, so that it is not the same one which always goes before the others.
         """
         tried: dict[int, list[Msg]] = {}
         for message in batch:
@@ -64,9 +74,7 @@ class Tries:
         for tries, messages in sorted(tried.items()):
             if tries > 1:
                 random.shuffle(messages)
-            size = 1 if tries > self._most // 2 else max(MOST_TOGETHER >> 2 * (tries - 1), 1)
-            if tries == 1 and size > 1:
-                size = len(messages)
+            size = self.together(messages[0])
             for begin in range(0, len(messages), size):
                 yield messages[begin : begin + size]
 
