@@ -113,17 +113,23 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
         return subscription
 
     @staticmethod
-    async def flush(event_type: type[Any], /, *, timeout: float | None = None) -> None:
+    async def flush(
+        event_type: type[Any],
+        /,
+        *,
+        timeout: float | None = None,
+        without: Iterable[Subscription[Any]] = (),
+    ) -> None:
         """Return when every subscription of the type has taken all that was sent before this call, and its reader
         has come back for more, or it has ended (contract 4.4).
 
         Back-pressure for who sends, determinism for tests. A reader must not wait for itself: called from a reader
-        of the type, it never returns.
+        of the type, it never returns, unless its own subscription is one of those that it goes `without`.
 
         Raises TimeoutError after `timeout` seconds, which names the subscriptions that are behind and by how much;
         ContextMissing outside a scope, RuntimeError in another loop or thread than the scope's.
         """
-        await place("flush()").scope.bus.flush(event_type, timeout)
+        await place("flush()").scope.bus.flush(event_type, timeout, without)
 
     @staticmethod
     def events() -> dict[type[Any], EventStats]:

@@ -534,6 +534,21 @@ class TestFlush:
             await flushing
         assert (await anext(subscription)).number == Tick().number
 
+    async def test_it_goes_without_those_that_are_named(self, hb: Any) -> None:
+        """Contract 4.4: a reader of the type can call it, when it does not wait for itself."""
+        async with hb.ctx.scope("test"):
+            own, other = hb.ctx.subscribe(Tick), hb.ctx.subscribe(Tick, limit=9)
+            hb.ctx.send(Tick())
+            with pytest.raises(TimeoutError, match="behind by 1"):
+                await hb.ctx.flush(Tick, timeout=0.001, without=[own])
+            await anext(other)
+            flushing = hb.ctx.spawn(hb.ctx.flush(Tick, timeout=5, without=iter([own])))
+            await turns()
+            with pytest.raises(asyncio.QueueEmpty):
+                other.receive_nowait()
+            await flushing
+            assert own.pending == 1
+
     async def test_it_leaves_nothing_on_the_tasks_of_a_pool(self, hb: Any) -> None:
         """Contract 4.4, 3: however often it is called while they go on."""
         async with hb.ctx.scope("test"):

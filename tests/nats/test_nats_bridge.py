@@ -451,7 +451,7 @@ def test_a_consumer_and_a_stream_that_were_deleted_are_made_again(server: Any) -
                 async with asyncio.timeout(SECONDS):
                     while not await js.consumers_info("haiway"):
                         await asyncio.sleep(0.05)
-                await js.delete_consumer("haiway", "billing-Order")
+                await js.delete_consumer("haiway", "billing=Order")
                 ctx.send(Order(number=1))
                 await until(lambda: taken == [1])
                 await js.delete_stream("haiway")

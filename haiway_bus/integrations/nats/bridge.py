@@ -20,11 +20,13 @@ from haiway_bus.integrations.nats.errors import (
     NatsEventRefused,
     NatsPayloadTooLarge,
 )
-from haiway_bus.integrations.nats.lane import Lane, LaneSettings
+from haiway_bus.integrations.nats.lane import Lane
 from haiway_bus.integrations.nats.observe import observe, report_of, stats_of
 from haiway_bus.integrations.nats.outbox import Outbox
 from haiway_bus.integrations.nats.publisher import Publisher
+from haiway_bus.integrations.nats.readers import Readers
 from haiway_bus.integrations.nats.report import DrainReport, NatsStats
+from haiway_bus.integrations.nats.settings import LaneSettings
 from haiway_bus.integrations.nats.streams import Streams
 from haiway_bus.integrations.nats.wire import WireType
 from haiway_bus.integrations.nats.work import Work, end
@@ -51,8 +53,8 @@ class NatsBridge:
         durable: the consumer group. Processes that give the same name share the events; each name gets them all, from
             the beginning of the stream when it is new, and those published while no process of it ran. None: every
             process gets what is published from its start on.
-        stream, subject_prefix: where the events are kept; events of a type are published to
-            `<subject_prefix>.events.<type>`, dead letters to `<subject_prefix>.dead.<type>` in `<stream>-dead`.
+        stream: where the events are kept; dead letters in `<stream>-dead`.
+        subject_prefix: they are published to `<subject_prefix>.events.<type>`, dead letters to `<subject_prefix>.dead.<type>`.
         stream_options: what nats-py's StreamConfig takes (num_replicas, max_age in seconds, duplicate_window in
             seconds, ...), for a stream that is not there and is made.
         connect: what nats-py's `connect` takes: tls, user, password, token, user_credentials, nkeys_seed, name, ...
@@ -64,7 +66,7 @@ class NatsBridge:
         ack_wait: seconds after which the server delivers a message again that is not acknowledged; slow readers do
             not count, the bridge has the server wait for them.
         max_ack_pending: the most messages of a type that a whole group may hold unacknowledged.
-        max_deliveries: a message delivered more often than this becomes a dead letter.
+        max_deliveries: a message handed to readers of the group this often, and never acknowledged, is a dead letter.
         heartbeat: seconds between the signs of life of the server on an idle stream; silence of 2.5 of them has
             the pull begun anew, twice in a row the connection.
         require_server: whether entering the scope waits for a server, `start_timeout` seconds at most, and fails
@@ -130,7 +132,6 @@ class NatsBridge:
             origin=self.origin,
             group=durable if durable is not None else self.origin,
             durable=durable is not None,
-            from_start=durable is not None,
             capacity=capacity,
             ack_wait=ack_wait,
             max_ack_pending=max_ack_pending,
@@ -192,15 +193,10 @@ class NatsBridge:
             )
             self._work.begin(f"outbox of {wire.name}", self._outboxes[-1].run())
         for wire in self._subscribe.values():
+            own = [one.subscription for one in self._outboxes if one.wire.event is wire.event]
+            readers = Readers(wire.event, own, self._work)
             self._lanes.append(
-                Lane(
-                    wire,
-                    self._settings,
-                    self._connection,
-                    self._streams,
-                    self._dead,
-                    own_subscriptions=int(wire.name in self._publish),
-                )
+                Lane(wire, self._settings, self._connection, self._streams, self._dead, readers)
             )
             self._receiving.append(
                 self._work.begin(f"lane of {wire.name}", self._lanes[-1].run(), may_end=True)
@@ -232,6 +228,8 @@ class NatsBridge:
         finally:
             await self._work.end()
             self.report = report_of(loop.time() - began, self._outboxes, self._lanes)
+            for lane in self._lanes:
+                lane.readers.close()
             log = ctx.log_info if self.report.complete else ctx.log_warning
             log("the NATS bridge %s", self.report)
 

@@ -11,6 +11,7 @@ __all__ = (
     "NatsEventRefused",
     "NatsPayloadTooLarge",
     "Undecodable",
+    "reason_of",
 )
 
 
@@ -43,6 +44,17 @@ class NatsPayloadTooLarge(NatsBridgeError):  # noqa: N818 - says what happened
 
 class Undecodable(Exception):  # noqa: N818 - a signal within the package
     """Raised inside the package for a message that makes no event; its text is the reason in the dead letter."""
+
+
+def reason_of(error: Exception) -> str:
+    """What a dead letter says of an error, in characters that a header can carry."""
+    try:
+        text = str(error)
+    except Exception:
+        text = "its text cannot be made"  # an exception of the user's own, raised by a predicate or an upcaster
+    if not isinstance(error, Undecodable):
+        text = f"{type(error).__qualname__}: {text}"
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 @dataclass(frozen=True, slots=True)

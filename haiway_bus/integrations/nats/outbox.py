@@ -108,7 +108,7 @@ class Outbox:
                 continue
             except asyncio.QueueEmpty:
                 self.tell_lost()
-                return events
+                return [event for event in events if received_by(event) != self._origin]
 
     def letter(self, event: State) -> Letter | None:
         """The message of an event; None for one that this bridge received.

@@ -20,7 +20,7 @@ from nats.aio.subscription import Subscription
 
 from haiway_bus.integrations.nats.work import end
 
-__all__ = ("Broken", "Pull", "numbers")
+__all__ = ("Broken", "Pull", "numbers", "pending")
 
 ACK: Final = "$JS.ACK."
 IDLE_HEARTBEAT: Final = "100"
@@ -28,15 +28,22 @@ IDLE_HEARTBEAT: Final = "100"
 MISSED: Final = 2.5
 STANDS: Final = 10
 CLOSE_SECONDS: Final = 2.0
-ENDS: Final = ("consumer", "shutdown", "leadership")
+ENDS: Final = ("consumer deleted", "shutdown", "leadership")
+# Requests that are over in the ordinary way: after their time, or with all that they asked for.
+OVER: Final = ("404", "408")
+COMPLETED: Final = ("batch completed", "exceeds maxbytes")
 
 
 class Broken(Exception):  # noqa: N818 - a signal within the package
-    """Raised inside the package when this pull will bring nothing more: begin another."""
+    """Raised inside the package when this pull will bring nothing more: begin another.
 
-    def __init__(self, reason: str, *, silent: bool = False) -> None:
+    `silent`: the server says nothing at all. `refused`: it takes no such request, and the next one neither.
+    """
+
+    def __init__(self, reason: str, *, silent: bool = False, refused: bool = False) -> None:
         super().__init__(reason)
         self.silent = silent
+        self.refused = refused
 
 
 class Pull:
@@ -59,6 +66,7 @@ class Pull:
         self._news = asyncio.Event()
         self._heard_at = 0.0
         self._broken = ""
+        self._refused = False
 
     async def open(self) -> None:
         # No limit in bytes: nats-py would drop messages over it. Credits bound what can come.
@@ -107,7 +115,7 @@ class Pull:
         if not self.arrived:
             self._news.clear()
             if self._broken:
-                raise Broken(self._broken)
+                raise Broken(self._broken, refused=self._refused)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._heartbeat):
                     await self._news.wait()
@@ -117,6 +125,15 @@ class Pull:
         if self.wanted and silence > self._heartbeat * MISSED:
             raise Broken(f"nothing was heard for {silence:.1f} s", silent=True)
         return []
+
+    async def gather(self, number: int, seconds: float) -> list[Msg]:
+        """So many messages, or those that came within so many seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while len(self.arrived) < number and not self._broken:
+                    self._news.clear()
+                    await self._news.wait()
+        return [self.arrived.popleft() for _ in range(min(number, len(self.arrived)))]
 
     def wake(self) -> None:
         self._news.set()
@@ -137,14 +154,28 @@ class Pull:
         left = headers.get("Nats-Pending-Messages", "")
         # A request that is over says how many it has not brought; one that says nothing has brought none.
         self.wanted = max(self.wanted - int(left), 0) if left.isdigit() else 0
-        if status == "503" or any(word in description.lower() for word in ENDS):
+        told = description.lower()
+        refused = status[:1] == "4" and status not in OVER
+        refused = refused and not any(word in told for word in (*COMPLETED, *ENDS))
+        if refused or status == "503" or any(word in told for word in ENDS):
             self._broken = f"{status} {description}".strip()
+            self._refused = refused
         self._news.set()
 
 
 def numbers(reply: str) -> tuple[int, int]:
     """The sequence in the stream and the number of deliveries, from a message's reply subject."""
+    facts = _facts(reply)
+    return int(facts[1]), int(facts[0])
+
+
+def pending(reply: str) -> int:
+    """How many more messages there were for the consumer when this one was delivered."""
+    return int(_facts(reply)[4])
+
+
+def _facts(reply: str) -> list[str]:
+    # $JS.ACK.<stream>.<consumer>.<delivered>.<sequence>.<consumer's sequence>.<time>.<pending>, with domain and account
+    # before the stream and a token behind in newer ones.
     tokens = reply.split(".")
-    # $JS.ACK.<stream>.<consumer>.<delivered>.<sequence>..., with domain and account before the stream in newer ones.
-    at = 4 if len(tokens) == 9 else 6
-    return int(tokens[at + 1]), int(tokens[at])
+    return tokens[4 if len(tokens) == 9 else 6 :]

@@ -13,10 +13,13 @@ from nats.js.errors import BadRequestError, NotFoundError
 
 from haiway_bus import ctx
 from haiway_bus.integrations.nats.errors import NatsBridgeError
+from haiway_bus.integrations.nats.settings import LaneSettings
 
 __all__ = ("IDLE_SECONDS", "Streams")
 
 IDLE_SECONDS: Final = 300.0
+# Between the names of group and type: none of them can contain it, so no two pairs make one name.
+SEPARATOR: Final = "="
 API_SECONDS: Final = 5.0
 
 
@@ -95,40 +98,64 @@ class Streams:
             )
 
     async def consumer(
-        self,
-        client: Client,
-        group: str,
-        name: str,
-        *,
-        durable: bool,
-        from_start: bool,
-        ack_wait: float,
-        max_ack_pending: int,
-    ) -> str:
-        """Have the group's consumer for this type there, and return its name.
+        self, client: Client, settings: LaneSettings, name: str, after: int | None = None
+    ) -> tuple[str, int]:
+        """Have the group's consumer for this type there.
 
-        Durable ones stay until somebody deletes them; others go when nobody has pulled for IDLE_SECONDS.
+        Returns its name, and the number of the last message that it has behind it. Durable ones stay until somebody
+        deletes them; others go when nobody has pulled for IDLE_SECONDS.
+
+        Arguments:
+            after: the number of the last message that an earlier one has brought, and that is done with. One that is
+                not durable and is gone is made anew from there on.
+
+        Raises NatsBridgeError for one that is there and brings other messages.
         """
-        consumer = f"{group}-{name}"
+        consumer = f"{settings.group}{SEPARATOR}{name}"
+        subject = self.subject(name)
         js = self.jetstream(client)
         try:
-            await js.consumer_info(self.stream, consumer)
+            found = await js.consumer_info(self.stream, consumer)
         except NotFoundError:
-            await js.add_consumer(
+            start: dict[str, Any] = {
+                "deliver_policy": DeliverPolicy.ALL if settings.durable else DeliverPolicy.NEW
+            }
+            if after is not None and not settings.durable:
+                start = await self._resumed(js, after)
+                ctx.log_warning(
+                    "the consumer %s was gone, as after %s s without a pull: it is made anew %s",
+                    consumer,
+                    IDLE_SECONDS,
+                    f"from message {start.get('opt_start_seq', 1)} on",
+                )
+            found = await js.add_consumer(
                 self.stream,
                 ConsumerConfig(
                     name=consumer,
                     durable_name=consumer,
-                    filter_subject=self.subject(name),
-                    deliver_policy=DeliverPolicy.ALL if from_start else DeliverPolicy.NEW,
+                    filter_subject=subject,
                     ack_policy=AckPolicy.EXPLICIT,
-                    ack_wait=ack_wait,
-                    max_ack_pending=max_ack_pending,
+                    ack_wait=settings.ack_wait,
+                    max_ack_pending=settings.max_ack_pending,
                     max_deliver=-1,
-                    inactive_threshold=None if durable else IDLE_SECONDS,
+                    inactive_threshold=None if settings.durable else IDLE_SECONDS,
+                    **start,
                 ),
             )
-        return consumer
+        brings = found.config.filter_subjects or [found.config.filter_subject]
+        if brings != [subject]:
+            raise NatsBridgeError(
+                f"the consumer {consumer!r} of the stream {self.stream!r} brings {brings}, and not {subject!r}: another"
+                " subject_prefix= has this group there. Choose another durable= or stream="
+            )
+        return consumer, 0 if found.delivered is None else found.delivered.stream_seq
+
+    async def _resumed(self, js: JetStreamContext, after: int) -> dict[str, Any]:
+        """Where to go on; from the beginning when the stream has fewer messages than that: it was made anew, too."""
+        state = (await js.stream_info(self.stream)).state
+        if state.last_seq < after:
+            return {"deliver_policy": DeliverPolicy.ALL}
+        return {"deliver_policy": DeliverPolicy.BY_START_SEQUENCE, "opt_start_seq": after + 1}
 
 
 def _covers(pattern: str, subject: str) -> bool:

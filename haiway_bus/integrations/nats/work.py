@@ -27,10 +27,25 @@ class Work:
     def __init__(self) -> None:
         self.leaving: bool = False
         self._tasks: dict[str, Task[None]] = {}
+        self._watcher: Task[None] | None = None
+
+    @property
+    def broken_off(self) -> bool:
+        """Whether the tasks of the scope are being cancelled, because it failed or was cancelled itself.
+
+        The watching task is one of them. It is asked to end in the same moment as the others, and before any of them
+        can have ended: so who sees one ended sees this, too.
+        """
+        watcher = self._watcher
+        if watcher is None:
+            return False
+        if watcher.cancelling():
+            return True
+        return watcher.done() and (watcher.cancelled() or watcher.exception() is not None)
 
     def watch(self) -> None:
         """From now on the scope fails with the bridge."""
-        ctx.spawn(self._watch, ctx.subscribe(BridgeFailed))
+        self._watcher = ctx.spawn(self._watch, ctx.subscribe(BridgeFailed))
 
     def begin(
         self, name: str, work: Coroutine[Any, Any, None], *, may_end: bool = False
