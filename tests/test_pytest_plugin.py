@@ -399,6 +399,66 @@ def test_a_test_that_is_not_async_is_told_so(tmp_path: Path) -> None:
     assert "1 error" in output
 
 
+def test_a_mark_on_one_parameter_is_for_that_one(tmp_path: Path) -> None:
+    """Neither for the others, whichever comes first, nor an error for those of a test that is not async."""
+    output, code = run_suite(
+        tmp_path,
+        """
+        import pytest
+        from haiway_bus import ContextMissing, ctx
+
+        marked = pytest.mark.bus_scope
+
+        @pytest.mark.anyio
+        @pytest.mark.parametrize("scope", [False, pytest.param(True, marks=marked), False])
+        async def test_it(scope, request):
+            assert ("bus_scope" in request.fixturenames) == scope
+            if scope:
+                assert ctx.trace_id()
+            else:
+                with pytest.raises(ContextMissing):
+                    ctx.trace_id()
+
+        @pytest.mark.parametrize("scope", [False, pytest.param(True, marks=marked), False])
+        def test_that_is_not_async(scope):
+            pass
+        """
+        + textwrap.indent(ANYIO, " " * 8),
+        "-p",
+        "no:asyncio",
+    )
+    assert code == 1
+    assert "5 passed, 1 error" in output
+    assert "test_that_is_not_async[True] is none" in output
+
+
+def test_a_test_of_unittest_is_told_so_and_how_to_have_a_scope(tmp_path: Path) -> None:
+    """unittest runs the test itself, where a fixture cannot open a scope around it."""
+    output, _ = run_suite(
+        tmp_path,
+        """
+        import unittest
+        import pytest
+        from haiway_bus import ctx
+
+        class TestMarked(unittest.IsolatedAsyncioTestCase):
+            @pytest.mark.bus_scope
+            async def test_it(self):
+                raise AssertionError("ran without its scope")
+
+        class TestAsTold(unittest.IsolatedAsyncioTestCase):
+            async def test_it(self):
+                async with ctx.scope("test"):
+                    assert ctx.trace_id()
+        """,
+        "-p",
+        "no:asyncio",
+    )
+    assert "does not reach into a unittest.TestCase such as TestMarked: open the" in output
+    assert "ran without its scope" not in output.replace('raise AssertionError("', "")
+    assert "1 passed, 1 error" in output
+
+
 def test_another_backend_of_anyio_is_told_so(tmp_path: Path) -> None:
     pytest.importorskip("trio")
     output, _ = run_suite(
