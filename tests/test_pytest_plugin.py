@@ -347,19 +347,25 @@ UNDER = {
         ["-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=session",
          "-o", "asyncio_default_test_loop_scope=session"],
     ),
+    "two processes": ("pytest.mark.anyio", "@pytest.fixture", ["-p", "no:asyncio", "-n", "2"]),
 }  # fmt: skip
+
+
+def need_what_runs(under: str) -> None:
+    needed = {"anyio": "anyio", "two processes": "xdist"}.get(under, "pytest_asyncio")
+    if importlib.util.find_spec(needed) is None:
+        pytest.skip(f"needs the extra web-test ({needed})")
 
 
 @pytest.mark.parametrize("under", sorted(UNDER))
 def test_a_users_suite_runs_under_both_plugins_for_async_tests(
     hb: Any, tmp_path: Path, under: str
 ) -> None:
-    """In strict, auto and session-loop mode of pytest-asyncio; warnings are errors."""
+    """In strict, auto and session-loop mode of pytest-asyncio, and shared out by pytest-xdist; warnings are errors."""
     mark, fixture, args = UNDER[under]
-    if under != "anyio" and importlib.util.find_spec("pytest_asyncio") is None:
-        pytest.skip("needs the extra web-test (pytest-asyncio)")
+    need_what_runs(under)
     suite = SUITE.replace("MARK", mark).replace("ASYNC_FIXTURE", fixture)
-    suite = suite.replace("BACKEND", repr(hb.backend)) + (ANYIO if under == "anyio" else "")
+    suite = suite.replace("BACKEND", repr(hb.backend)) + (ANYIO if "anyio" in mark else "")
     output, _ = run_suite(tmp_path, suite, *args, pure=hb.backend == "pure")
     said = dict(
         reversed(pair)
@@ -382,12 +388,11 @@ def test_a_users_suite_runs_under_both_plugins_for_async_tests(
 def test_the_tests_on_the_page_about_testing_pass(hb: Any, tmp_path: Path, under: str) -> None:
     """docs/guide/testing.md, without the `asyncio.run` that stands for a plugin there."""
     mark, _, args = UNDER[under]
-    if under != "anyio" and importlib.util.find_spec("pytest_asyncio") is None:
-        pytest.skip("needs the extra web-test (pytest-asyncio)")
+    need_what_runs(under)
     page = Path(__file__).resolve().parent.parent / "docs" / "guide" / "testing.md"
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     suite = re.sub(r"^asyncio\.run\(.*\)$", "", "\n".join(blocks), flags=re.MULTILINE)
-    suite = f"import pytest\n{suite}\npytestmark = {mark}\n" + (ANYIO if under == "anyio" else "")
+    suite = f"import pytest\n{suite}\npytestmark = {mark}\n" + (ANYIO if "anyio" in mark else "")
     output, code = run_suite(tmp_path, suite, *args, pure=hb.backend == "pure")
     assert code == 0, output
     assert f"{suite.count('async def test_')} passed" in output
