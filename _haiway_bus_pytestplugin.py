@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import unittest
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_itemcollected(item: pytest.Item) -> None:
     names: list[str] | None = getattr(item, "fixturenames", None)
     if names is not None and "bus_scope" not in names and item.get_closest_marker("bus_scope"):
-        names.append("bus_scope")
+        # A list of its own: pytest gives one to all parameters of a test, and a mark may be on one of them.
+        item.fixturenames = [*names, "bus_scope"]  # type: ignore[attr-defined]
 
 
 @pytest.fixture
@@ -65,6 +67,13 @@ def bus_scope(
         pytest.fail(
             f"bus_scope runs an `async def` test in a scope, and {item.name} is none (a test under hypothesis.given"
             " opens a scope for each example itself: `async with ctx.scope(...)`)",
+            pytrace=False,
+        )
+    if item.cls is not None and issubclass(item.cls, unittest.TestCase):
+        # Which looks its methods up by itself, and would run the test as it was, without a scope.
+        pytest.fail(
+            f"bus_scope does not reach into a unittest.TestCase such as {item.cls.__qualname__}: open the scope in the"
+            ' test itself, `async with ctx.scope("test"):`',
             pytrace=False,
         )
     marker = item.get_closest_marker("bus_scope")

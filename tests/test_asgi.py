@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import importlib
+import json
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -33,9 +34,10 @@ def sse(hb: Any, asgi: Any) -> Any:
 class Talk:
     """One connection as a server runs it: in a task whose context is empty."""
 
-    def __init__(self, app: Any, scope: dict[str, Any]) -> None:
+    def __init__(self, app: Any, scope: dict[str, Any], waiting: int = 0) -> None:
+        """Of what the client has not read yet, that many messages may be `waiting`, any number if 0."""
         self.to_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self.from_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.from_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue(waiting)
         self.task = asyncio.get_running_loop().create_task(
             app(scope, self.to_app.get, self.from_app.put), context=contextvars.Context()
         )
@@ -49,8 +51,9 @@ class Talk:
             return await self.from_app.get()
 
 
-def http(app: Any, path: str = "/") -> Talk:
-    return Talk(app, {"type": "http", "method": "GET", "path": path, "asgi": {"version": "3.0"}})
+def http(app: Any, path: str = "/", waiting: int = 0) -> Talk:
+    scope = {"type": "http", "method": "GET", "path": path, "asgi": {"version": "3.0"}}
+    return Talk(app, scope, waiting)
 
 
 def lifespan_of(app: Any) -> Talk:
@@ -243,6 +246,38 @@ class TestLifespan:
         with pytest.raises(ValueError, match="bad settings"):
             async with asgi.ScopeMiddleware(app_with(start=fail)).lifespan():
                 pass
+
+    @pytest.mark.parametrize("phase", ["startup", "shutdown"])
+    async def test_a_lifespan_that_is_cancelled_is_over_and_another_can_follow(
+        self, hb: Any, asgi: Any, phase: str
+    ) -> None:
+        """Contract 5.5: as by the time-out of a test, in either phase; what the scope was given is left."""
+        left, hangs = [], [phase]
+
+        @asynccontextmanager
+        async def database() -> AsyncIterator[None]:
+            try:
+                yield
+            finally:
+                left.append("database")
+
+        async def slow(scope: Any, receive: Any, send: Any) -> None:
+            for now in ("startup", "shutdown"):
+                await receive()
+                if now in hangs:
+                    await asyncio.Event().wait()
+                await send({"type": f"lifespan.{now}.complete"})
+
+        app = asgi.ScopeMiddleware(slow, disposables=lambda: [database()])
+        before = asyncio.all_tasks()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.02), app.lifespan():
+                pass
+        assert asyncio.all_tasks() == before
+        assert left == ["database"]
+        hangs.clear()
+        async with app.lifespan() as scope:
+            assert scope.is_open
 
     async def test_one_lifespan_at_a_time(self, hb: Any, asgi: Any) -> None:
         app = asgi.ScopeMiddleware(app_with())
@@ -472,6 +507,36 @@ class TestEventStream:
             await late.task
         app.announce_shutdown()  # outside a lifespan: nothing
 
+    async def test_it_ends_when_shutdown_is_announced_though_ever_more_is_sent(
+        self, app: Any, hb: Any
+    ) -> None:
+        """To a client that reads slowly, from a feed that does not stop: as many as were waiting, then the end."""
+        async with app.lifespan() as scope:
+            slow = http(app, waiting=1)
+
+            async def feed() -> None:
+                while True:
+                    with scope.attach():
+                        hb.ctx.send(Sent(1))
+                    await asyncio.sleep(0)
+
+            feeding = asyncio.create_task(feed())
+            for _ in range(5):
+                await slow.hear()
+                await _turns(10)
+            app.announce_shutdown()
+            await _turns(10)
+            # At most what the client has not read yet, its limit of three events, and the end.
+            bodies = []
+            for _ in range(6):
+                bodies.append(await slow.hear())
+                if not bodies[-1]["more_body"]:
+                    break
+                await _turns(10)
+            assert bodies[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
+            await slow.task
+            feeding.cancel()
+
     async def test_a_send_that_fails_because_the_client_went_is_an_end(
         self, hb: Any, asgi: Any, sse: Any
     ) -> None:
@@ -509,7 +574,16 @@ class TestEventStream:
         class Price(hb.State):
             amount: float
 
+        class Note(hb.State):
+            text: str
+
         assert sse.as_json(Price(amount=2)).encode() == b'data: {"amount":2.0}\n\n'
+        # Half of a pair of surrogates: the stream is UTF-8, which has no bytes for it, and JSON an escape.
+        note = Note(text="a\ud800\\\u20ac")
+        data = sse.as_json(note).encode().decode().removeprefix("data: ")
+        assert data == '{"text":"a\\ud800\\\\\u20ac"}\n\n'
+        assert json.loads(data) == {"text": note.text}
+        assert sse.ServerSentEvent("a\ud800", id="\udfff").encode() == b"id: ?\ndata: a?\n\n"
         with pytest.raises(TypeError, match="for Sent give it encode="):
             sse.as_json(Sent(1))
         with pytest.raises(ValueError, match="above 0"):

@@ -9,7 +9,7 @@ import logging
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -409,6 +409,39 @@ async def test_counters_of_buses_never_go_back(hb: Any, otel: Exported) -> None:
                 assert otel.bus(Order)["shop"]["sent"] == before
         ended = otel.bus(Order)["shop"]
         assert (ended["sent"], ended["pending"], ended["subscriptions"]) == (before, 0, 0)
+
+
+@pytest.mark.parametrize("where", ["in the reading", "after it"])
+async def test_a_subscription_that_ends_while_its_bus_is_read_counts_once(
+    hb: Any, otel: Exported, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Contract 8.3: as one in a reference cycle does, when the collector runs just then."""
+    module = importlib.import_module("haiway_bus.integrations.opentelemetry.buses")
+    ending: list[Any] = []
+
+    def ending_one(call: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*args: Any) -> Any:
+            result = call(*args)
+            while ending:
+                ending.pop().close()
+            return result
+
+        return called
+
+    if where == "in the reading":
+        monkeypatch.setattr(hb.ctx, "events", ending_one(hb.ctx.events))
+    else:
+        monkeypatch.setattr(module, "type_name", ending_one(module.type_name))
+    async with hb.ctx.scope("shop", observability=otel.recorder()):
+        for sent in (5, 10, 15):
+            orders = hb.ctx.subscribe(Order)
+            for number in range(5):
+                hb.ctx.send(Order(number))
+            ending.append(orders)
+            assert otel.bus(Order)["shop"]["sent"] == sent
+            assert orders.closed
+            assert otel.bus(Order)["shop"]["sent"] == sent
+    assert otel.bus(Order)["shop"]["sent"] == 15
 
 
 async def test_a_scope_shorter_than_a_collection_interval_counts(hb: Any, otel: Exported) -> None:

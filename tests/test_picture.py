@@ -212,7 +212,43 @@ def test_names_are_as_short_as_they_can_be_and_do_no_harm(hb: Any, collect: Any)
         "n.same",
     ]
     assert 'e0(["E#quot;#lt;b#gt;#amp;"])' in picture.mermaid()
-    assert 'e0 [label="E\\"<b>&", style=rounded]' in picture.dot()
+    assert 'e0 [label="E\\"<b>&amp;", style=rounded]' in picture.dot()
+
+
+def test_a_name_stays_in_its_line_and_in_its_quotes(hb: Any, collect: Any) -> None:
+    """Of a class that was made of data: no line break, and no directive, entity or Markdown of Mermaid."""
+    drawing = importlib.import_module("haiway_bus.picture.drawing")
+    name, picture = drawing.Name, drawing.Picture()
+    for number, event in enumerate(
+        (
+            'A\nB"]\n    click f0 "javascript:1"',
+            "C\r\u2028\x1b\\",
+            "%%{init: {}}%%",
+            "#quot;",
+            "`md`",
+            "Box[ü]",
+        )
+    ):
+        picture.add_sent(name("m", f"f{number}"), name("m", event))
+    mermaid, dot = picture.mermaid().splitlines(), picture.dot().splitlines()
+    assert len(mermaid) == 1 + 6 + 6 + 6
+    assert len(dot) == 3 + 6 + 6 + 6 + 1
+    assert [line.strip() for line in mermaid[7:13]] == [
+        'e0(["#35;quot#59;"])',
+        'e1(["#37;#37;#123;init#58; #123;#125;#125;#37;#37;"])',
+        'e2(["A#92;nB#quot;]#92;n    click f0 #quot;javascript#58;1#quot;"])',
+        'e3(["Box[ü]"])',
+        'e4(["C#92;r#92;u2028#92;x1b#92;"])',
+        'e5(["#96;md#96;"])',
+    ]
+    assert [line.strip() for line in dot[9:15]] == [
+        'e0 [label="#quot;", style=rounded]',
+        'e1 [label="%%{init: {}}%%", style=rounded]',
+        'e2 [label="A\\\\nB\\"]\\\\n    click f0 \\"javascript:1\\"", style=rounded]',
+        'e3 [label="Box[ü]", style=rounded]',
+        'e4 [label="C\\\\r\\\\u2028\\\\x1b\\\\", style=rounded]',
+        'e5 [label="`md`", style=rounded]',
+    ]
 
 
 @pytest.mark.parametrize("backend", ["compiled", "pure"])

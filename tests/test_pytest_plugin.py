@@ -347,19 +347,25 @@ UNDER = {
         ["-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=session",
          "-o", "asyncio_default_test_loop_scope=session"],
     ),
+    "two processes": ("pytest.mark.anyio", "@pytest.fixture", ["-p", "no:asyncio", "-n", "2"]),
 }  # fmt: skip
+
+
+def need_what_runs(under: str) -> None:
+    needed = {"anyio": "anyio", "two processes": "xdist"}.get(under, "pytest_asyncio")
+    if importlib.util.find_spec(needed) is None:
+        pytest.skip(f"needs the extra web-test ({needed})")
 
 
 @pytest.mark.parametrize("under", sorted(UNDER))
 def test_a_users_suite_runs_under_both_plugins_for_async_tests(
     hb: Any, tmp_path: Path, under: str
 ) -> None:
-    """In strict, auto and session-loop mode of pytest-asyncio; warnings are errors."""
+    """In strict, auto and session-loop mode of pytest-asyncio, and shared out by pytest-xdist; warnings are errors."""
     mark, fixture, args = UNDER[under]
-    if under != "anyio" and importlib.util.find_spec("pytest_asyncio") is None:
-        pytest.skip("needs the extra web-test (pytest-asyncio)")
+    need_what_runs(under)
     suite = SUITE.replace("MARK", mark).replace("ASYNC_FIXTURE", fixture)
-    suite = suite.replace("BACKEND", repr(hb.backend)) + (ANYIO if under == "anyio" else "")
+    suite = suite.replace("BACKEND", repr(hb.backend)) + (ANYIO if "anyio" in mark else "")
     output, _ = run_suite(tmp_path, suite, *args, pure=hb.backend == "pure")
     said = dict(
         reversed(pair)
@@ -382,12 +388,11 @@ def test_a_users_suite_runs_under_both_plugins_for_async_tests(
 def test_the_tests_on_the_page_about_testing_pass(hb: Any, tmp_path: Path, under: str) -> None:
     """docs/guide/testing.md, without the `asyncio.run` that stands for a plugin there."""
     mark, _, args = UNDER[under]
-    if under != "anyio" and importlib.util.find_spec("pytest_asyncio") is None:
-        pytest.skip("needs the extra web-test (pytest-asyncio)")
+    need_what_runs(under)
     page = Path(__file__).resolve().parent.parent / "docs" / "guide" / "testing.md"
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     suite = re.sub(r"^asyncio\.run\(.*\)$", "", "\n".join(blocks), flags=re.MULTILINE)
-    suite = f"import pytest\n{suite}\npytestmark = {mark}\n" + (ANYIO if under == "anyio" else "")
+    suite = f"import pytest\n{suite}\npytestmark = {mark}\n" + (ANYIO if "anyio" in mark else "")
     output, code = run_suite(tmp_path, suite, *args, pure=hb.backend == "pure")
     assert code == 0, output
     assert f"{suite.count('async def test_')} passed" in output
@@ -397,6 +402,66 @@ def test_a_test_that_is_not_async_is_told_so(tmp_path: Path) -> None:
     output, _ = run_suite(tmp_path, "def test_it(bus_scope): pass", "-p", "no:asyncio")
     assert "bus_scope runs an `async def` test in a scope, and test_it is none" in output
     assert "1 error" in output
+
+
+def test_a_mark_on_one_parameter_is_for_that_one(tmp_path: Path) -> None:
+    """Neither for the others, whichever comes first, nor an error for those of a test that is not async."""
+    output, code = run_suite(
+        tmp_path,
+        """
+        import pytest
+        from haiway_bus import ContextMissing, ctx
+
+        marked = pytest.mark.bus_scope
+
+        @pytest.mark.anyio
+        @pytest.mark.parametrize("scope", [False, pytest.param(True, marks=marked), False])
+        async def test_it(scope, request):
+            assert ("bus_scope" in request.fixturenames) == scope
+            if scope:
+                assert ctx.trace_id()
+            else:
+                with pytest.raises(ContextMissing):
+                    ctx.trace_id()
+
+        @pytest.mark.parametrize("scope", [False, pytest.param(True, marks=marked), False])
+        def test_that_is_not_async(scope):
+            pass
+        """
+        + textwrap.indent(ANYIO, " " * 8),
+        "-p",
+        "no:asyncio",
+    )
+    assert code == 1
+    assert "5 passed, 1 error" in output
+    assert "test_that_is_not_async[True] is none" in output
+
+
+def test_a_test_of_unittest_is_told_so_and_how_to_have_a_scope(tmp_path: Path) -> None:
+    """unittest runs the test itself, where a fixture cannot open a scope around it."""
+    output, _ = run_suite(
+        tmp_path,
+        """
+        import unittest
+        import pytest
+        from haiway_bus import ctx
+
+        class TestMarked(unittest.IsolatedAsyncioTestCase):
+            @pytest.mark.bus_scope
+            async def test_it(self):
+                raise AssertionError("ran without its scope")
+
+        class TestAsTold(unittest.IsolatedAsyncioTestCase):
+            async def test_it(self):
+                async with ctx.scope("test"):
+                    assert ctx.trace_id()
+        """,
+        "-p",
+        "no:asyncio",
+    )
+    assert "does not reach into a unittest.TestCase such as TestMarked: open the" in output
+    assert "ran without its scope" not in output.replace('raise AssertionError("', "")
+    assert "1 passed, 1 error" in output
 
 
 def test_another_backend_of_anyio_is_told_so(tmp_path: Path) -> None:

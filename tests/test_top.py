@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import importlib
 import io
+import itertools
 import json
 import os
 import re
@@ -17,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -181,6 +183,98 @@ async def test_a_monitor_says_what_it_cannot_do(hb: Any, top: Any, folder: Path)
         assert (folder / "s").exists()
 
 
+@pytest.mark.parametrize("kind", ["socket", "socket_path", "tcp"])
+async def test_what_a_killed_service_has_left_keeps_no_service_from_starting(
+    hb: Any, top: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """In a container, the one that is started again has the same process id, and so the same names."""
+    monkeypatch.setattr(top.monitor, "_numbers", itertools.count())
+    left = folder / f"{os.getpid()}-0{'.port' if kind == 'tcp' else '.sock'}"
+    with closing(socket.socket(socket.AF_INET if kind == "tcp" else socket.AF_UNIX)) as killed:
+        if kind == "tcp":
+            killed.bind(("127.0.0.1", 0))
+            left.write_text(json.dumps({"port": killed.getsockname()[1], "secret": "old"}))
+        else:
+            killed.bind(str(left))
+    options = {"socket": {}, "socket_path": {"socket_path": left}, "tcp": {"tcp": True}}[kind]
+    async with hb.ctx.scope("shop", disposables=(monitor := top.Monitor(**options),)):
+        assert monitor.place == left
+        with await asyncio.to_thread(top.client.Client, left) as client:
+            assert (await asyncio.to_thread(client.ask, 5)).scope == "shop"
+    assert os.listdir(folder) == []
+
+
+@pytest.mark.parametrize("tcp", [False, True])
+async def test_a_service_that_runs_keeps_its_place(
+    hb: Any, top: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, tcp: bool
+) -> None:
+    """Where two containers share a folder, two services may have one process id; and a file is no socket."""
+    files = [folder / f"{os.getpid()}-{number}{'.port' if tcp else '.sock'}" for number in range(4)]
+    files[1].write_text("{}")
+    files[2].symlink_to(folder / "nowhere")
+    numbers = [itertools.count(), itertools.count()]
+    monitors = []
+    async with AsyncExitStack() as stack:
+        for counting in numbers:
+            monkeypatch.setattr(top.monitor, "_numbers", counting)
+            monitors.append(top.Monitor(tcp=tcp))
+            await stack.enter_async_context(hb.ctx.scope("shop", disposables=(monitors[-1],)))
+        assert [monitor.place for monitor in monitors] == [files[0], files[3]]
+        with pytest.raises(OSError, match="name another socket_path"):
+            await top.Monitor(socket_path=files[1]).__aenter__()
+    assert files[1].read_text() == "{}"
+
+
+async def test_a_port_whose_file_cannot_be_written_is_closed(
+    hb: Any, top: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else would close it, as its scope was not entered."""
+    told = []
+
+    def full(_: Path, text: str) -> None:
+        told.append(json.loads(text)["port"])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(top.monitor, "write_private", full)
+    with pytest.raises(OSError, match="No space left"):
+        async with hb.ctx.scope("shop", disposables=(top.Monitor(tcp=True),)):
+            pass
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", told[0]), 5)
+
+
+@pytest.mark.parametrize("tcp", [False, True])
+async def test_a_monitor_that_is_cancelled_while_it_opens_leaves_nothing(
+    hb: Any, top: Any, folder: Path, tcp: bool
+) -> None:
+    """Contract 5.5: as by a time-out of the service's start, at whichever turn of the loop."""
+
+    async def service() -> None:
+        async with hb.ctx.scope("shop", disposables=(top.Monitor(tcp=tcp),)):
+            await asyncio.sleep(10)
+
+    async def opened(turns: int | None) -> None:
+        """For that many turns, or until it is open."""
+        task = asyncio.create_task(service())
+        while turns != 0 and not (turns is None and os.listdir(folder)):
+            await asyncio.sleep(0)
+            turns = turns and turns - 1
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    await opened(None)
+    before = set(os.listdir("/dev/fd"))
+    for turns in range(12):
+        await opened(turns)
+        assert os.listdir(folder) == []
+        async with asyncio.timeout(
+            10
+        ):  # transports close, and names are looked up, in turns to come
+            while set(os.listdir("/dev/fd")) - before:
+                await asyncio.sleep(0.001)
+
+
 async def test_who_asks_and_does_not_read_is_cut_off(hb: Any, top: Any, folder: Path) -> None:
     """A viewer must not fill the memory of the service."""
     async with hb.ctx.scope("shop", disposables=(monitor := top.Monitor(),)):
@@ -239,6 +333,38 @@ def test_without_a_service_it_says_how_to_have_one(top: Any, folder: Path, capsy
         assert exited.value.code == 2
 
 
+@pytest.mark.parametrize("whose", ["another user's", "open to others"])
+async def test_top_does_not_ask_where_others_may_have_put_something(
+    hb: Any, top: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, whose: str
+) -> None:
+    """Exit code 2: another user may have made the folder first, under this user's name for it."""
+    async with hb.ctx.scope("shop", disposables=(top.Monitor(),)):
+        assert await run(top, "--once", "--interval", "0.01") == 0
+        capsys.readouterr()
+        if whose == "another user's":
+            user = os.getuid()
+            monkeypatch.setattr(os, "getuid", lambda: user + 1)
+        else:
+            os.chmod(folder, 0o777)
+        assert await run(top, "--once", "--interval", "0.01") == 2
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        assert shown.err.startswith("error: the folder for monitors must be a folder of this user")
+
+
+async def test_names_are_text_whatever_a_terminal_makes_of_them(
+    hb: Any, top: Any, folder: Path, capsys: Any
+) -> None:
+    """A service is the viewer's own, but where its names come from nobody knows."""
+    evil = type("Evil\x1b]0;owned\x07\x9b2J\u202e", (), {})
+    async with hb.ctx.scope("shop\x1b[31m\nsecond\ud800", disposables=(top.Monitor(),)):
+        _evil = hb.ctx.subscribe(evil)
+        assert await run(top, "--once", "--interval", "0.01") == 0
+    headline, _, row = capsys.readouterr().out.splitlines()
+    assert headline.startswith("shop\\x1b[31m\\nsecond\\ud800 | ")
+    assert row.startswith("Evil\\x1b]0;owned\\x07\\x9b2J\\u202e ")
+
+
 async def test_of_several_services_one_has_to_be_named(
     hb: Any, top: Any, folder: Path, capsys: Any
 ) -> None:
@@ -251,17 +377,27 @@ async def test_of_several_services_one_has_to_be_named(
         assert await run(top, "--once", "--interval", "0.01", "--socket", str(second.place)) == 0
 
 
-def test_something_else_that_answers_is_refused(top: Any) -> None:
+def test_something_else_that_answers_is_refused(hb: Any, top: Any) -> None:
     """As a monitor of another version would."""
+    look = top.snapshot.Snapshot(1, "p", "shop", "pure", 0.0, 2.0, {"X": hb.EventStats(*[0] * 6)})
+    look = look.to_line()
+    top.snapshot.Snapshot.from_line(look)
     for line in (
         b"[]\n",
         b"{}\n",
         b'{"version": 2}\n',
         b"\xff\n",
         b'{"version": 1, "events": {}}\n',
+        b"[" * 100_000 + b"\n",
+        look.replace(b'"pid": 1', b'"pid": "1"'),
+        look.replace(b'"at": 2.0', b'"at": null'),
+        look.replace(b'"shop"', b"[]"),
+        look.replace(b'"pending": 0', b'"pending": "none"'),
+        look.replace(b'"at"', b'"\\u001b[2J"'),
     ):
-        with pytest.raises(ValueError, match="answers in its format 1, and this is not it"):
+        with pytest.raises(ValueError, match="in its format 1, and this is not it") as refused:
             top.snapshot.Snapshot.from_line(line)
+        assert str(refused.value).isprintable()
 
 
 def test_rates_are_of_the_time_between_two_looks(top: Any, hb: Any) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeAlias
 
 from haiway_bus import Disposable, Observability, Scope, State, ctx
@@ -121,7 +121,7 @@ class ScopeMiddleware:
         """Run the lifespan, the application's own included, where no server does: `httpx.ASGITransport`, functions
         as a service. Gives its scope, which is not current in the block: requests attach to it.
 
-        Raises what startup or shutdown raised.
+        Raises what startup or shutdown raised. Cancelled in either, it ends the lifespan before it raises.
         """
         messages: asyncio.Queue[Message] = asyncio.Queue()
         answers: asyncio.Queue[Message] = asyncio.Queue()
@@ -136,12 +136,20 @@ class ScopeMiddleware:
                 await task
                 raise RuntimeError(answer.get("message") or answer["type"])
 
-        await say("lifespan.startup")
         try:
-            yield self.scope
+            await say("lifespan.startup")
+            try:
+                yield self.scope
+            finally:
+                await say("lifespan.shutdown")
+                await task
         finally:
-            await say("lifespan.shutdown")
-            await task
+            if not task.done():
+                # Cancelled in startup or shutdown, which run in a task of their own: it would go on, and keep its
+                # scope open, with nobody to end it.
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one lifespan, request or websocket (ASGI 3)."""

@@ -37,7 +37,8 @@ class ServerSentEvent(NamedTuple):
         # Not splitlines(): it breaks at characters (U+2028 among them) that are ordinary ones here.
         text = self.data.replace("\r\n", "\n").replace("\r", "\n")
         lines += [f"data: {line}" for line in text.split("\n")]
-        return ("\n".join(lines) + "\n\n").encode()
+        # The stream is UTF-8, in which a surrogate without its other half has no bytes: a "?" stands for it.
+        return ("\n".join(lines) + "\n\n").encode(errors="replace")
 
 
 Encoded: TypeAlias = ServerSentEvent | str
@@ -49,7 +50,8 @@ def as_json(event: Any) -> ServerSentEvent:
         raise TypeError(
             f"EventStream sends State as JSON by itself; for {type(event).__qualname__} give it encode="
         )
-    return ServerSentEvent(event.to_json())
+    # A lone surrogate, which UTF-8 cannot hold, is written as JSON escapes it: the reader gets the text that was sent.
+    return ServerSentEvent(event.to_json().encode(errors="backslashreplace").decode())
 
 
 class EventStream(Generic[Event]):
@@ -59,9 +61,9 @@ class EventStream(Generic[Event]):
             return EventStream(ctx.subscribe(Price, limit=100))
 
     It ends, and closes the subscription: when the client disconnects, also one to which nothing is sent just then;
-    after what was waiting is sent, when the service is about to stop (`ScopeMiddleware.announce_shutdown`); when
-    the subscription ends. Give the subscription a limit: a client that reads slowly, or not at all, then costs at
-    most that many events, and older ones give way (contract 4).
+    after as many events as were waiting, when the service is about to stop (`ScopeMiddleware.announce_shutdown`),
+    though ever more are sent; when the subscription ends. Give the subscription a limit: a client that reads slowly,
+    or not at all, then costs at most that many events, and older ones give way (contract 4).
 
     It has to be served inside a `ScopeMiddleware`. SubscriptionOverflow (overflow="raise") breaks the response off.
     """
@@ -89,7 +91,8 @@ class EventStream(Generic[Event]):
         self._encode = encode
         self._greeting = greeting
         self._ping = ping
-        self._ending = False
+        # How many events are still to be taken; None while the service is not about to stop.
+        self._left: int | None = None
         self._gone = False
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
@@ -117,7 +120,9 @@ class EventStream(Generic[Event]):
         self._subscription.close()
 
     def _end(self, _: object = None) -> None:
-        self._ending = True
+        # A number, since there is always something waiting where the feed is faster than the client.
+        if self._left is None:
+            self._left = self._subscription.pending
         if not self._subscription.pending:
             self._subscription.close()
 
@@ -140,7 +145,7 @@ class EventStream(Generic[Event]):
             send, b": events follow\n\n" if self._greeting is None else _bytes(self._greeting)
         )
         batches = self._subscription.batches(256)
-        while not self._ending or self._subscription.pending:
+        while self._left is None or (self._left > 0 and self._subscription.pending):
             try:
                 async with asyncio.timeout(self._ping):
                     # What has gathered goes in one piece: a burst costs one write.
@@ -150,6 +155,8 @@ class EventStream(Generic[Event]):
                 continue
             if events is None:
                 break
+            if self._left is not None:
+                self._left -= len(events)
             await _body(send, b"".join([_bytes(self._encode(event)) for event in events]))
             events = None  # held by nobody while it waits (contract 3.2)
         if not self._gone:

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from threading import Lock
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+from haiway_bus.printable import printable
 
 __all__ = ("Name", "Picture")
+
+PLAIN: Final = frozenset("_.,[]() ")
+MERMAID_NAMES: Final = {"&": "amp", '"': "quot", "<": "lt", ">": "gt"}
 
 
 class Name(NamedTuple):
@@ -75,8 +80,7 @@ class Picture:
         names, ids = self._shown(), self._ids()
         lines = ["flowchart LR"]
         for one in ids:
-            text = names[one].replace("&", "#amp;").replace('"', "#quot;")
-            text = text.replace("<", "#lt;").replace(">", "#gt;")
+            text = _mermaid_text(names[one])
             box = f'(["{text}"])' if ids[one].startswith("e") else f'["{text}"]'
             lines.append(f"    {ids[one]}{box}")
         for (sender, event), number in sent:
@@ -95,7 +99,7 @@ class Picture:
         names, ids = self._shown(), self._ids()
         lines = ["digraph events {", "    rankdir=LR", "    node [shape=box]"]
         for one in ids:
-            text = names[one].replace("\\", "\\\\").replace('"', '\\"')
+            text = _dot_text(names[one])
             style = ", style=rounded" if ids[one].startswith("e") else ""
             lines.append(f'    {ids[one]} [label="{text}"{style}]')
         for (sender, event), number in sent:
@@ -127,6 +131,20 @@ class Picture:
     def _shown(self) -> dict[Name, str]:
         functions, events = self._functions_and_events()
         return _without_doubt(functions) | _without_doubt(events)
+
+
+def _mermaid_text(name: str) -> str:
+    """The name for between quotes. Whatever else than letters and digits may be markup there is named by its number."""
+    return "".join(
+        one if one.isalnum() or one in PLAIN else f"#{MERMAID_NAMES.get(one, ord(one))};"
+        for one in printable(name)
+    )
+
+
+def _dot_text(name: str) -> str:
+    """The name for between quotes, in which Graphviz knows the escapes of strings and the names of HTML."""
+    text = printable(name).replace("\\", "\\\\").replace('"', '\\"')
+    return text.replace("&", "&amp;")
 
 
 def _order(name: Name) -> tuple[str, str, str]:

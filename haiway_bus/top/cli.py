@@ -11,6 +11,7 @@ from time import monotonic, sleep
 from typing import Final, TextIO
 
 from haiway_bus.top.client import Client, ServiceEndedError, ServiceNotFoundError, find
+from haiway_bus.top.places import UnsafeFolderError
 from haiway_bus.top.screen import Screen, json_line, open_screen
 from haiway_bus.top.snapshot import Row, Snapshot, rows
 from haiway_bus.top.view import headline
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if options.once:
                 return _once(client, options.interval, options.json, sys.stdout)
             return _live(client, options.interval, options.json, sys.stdout)
-    except (ServiceNotFoundError, ValueError) as error:
+    except (ServiceNotFoundError, UnsafeFolderError, ValueError) as error:
         sys.stderr.write(f"error: {error}\n")
         return UNUSABLE
     except ServiceEndedError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,10 +12,10 @@ from time import monotonic
 from types import TracebackType
 from typing import Final, Self
 
-from haiway_bus.top.places import PORT_FILE, SOCKET, folder, pid_of
+from haiway_bus.top.places import PORT_FILE, SOCKET, check_private, folder, pid_of
 from haiway_bus.top.snapshot import Snapshot
 
-__all__ = ("Client", "ServiceEndedError", "ServiceNotFoundError", "find")
+__all__ = ("Client", "ServiceEndedError", "ServiceNotFoundError", "connected", "find")
 
 CONNECT_SECONDS: Final = 2.0
 
@@ -39,7 +40,7 @@ class Client:
                 told = json.loads(place.read_text())
                 self._secret = str(told["secret"]).encode()
                 address = ("127.0.0.1", int(told["port"]))
-            except (KeyError, TypeError, ValueError) as error:
+            except (KeyError, TypeError, ValueError, RecursionError) as error:
                 raise OSError(f"{place} is no file of a monitor") from error
             self._socket = socket.create_connection(address, CONNECT_SECONDS)
         else:
@@ -97,7 +98,8 @@ class Client:
 def find(pid: int | None, place: Path | None) -> Client:
     """The one service of this process, at this place, or else the only one there is.
 
-    Raises ServiceNotFoundError when there is none or more than one, and says how to go on.
+    Raises ServiceNotFoundError when there is none or more than one, and says how to go on; UnsafeFolderError when
+    it would have to be looked for where others than the user could have put something.
     """
     if place is not None:
         try:
@@ -125,14 +127,26 @@ def find(pid: int | None, place: Path | None) -> Client:
 
 def services(pid: int | None) -> Iterator[Client]:
     """Connections to all monitors, of this process if given."""
-    for place in sorted(folder().glob("*")):
+    where = folder()
+    # Or another user's folder, made first under this name, would tell what they like.
+    if os.path.lexists(where):
+        check_private(where)
+    for place in sorted(where.glob("*")):
         if place.suffix not in (SOCKET, PORT_FILE) or (pid is not None and pid_of(place) != pid):
             continue
-        try:
-            yield Client(place)
-        except ConnectionRefusedError:
-            # Left behind by a process that was killed: nobody listens there, and nobody will again.
-            with suppress(OSError):
-                place.unlink()
-        except OSError:
-            continue
+        client = connected(place)
+        if client is not None:
+            yield client
+
+
+def connected(place: Path) -> Client | None:
+    """A connection to the monitor there; None if none answers. What a process that was killed has left is removed."""
+    try:
+        return Client(place)
+    except ConnectionRefusedError:
+        # Nobody listens there, and nobody will again.
+        with suppress(OSError):
+            place.unlink()
+    except OSError:
+        pass
+    return None

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Final, cast
 
 from haiway_bus.places import place
+from haiway_bus.top.client import connected
 from haiway_bus.top.places import PORT_FILE, SOCKET, private_folder
 from haiway_bus.top.snapshot import Snapshot
 
@@ -84,6 +85,8 @@ class Monitor:
         tcp: whether to use a loopback TCP port with a secret in a file of this user alone instead. So it is on
             Windows, which has no Unix sockets that asyncio knows.
 
+    What a service that was killed has left there is in nobody's way: its socket is replaced.
+
     Raises, when it is entered, ContextMissing outside a scope, OSError when the socket cannot be made there, and
     UnsafeFolderError when others may enter the folder.
     """
@@ -119,17 +122,27 @@ class Monitor:
             return Answering(secret, snapshot, self._connections)
 
         loop = asyncio.get_running_loop()
-        name = f"{os.getpid()}-{next(_numbers)}"
-        if self._tcp:
-            self._server = await loop.create_server(answering, "127.0.0.1", 0)
-            self._place = private_folder() / f"{name}{PORT_FILE}"
-            port = self._server.sockets[0].getsockname()[1]
-            write_private(self._place, json.dumps({"port": port, "secret": secret.decode()}))
-        else:
-            path = self._given or private_folder() / f"{name}{SOCKET}"
-            listening = bound(path)
-            self._place = path
-            self._server = await loop.create_unix_server(answering, sock=listening)
+        try:
+            if self._tcp:
+                path = free_place(PORT_FILE)
+                self._server = await loop.create_server(
+                    answering, "127.0.0.1", 0, start_serving=False
+                )
+                port = self._server.sockets[0].getsockname()[1]
+                write_private(path, json.dumps({"port": port, "secret": secret.decode()}))
+                self._place = path
+            else:
+                path = self._given or free_place(SOCKET)
+                listening = bound(path)
+                self._place = path
+                self._server = await loop.create_unix_server(
+                    answering, sock=listening, start_serving=False
+                )
+            # Not before there is a server to close: this may be cancelled.
+            await self._server.start_serving()
+        except BaseException:
+            self._close()  # nobody leaves what was not entered
+            raise
 
     async def __aexit__(
         self,
@@ -137,6 +150,9 @@ class Monitor:
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._close()
+
+    def _close(self) -> None:
         if self._server is not None:
             self._server.close()
         for connection in list(self._connections):
@@ -148,10 +164,33 @@ class Monitor:
             self._place = None
 
 
+def free_place(suffix: str) -> Path:
+    """A place in the folder of monitors that no service is at.
+
+    Its name may have been another's: in a container, a service that is started again has the same process id.
+    """
+    where = private_folder()
+    while True:
+        path = where / f"{os.getpid()}-{next(_numbers)}{suffix}"
+        if not taken(path):
+            return path
+
+
+def taken(path: Path) -> bool:
+    """Whether something is there. A socket, or the file of a port, at which nobody listens is removed."""
+    if path.is_socket() or (path.suffix == PORT_FILE and path.is_file()):
+        client = connected(path)
+        if client is not None:
+            client.close()
+            return True
+    return os.path.lexists(path)
+
+
 def bound(path: Path) -> socket.socket:
     """A Unix socket at this path, which only the user may connect to."""
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
+        taken(path)
         made.bind(str(path))
     except OSError as error:  # also for a path that is longer than the system allows
         made.close()

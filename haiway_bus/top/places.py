@@ -13,7 +13,15 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-__all__ = ("PORT_FILE", "SOCKET", "UnsafeFolderError", "folder", "pid_of", "private_folder")
+__all__ = (
+    "PORT_FILE",
+    "SOCKET",
+    "UnsafeFolderError",
+    "check_private",
+    "folder",
+    "pid_of",
+    "private_folder",
+)
 
 SOCKET: Final = ".sock"
 PORT_FILE: Final = ".port"
@@ -42,18 +50,24 @@ def private_folder() -> Path:
     """The folder, made if need be. Raises UnsafeFolderError when it is not this user's alone."""
     found = folder()
     found.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if sys.platform != "win32":
-        status = found.lstat()
-        if (
-            not stat.S_ISDIR(status.st_mode)
-            or status.st_uid != os.getuid()
-            or stat.S_IMODE(status.st_mode) & 0o077
-        ):
-            raise UnsafeFolderError(
-                f"the folder for monitors must be a folder of this user that no other may enter, and {found} is not: "
-                "`chmod 700` it, or name another in HAIWAY_BUS_RUNTIME_DIR"
-            )
+    check_private(found)
     return found
+
+
+def check_private(found: Path) -> None:
+    """Raise UnsafeFolderError when this is not a folder of this user alone."""
+    if sys.platform == "win32":
+        return
+    status = found.lstat()
+    if (
+        not stat.S_ISDIR(status.st_mode)
+        or status.st_uid != os.getuid()
+        or stat.S_IMODE(status.st_mode) & 0o077
+    ):
+        raise UnsafeFolderError(
+            f"the folder for monitors must be a folder of this user that no other may enter, and {found} is not: "
+            "`chmod 700` it if it is yours, or name another in HAIWAY_BUS_RUNTIME_DIR"
+        )
 
 
 def pid_of(place: Path) -> int | None:

@@ -6,11 +6,13 @@ import json
 import os
 import sys
 from dataclasses import dataclass
+from itertools import chain
 from time import monotonic
 from typing import Any, Final
 
 from haiway_bus.bus import Bus, backend
 from haiway_bus.bus._stats import EventStats
+from haiway_bus.printable import printable
 
 __all__ = ("Row", "Snapshot", "rows")
 
@@ -55,10 +57,17 @@ class Snapshot:
             if told.pop("version") != VERSION:
                 raise ValueError("another version")
             told["events"] = {name: EventStats(**stats) for name, stats in told["events"].items()}
-            return cls(**told)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            made = cls(**told)
+            numbers = [made.pid, made.since, made.at, *chain(*made.events.values())]
+            if not all(type(one) in (int, float) for one in numbers):
+                raise TypeError("what should be a number is none")
+            if not all(type(one) is str for one in (made.program, made.scope, made.backend)):
+                raise TypeError("what should be a name is none")
+            return made
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(
-                f"a monitor of haiway_bus answers in its format {VERSION}, and this is not it ({error}): "
+                f"a monitor of haiway_bus answers in its format {VERSION}, and this is not it "
+                f"({printable(str(error))}): "
                 "run the `top` of the version that the service runs"
             ) from error
 

@@ -1,10 +1,14 @@
-"""How a snapshot looks: a headline and a table, in plain text."""
+"""How a snapshot looks: a headline and a table, in plain text.
+
+What a service tells is the service's, and the terminal is the viewer's: no name in it is more than text there.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
 
+from haiway_bus.printable import printable
 from haiway_bus.top.snapshot import Row, Snapshot
 
 __all__ = ("HEADER", "cells", "headline", "plain_table")
@@ -15,9 +19,9 @@ HEADER: Final = ("event", "sent/s", "read/s", "readers", "pending", "slowest", "
 def headline(snapshot: Snapshot, silent_for: float = 0.0) -> str:
     """Which scope it is, and whether it answers."""
     parts = [
-        snapshot.scope,
-        f"{snapshot.program} (pid {snapshot.pid})",
-        snapshot.backend,
+        printable(snapshot.scope),
+        f"{printable(snapshot.program)} (pid {snapshot.pid})",
+        printable(snapshot.backend),
         f"open for {duration(snapshot.at - snapshot.since)}",
     ]
     if silent_for:
@@ -29,7 +33,7 @@ def cells(row: Row) -> tuple[str, ...]:
     """The row, as the HEADER names its cells."""
     stats = row.stats
     return (
-        row.event,
+        printable(row.event),
         rate(row.sent_rate),
         rate(row.delivered_rate),
         f"{stats.subscriptions:,}",

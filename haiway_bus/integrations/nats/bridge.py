@@ -54,7 +54,7 @@ class NatsBridge:
             the beginning of the stream when it is new, and those published while no process of it ran. None: every
             process gets what is published from its start on.
         stream: where the events are kept; dead letters in `<stream>-dead`.
-        subject_prefix: they are published to `<subject_prefix>.events.<type>`, dead letters to `<subject_prefix>.dead.<type>`.
+        subject_prefix: what subjects begin with: `<subject_prefix>.events.<type>`, `<subject_prefix>.dead.<type>`.
         stream_options: what nats-py's StreamConfig takes (num_replicas, max_age in seconds, duplicate_window in
             seconds, ...), for a stream that is not there and is made.
         connect: what nats-py's `connect` takes: tls, user, password, token, user_credentials, nkeys_seed, name, ...
