@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from asyncio import CancelledError, Task
 from collections.abc import Awaitable, Callable
-from inspect import isawaitable
+from functools import partial
+from inspect import CO_ASYNC_GENERATOR, CO_GENERATOR, CO_ITERABLE_COROUTINE, isawaitable
 from typing import Any, Final, Literal, TypeAlias, TypeVar
+from weakref import ref
 
 from haiway_bus.bus import Subscription
 from haiway_bus.errors import SubscriptionOverflow
@@ -30,16 +34,33 @@ def handle(
     if workers > 1:
         # So that flush() waits for each of them, also when they were never in line together.
         subscription.share_work()
+    working: set[Task[None]] = set()
+    # Held weakly: what the caller does not keep ends with the last worker anyhow.
+    kept = ref(subscription)
+
+    def ended(task: Task[None]) -> None:
+        working.discard(task)
+        # A bus that goes on would keep every further event for a subscription that nobody reads any more.
+        if not working and not scope.owns_bus and (left := kept()) is not None:
+            left.close()
+
     for _ in range(workers):
         task = scope.spawn(work, (scope, subscription, handler, errors), {})
         # What asyncio's debug mode says of a handler that blocks the loop.
         task.set_name(f"{name_of(handler)} of {subscription.event_type.__qualname__}")
+        working.add(task)
+        task.add_done_callback(ended)
 
 
 def check(handler: object, workers: object, errors: object) -> None:
     """Raise TypeError or ValueError for what `ctx.on` cannot work with."""
     if not callable(handler):
         raise TypeError(f"on() takes a function of one event, plain or async, not {handler!r}")
+    if yields(handler) or yields(getattr(type(handler), "__call__", None)):  # noqa: B004
+        raise TypeError(
+            f"on() takes a function of one event, plain or async, not {name_of(handler)}, which has a `yield`: a call"
+            " of it runs nothing; write it without, or spawn a task that reads a subscription"
+        )
     if not isinstance(workers, int) or isinstance(workers, bool):
         raise TypeError(f"on() takes a number of workers, not {workers!r}")
     if workers < 1:
@@ -63,6 +84,13 @@ async def work(
                     if errors == "raise":
                         raise
                     tell(scope, "%s failed to handle an event of %s", handler, subscription, error)
+                except CancelledError as error:
+                    if scope.tasks.is_ending(asyncio.current_task()):
+                        raise
+                    # Not this task was cancelled, but what the handler awaited: an error of the handler's.
+                    if errors == "raise":
+                        raise cancelled(handler, subscription) from error
+                    tell(scope, "%s failed to handle an event of %s", handler, subscription, error)
                 # A worker that waits for the next event holds nothing of this one (contract 3.2).
                 event = result = None
         except SubscriptionOverflow as overflow:
@@ -73,12 +101,20 @@ async def work(
             return
 
 
+def cancelled(handler: Handler[Any], subscription: Subscription[Any]) -> RuntimeError:
+    # A task that raises CancelledError counts as cancelled, and fails nothing.
+    return RuntimeError(
+        f"{name_of(handler)} failed to handle an event of {subscription.event_type.__qualname__}: what it awaited was"
+        " cancelled, and it was not; catch CancelledError around that `await` if this may happen"
+    )
+
+
 def tell(
     scope: Scope,
     message: str,
     handler: Handler[Any],
     subscription: Subscription[Any],
-    error: Exception,
+    error: BaseException,
 ) -> None:
     names = (name_of(handler), subscription.event_type.__qualname__)
     scope.observability.log(scope.identity, logging.ERROR, message, names, error)
@@ -86,3 +122,12 @@ def tell(
 
 def name_of(handler: Handler[Any]) -> str:
     return str(getattr(handler, "__qualname__", None) or repr(handler))
+
+
+def yields(function: Any) -> bool:
+    """Whether a call of it would make a generator, which runs nothing."""
+    while isinstance(function, partial):
+        function = function.func
+    function = getattr(function, "__func__", function)
+    flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
+    return bool(flags & (CO_GENERATOR | CO_ASYNC_GENERATOR)) and not flags & CO_ITERABLE_COROUTINE

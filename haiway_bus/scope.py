@@ -40,7 +40,7 @@ class Scope:
     """A named stretch of work with a bus, tasks, state and disposables of its own (contract 5).
 
     Enter it with `async with`, once. Invariant: from its entry on `bus` is its own, which ends with it, when it is
-    a root or isolated, and else that of the scope around it.
+    a root or isolated (`owns_bus`), and else that of the scope around it.
     """
 
     __slots__ = (
@@ -56,12 +56,14 @@ class Scope:
         "bus",
         "identity",
         "observability",
+        "owns_bus",
         "tasks",
     )
 
     bus: Bus
     identity: ScopeIdentity
     observability: Observability
+    owns_bus: bool
 
     def __init__(
         self,
@@ -121,8 +123,12 @@ class Scope:
                 f"the scope {self.name!r} was entered before: a scope is entered once, make another by ctx.scope()"
             )
         self._entered = True
-        self._open(current_place.get())
-        await self.tasks.__aenter__()
+        try:
+            self._open(current_place.get())
+            await self.tasks.__aenter__()
+        except BaseException as error:
+            await self._stack.__aexit__(type(error), error, error.__traceback__)
+            raise
         try:
             for disposable in self._disposables:
                 given = await self._stack.enter_async_context(disposable)
@@ -151,7 +157,10 @@ class Scope:
     def _open(self, around: Place | None) -> None:
         outer = None if around is None else around.scope
         inherited = None if outer is None else outer.observability
-        self.observability = self._observability or inherited or LoggingObservability()
+        # By identity: a recorder may be empty, and so be false.
+        given = inherited if self._observability is None else self._observability
+        self.observability = LoggingObservability() if given is None else given
+        self.owns_bus = outer is None or self._isolated
         if outer is None or self._isolated:
             self.bus = Bus(self.name)
             self.bus.observer = self._tell_dropped
@@ -163,26 +172,21 @@ class Scope:
             self.bus = outer.bus
             self.tasks.family = outer.tasks.family
         self.tasks.family[self.tasks] = None
+        self._stack.callback(self._leave_context)
         # After all that may refuse the entry: a recorder that opens a span for it is sure to be told of its end.
         self.identity = identify(
             self.observability, self.name, None if outer is None else outer.identity, self._isolated
         )
-        if outer is None or outer.bus is not self.bus:
+        if self.owns_bus:
             self.bus.forgotten = teller_of_forgotten(self.observability, self.identity)
         if around is not None:
             self._given.outer = around.states
         self._bus_token = current_bus.set(self.bus)
         self._place_token = current_place.set(Place(self, self._given))
-        self._stack.callback(self._leave_context)
         self.observability.scope_entered(self.identity)
         self._stack.push(self._tell_exit)
 
-    def _tell_exit(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def _tell_exit(self, _: object, exception: BaseException | None, __: object) -> None:
         self.observability.scope_exited(self.identity, exception)
 
     def _deliver(self) -> bool:

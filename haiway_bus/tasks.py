@@ -2,19 +2,21 @@
 
 A TaskGroup waits until its tasks are finished, and a reader of events never is. So the end of a scope first lets
 its tasks run until each is finished or idle, where idle means: waiting for an event that is not there, itself or
-through what it awaits. Then those waits are ended (contract 5.4).
+through what it awaits. Then those waits are ended (contract 5.4). So are those of tasks that are being cancelled and
+read on their way out (contract 5.5).
 """
 
 from __future__ import annotations
 
 import asyncio
-from asyncio import CancelledError, Task, TaskGroup
+from asyncio import Task
 from collections.abc import Callable, Coroutine
 from itertools import islice
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from haiway_bus.activity import Activity
+from haiway_bus.asyncio_helpers import ScopeGroup, let_go
 from haiway_bus.bus import Receive
 from haiway_bus.errors import ContextMissing
 
@@ -25,23 +27,30 @@ Result = TypeVar("Result")
 # The waits of a settled scope end one event type at a time. With very many types that would be very many rounds, so
 # that a round then takes its share of those that are left: this many rounds, and some more.
 _ROUNDS: Final = 64
+# A loop around a loop that reads comes back for more each time its wait has ended. So often it may, for each type of
+# event: code that reads several times and then goes on is not cut off.
+_ENDS: Final = 8
 
 
 class ScopeTasks:
     """The tasks of one scope, to be entered and left like a TaskGroup.
 
     Invariants: `tasks` holds, in the order in which they were spawned, every task that has not been seen to end.
-    `family` is one dict for all scopes on a bus, and holds the tasks of each of them that is open.
+    `family` is one dict for all scopes on a bus, and holds the tasks of each of them that is open. `ended` counts, by
+    task and type of event, in how many rounds its waits were ended, its own or those of tasks that it waited for.
     """
 
-    __slots__ = ("closed", "deliver", "family", "group", "name", "tasks")
+    __slots__ = ("closed", "deliver", "ended", "family", "group", "name", "tasks", "witness")
 
     def __init__(self, name: str, deliver: Callable[[], bool]) -> None:
         self.name: str = name
         # Sends what other threads have handed over, and says whether that was anything.
         self.deliver: Callable[[], bool] = deliver
-        self.group: TaskGroup = TaskGroup()
+        self.group: ScopeGroup = ScopeGroup()
         self.tasks: dict[Task[Any], None] = {}
+        self.ended: dict[Task[Any], dict[type[Any], int]] = {}
+        # One that was at work when it was last looked at.
+        self.witness: Task[Any] | None = None
         self.family: dict[ScopeTasks, None] = {}
         self.closed: bool = False
 
@@ -63,9 +72,11 @@ class ScopeTasks:
         if raised is None:
             try:
                 await self.settle()
-            except CancelledError as cancelled:
-                # From outside, or from the group because a task failed: the group can tell.
-                raised = cancelled
+            except BaseException as broken:
+                # Cancelled from outside, or by the group because a task failed: the group can tell. Whatever else it
+                # is, the group ends the tasks before it raises that.
+                raised = broken
+        watch = None if raised is None else Watch(self)
         try:
             await self.group.__aexit__(
                 None if raised is None else type(raised),
@@ -84,6 +95,10 @@ class ScopeTasks:
             ) from None
         finally:
             self.closed = True
+            self.ended.clear()
+            self.witness = None
+            if watch is not None:
+                watch.withdraw()
 
     def spawn(self, coroutine: Coroutine[Any, Any, Result]) -> Task[Result]:
         """Start a task. Raises ContextMissing when the scope's tasks have ended or are being cancelled."""
@@ -105,21 +120,24 @@ class ScopeTasks:
         task.add_done_callback(self.tasks.pop)
         return task
 
+    def is_ending(self, task: Task[Any] | None) -> bool:
+        """Whether a CancelledError in this task is meant for it: it is being cancelled, or waits of it were ended."""
+        return task is not None and (task.cancelling() > 0 or task in self.ended)
+
     async def settle(self) -> None:
         """Let the tasks run until none is left, ending their waits whenever all of them are idle."""
-        witness: Task[Any] | None = None
         while self.tasks:
-            # One task that is known to be busy is enough to know, so that the others are not looked at meanwhile.
-            active = Activity()
-            if witness is None or not active.found_in(witness):
-                for witness in self.tasks:
-                    if active.found_in(witness):
-                        break
-                else:
-                    witness = None
-                    if not self.deliver():
-                        self.end_waits()
-            await active.changed()
+            await self.look().changed()
+
+    def look(self) -> Activity:
+        """See what the tasks are doing, and end what they wait for when all of them are idle."""
+        active = Activity()
+        # One task that is known to be busy is enough to know, so that the others are not looked at meanwhile.
+        if self.witness is None or not active.found_in(self.witness):
+            self.witness = next(filter(active.found_in, self.tasks), None)
+            if self.witness is None and not self.deliver():
+                self.end_waits(active)
+        return active
 
     async def idle(self) -> None:
         """Return when the tasks of all scopes on the bus are finished or idle, but for the one that asks.
@@ -142,19 +160,58 @@ class ScopeTasks:
         every = (task for scope in self.family for task in scope.tasks if task is not asking)
         return list(islice(filter(active.found_in, every), limit))
 
-    def end_waits(self) -> None:
+    def end_waits(self, idle: Activity) -> None:
         """End the waits for the event type that the latest of the tasks waits for.
 
         What such a reader sends when its loop has ended must still find its own readers. They are best spawned
         before it (a subscription has to stand before the events are sent), so the latest goes first, and the
         others when the scope has settled again.
         """
-        waits: dict[Any, list[Receive]] = {}
-        idle = Activity()  # one look for all of them: it goes over the loop's tasks at most once
+        waits: dict[Any, list[tuple[Task[Any], Receive]]] = {}
+        stranded: list[tuple[Task[Any], Task[Any]]] = []
         for task in reversed(self.tasks):
-            for receive in idle.waits_of(task):
-                waits.setdefault(receive.channel, []).append(receive)
+            for waiting, receive in idle.waits_of(task, self.group):
+                if receive is None:
+                    stranded.append((task, waiting))
+                else:
+                    waits.setdefault(receive.channel, []).append((task, receive))
         share = max(1, len(waits) // _ROUNDS)
-        for receives in list(waits.values())[:share]:
-            for receive in receives:
+        for channel, reads in list(waits.items())[:share]:
+            for task in dict.fromkeys(task for task, _ in reads):
+                self.count(task, channel.event_type)
+            for _, receive in reads:
                 receive.end()
+        if not waits:
+            # All that is left waits for tasks of other scopes, which go on reading.
+            for task, waiting in stranded:
+                self.ended.setdefault(task, {})
+                let_go(waiting)
+
+    def count(self, task: Task[Any], event_type: type[Any]) -> None:
+        """Count a round that ends waits of the task; cancel it when it comes back all the time."""
+        counts = self.ended.setdefault(task, {})
+        counts[event_type] = counts.get(event_type, 0) + 1
+        if counts[event_type] > _ENDS:
+            counts[event_type] = 0
+            task.cancel(
+                f"the scope {self.name!r} is ending, and this task waits again and again for events of"
+                f" {event_type.__qualname__} that nobody is left to send"
+            )
+
+
+class Watch:
+    """Looks after tasks that are being cancelled, until it is withdrawn: what they read on their way out ends, too.
+
+    By callbacks, as the task that leaves the scope waits in its group meanwhile.
+    """
+
+    __slots__ = ("tasks", "withdraw")
+
+    def __init__(self, tasks: ScopeTasks) -> None:
+        self.tasks: ScopeTasks = tasks
+        # Not at once: the group has yet to cancel them.
+        self.withdraw: Callable[[], object] = asyncio.get_running_loop().call_soon(self.look).cancel
+
+    def look(self) -> None:
+        if self.tasks.tasks:
+            self.withdraw = self.tasks.look().when_changed(self.look)

@@ -9,6 +9,7 @@ COMPILED = "haiway_bus/bus/_bus_c.pyx"
 TASKS = "haiway_bus/tasks.py"
 ACTIVITY = "haiway_bus/activity.py"
 SCOPE = "haiway_bus/scope.py"
+HANDLERS = "haiway_bus/handlers.py"
 INBOX = "haiway_bus/bus/_inbox.py"
 
 
@@ -232,9 +233,33 @@ MUTATIONS = [
         "5.4",
         ACTIVITY,
         "a task that waits for something else counts as idle",
-        "            if not helpers:\n                return self.is_active(waited)",
-        "            if not helpers:\n                return False",
+        "            self.found = one\n            return None",
+        "            return ()",
         "test_scope.py::TestEnd",
+    ),
+    Mutation(
+        "5.4",
+        ACTIVITY,
+        "a nested scope ends what tasks of the scope around it wait for",
+        "if group_of(one) not in (None, group):",
+        "if False:",
+        "test_scope.py::TestEnd::test_a_nested_scope_leaves_alone_what_its_tasks_wait_for_in_another",
+    ),
+    Mutation(
+        "5.5",
+        TASKS,
+        "tasks that read while they are cancelled hang the scope",
+        "watch = None if raised is None else Watch(self)",
+        "watch = None",
+        "test_scope.py::TestEnd::test_a_task_that_reads_while_it_is_cancelled_does_not_hang_the_scope",
+    ),
+    Mutation(
+        "2.11",
+        HANDLERS,
+        "a worker dies with what its handler awaited",
+        "if scope.tasks.is_ending(asyncio.current_task()):",
+        "if True:",
+        "test_handlers.py::TestOn::test_a_handler_that_awaits_what_somebody_else_cancelled_has_failed_like_any_other",
     ),
     Mutation(
         "5.6",

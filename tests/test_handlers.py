@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from functools import partial
 from typing import Any
 
 import pytest
@@ -87,6 +88,101 @@ class TestOn:
             hb.ctx.send(Asked())
             with pytest.raises(TypeError, match="a plain function for where, not an async one"):
                 await subscription.first(where)
+
+    @pytest.mark.parametrize("errors", ["log", "raise"])
+    async def test_a_handler_that_awaits_what_somebody_else_cancelled_has_failed_like_any_other(
+        self, hb: Any, errors: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Contract 2.11: its worker does not die unheard; only a worker that is cancelled itself ends so."""
+        handled: list[int] = []
+        job = asyncio.get_running_loop().create_task(asyncio.sleep(60))
+
+        async def handler(event: Any) -> None:
+            handled.append(event.number)
+            if event.number == 1:
+                job.cancel()
+                await job
+
+        async def run() -> None:
+            async with hb.ctx.scope("test"):
+                hb.ctx.on(Asked, handler, errors=errors)
+                for number in range(3):
+                    hb.ctx.send(Asked(number))
+                await hb.ctx.flush(Asked, timeout=5)
+
+        if errors == "log":
+            await run()
+            assert handled == [0, 1, 2]
+            [record] = caplog.records
+            assert "handler failed to handle an event of Asked" in record.getMessage()
+            assert record.exc_info is not None
+            assert isinstance(record.exc_info[1], asyncio.CancelledError)
+        else:
+            with pytest.raises(ExceptionGroup) as failed:
+                await run()
+            [error] = failed.value.exceptions
+            assert "failed to handle an event of Asked: what it awaited was cancelled" in str(error)
+            assert isinstance(error.__cause__, asyncio.CancelledError)
+            assert handled == [0, 1]
+
+    async def test_a_handler_whose_wait_is_ended_or_that_is_cancelled_itself_is_no_failure(
+        self, hb: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Contract 2.11, 2.12, 5.5: the end of the scope is no error."""
+
+        async def ask(event: Any) -> None:
+            await hb.ctx.subscribe(Answered).first()
+
+        async def ask_shielded(event: Any) -> None:
+            await asyncio.shield(hb.ctx.subscribe(Answered).first())
+
+        async with asyncio.timeout(5):
+            async with hb.ctx.scope("test"):
+                for handler in (ask, ask_shielded):
+                    hb.ctx.on(Asked, handler, errors="raise")
+                hb.ctx.send(Asked())
+            with pytest.raises(LookupError):
+                async with hb.ctx.scope("test"):
+                    hb.ctx.on(Asked, ask, errors="raise")
+                    hb.ctx.send(Asked())
+                    await turns()
+                    raise LookupError
+        assert not [one for one in caplog.records if one.levelname == "ERROR"]
+
+    @pytest.mark.parametrize("how", ["ends", "fails"])
+    async def test_the_subscription_closes_with_its_workers_where_the_bus_goes_on(
+        self, hb: Any, how: str
+    ) -> None:
+        """Contract 2.11, 4.4: kept, it neither grows nor holds up flush."""
+
+        def handler(event: Any) -> None:
+            if how == "fails":
+                raise LookupError
+
+        async with hb.ctx.scope("service"):
+            try:
+                async with hb.ctx.scope("request"):
+                    subscription = hb.ctx.on(Asked, handler, workers=2, errors="raise")
+                    hb.ctx.send(Asked())
+            except ExceptionGroup:
+                assert how == "fails"
+            assert subscription.closed
+            hb.ctx.send(Asked())
+            assert subscription.pending == 0
+            await hb.ctx.flush(Asked, timeout=5)
+
+    async def test_what_is_left_of_it_can_be_read_after_the_end_of_its_bus(self, hb: Any) -> None:
+        """Contract 2.11, 5.6."""
+
+        def handler(event: Any) -> None:
+            raise LookupError
+
+        with pytest.raises(ExceptionGroup):
+            async with hb.ctx.scope("test"):
+                subscription = hb.ctx.on(Asked, handler, errors="raise")
+                for number in range(3):
+                    hb.ctx.send(Asked(number))
+        assert [event.number async for event in subscription] == [1, 2]
 
     async def test_its_tasks_are_named_after_the_handler_and_the_type(self, hb: Any) -> None:
         """Contract 2.11: what asyncio's debug mode says of a handler that blocks the loop."""
@@ -190,6 +286,20 @@ class TestOn:
 
     async def test_what_it_cannot_work_with_is_refused(self, hb: Any) -> None:
         """Contract 2.11: and nothing is subscribed."""
+
+        def numbers(event: Any) -> Any:
+            yield event
+
+        async def later(event: Any) -> Any:
+            yield event
+
+        class Calls:
+            def __call__(self, event: Any) -> Any:
+                yield event
+
+            async def method(self, event: Any) -> Any:
+                yield event
+
         async with hb.ctx.scope("test"):
             for arguments, options, kind, says in (
                 ((Asked, 5), {}, TypeError, "a function of one event, plain or async, not 5"),
@@ -202,6 +312,11 @@ class TestOn:
                     "'log' and 'raise', not 'ignore'",
                 ),
                 ((5, print), {}, TypeError, "pass the class itself"),
+                ((Asked, numbers), {}, TypeError, "numbers, which has a `yield`"),
+                ((Asked, later), {}, TypeError, "later, which has a `yield`"),
+                ((Asked, partial(later)), {}, TypeError, "which has a `yield`"),
+                ((Asked, Calls()), {}, TypeError, "which has a `yield`"),
+                ((Asked, Calls().method), {}, TypeError, "method, which has a `yield`"),
             ):
                 with pytest.raises(kind, match=says):
                     hb.ctx.on(*arguments, **options)

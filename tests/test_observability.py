@@ -179,3 +179,55 @@ async def test_a_recorder_may_be_told_the_last_numbers_of_a_type(hb: Any) -> Non
     assert told[1:] == [("shop", Event, hb.EventStats(0, 1, 1, 0, 0, 0))]
     kept.close()
     assert len(told) == 2
+
+
+async def test_a_recorder_that_is_false_is_one(hb: Any) -> None:
+    """Contract 5.1, 8.2: an empty list of records, for example; also for the scopes inside."""
+
+    class Records(Recorder):
+        def __len__(self) -> int:
+            return 0
+
+    records = Records()
+    async with hb.ctx.scope("outer", observability=records):
+        async with hb.ctx.scope("inner"):
+            hb.ctx.log_info("heard")
+    assert "heard" in [told[3] for told in records.told if told[0] == "log"]
+
+
+@pytest.mark.parametrize("nested", [False, True])
+async def test_a_recorder_that_fails_the_entry_leaves_nothing_open(hb: Any, nested: bool) -> None:
+    """Contract 5.2, 5.7: what stood before the entry stands again."""
+
+    class Broken(Recorder):
+        def scope_entered(self, scope: Any) -> None:
+            raise OSError("collector is down")
+
+    class Event:
+        pass
+
+    async def enter() -> None:
+        broken = Broken()
+        scope = hb.ctx.scope("broken", observability=broken, isolated=nested)
+        before = hb.bus.current.get()
+        with pytest.raises(OSError, match="collector is down"):
+            async with scope:
+                raise AssertionError("the body must not run")
+        assert not scope.is_open
+        assert scope.bus.ended
+        assert hb.bus.current.get() is before
+        assert not broken.told
+        if not nested:
+            with pytest.raises(hb.ContextMissing, match="needs a scope"):
+                hb.ctx.send(Event())
+
+    if nested:
+        async with hb.ctx.scope("outer") as trace_id:
+            await enter()
+            assert hb.ctx.trace_id() == trace_id
+            async with hb.ctx.scope("inner"):
+                subscription = hb.ctx.subscribe(Event)
+            hb.ctx.send(Event())
+            assert subscription.pending == 1
+    else:
+        await enter()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
+import anyio
 import pytest
 
 pytestmark = pytest.mark.anyio
@@ -397,6 +399,191 @@ class TestEnd:
                     hb.ctx.spawn(run, way)
         assert set(ended) == set(ways)
 
+    async def test_waits_end_through_helpers_within_each_other(self, hb: Any) -> None:
+        """Contract 5.4: what stands behind a helper may be another one."""
+        ended = []
+
+        async def consume() -> None:
+            async for _ in hb.ctx.subscribe(Ping):
+                pass
+
+        def gathering() -> Any:
+            return asyncio.gather(consume(), consume())
+
+        async def completed() -> None:
+            for next_one in asyncio.as_completed([gathering(), consume()]):
+                await next_one
+
+        async def grouped() -> None:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(shielded_gather())
+
+        async def anyio_group() -> None:
+            async with anyio.create_task_group() as group:
+                group.start_soon(consume)
+                group.start_soon(shielded_gather)
+
+        async def shielded_gather() -> None:
+            await asyncio.shield(gathering())
+
+        async def gathered_gather() -> None:
+            await asyncio.gather(gathering(), consume())
+
+        async def gathered_shield() -> None:
+            await asyncio.gather(asyncio.shield(consume()), consume())
+
+        async def waited_gather() -> None:
+            await asyncio.wait([gathering(), gathering()])
+
+        async def limited_gather() -> None:
+            await asyncio.wait_for(gathering(), 60)
+
+        async def limited_shield() -> None:
+            await asyncio.wait_for(asyncio.shield(consume()), 60)
+
+        async def deep() -> None:
+            await asyncio.shield(asyncio.gather(asyncio.shield(gathering()), gathering()))
+
+        ways = [
+            completed,
+            grouped,
+            anyio_group,
+            shielded_gather,
+            gathered_gather,
+            gathered_shield,
+            waited_gather,
+            limited_gather,
+            limited_shield,
+            deep,
+        ]
+
+        async def run(way: Any) -> None:
+            await way()
+            ended.append(way)
+
+        async with asyncio.timeout(10):
+            async with hb.ctx.scope("test"):
+                for way in ways:
+                    hb.ctx.spawn(run, way)
+        assert set(ended) == set(ways)
+
+    async def test_activity_behind_helpers_within_each_other_keeps_a_wait_alive(
+        self, hb: Any
+    ) -> None:
+        """Contract 5.4: a task at work, or a future that asyncio knows nothing of, among the readers."""
+        got = []
+
+        async def consume() -> None:
+            async for event in hb.ctx.subscribe(Ping):
+                got.append(event.number)
+
+        async def produce() -> None:
+            await asyncio.sleep(0.005)
+            hb.ctx.send(Ping(1))
+
+        async def by_task() -> None:
+            await asyncio.shield(asyncio.gather(asyncio.gather(consume(), produce()), consume()))
+
+        async def by_future() -> None:
+            loop = asyncio.get_running_loop()
+            reply = loop.create_future()
+            loop.call_later(0.02, reply.set_result, 2)
+            await asyncio.gather(consume(), asyncio.gather(reply))
+
+        async def then() -> None:
+            await asyncio.gather(asyncio.sleep(0.03))
+            hb.ctx.send(Ping(3))
+
+        async with hb.ctx.scope("test"):
+            for way in (by_task, by_future, then):
+                hb.ctx.spawn(way)
+        assert sorted(got) == [1] * 3 + [3] * 3
+
+    async def test_a_callback_of_anybody_else_says_nothing(self, hb: Any) -> None:
+        """Contract 5.4: a producer that waits for a reply is at work, also when a reader's end would finish it."""
+
+        class Supervisor:
+            """Has the names that asyncio's own helpers have, and means something else by them."""
+
+            def __init__(self) -> None:
+                self._tasks = {"consumer": None}
+                self._todo = 5
+                self._done = self._on_completed_fut = loop.create_future()
+
+            def ended(self, task: Any) -> None:
+                self.told = task
+
+        async def consume(subscription: Any) -> None:
+            async for event in subscription:
+                got.append(event.number)
+
+        async def produce() -> None:
+            with contextlib.suppress(ConnectionError):
+                hb.ctx.send(Ping(await reply))
+            hb.ctx.send(Ping(await supervisor._done))
+
+        got: list[int] = []
+        loop = asyncio.get_running_loop()
+        reply = loop.create_future()
+        supervisor = Supervisor()
+        async with hb.ctx.scope("test"):
+            reader = hb.ctx.spawn(consume, hb.ctx.subscribe(Ping))
+            reader.add_done_callback(
+                lambda _: reply.done() or reply.set_exception(ConnectionError("reader gone"))
+            )
+            reader.add_done_callback(supervisor.ended)
+            loop.call_later(0.005, lambda: reply.done() or reply.set_result(7))
+            loop.call_later(0.01, lambda: supervisor._done.set_result(8))
+            hb.ctx.spawn(produce)
+        assert got == [7, 8]
+
+    async def test_an_end_that_breaks_leaves_no_task_behind(
+        self, hb: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Contract 5.5: whatever is raised while the scope looks at its tasks, they are ended first."""
+        activity = sys.modules["haiway_bus.activity"].Activity
+        seen: list[Any] = []
+
+        def broken(self: Any, task: Any) -> bool:
+            seen.append(task)
+            if len(seen) > 1:
+                return False
+            raise OSError("broken")
+
+        async def consume() -> None:
+            async for _ in hb.ctx.subscribe(Ping):
+                pass
+
+        monkeypatch.setattr(activity, "found_in", broken)
+        with pytest.raises(ExceptionGroup) as failed:
+            async with asyncio.timeout(5):
+                async with hb.ctx.scope("test"):
+                    tasks = [hb.ctx.spawn(consume) for _ in range(2)]
+        assert [str(one) for one in failed.value.exceptions] == ["broken"]
+        assert all(task.done() for task in tasks)
+
+    async def test_long_chains_and_many_paths_of_waiting_tasks_end_at_once(self, hb: Any) -> None:
+        """Contract 5.4: each task is looked at once, however many wait for it and however deep."""
+
+        async def consume() -> None:
+            async for _ in hb.ctx.subscribe(Ping):
+                pass
+
+        async def after(*tasks: Any) -> None:
+            await asyncio.gather(*tasks) if len(tasks) > 1 else await tasks[0]
+
+        async with asyncio.timeout(20):
+            async with hb.ctx.scope("test"):
+                last = hb.ctx.spawn(consume)
+                for _ in range(3000):
+                    last = hb.ctx.spawn(after, last)
+                one, two = hb.ctx.spawn(consume), hb.ctx.spawn(consume)
+                for _ in range(40):
+                    one, two = two, hb.ctx.spawn(after, one, two)
+                await asyncio.sleep(0)
+        assert last.done()
+        assert two.done()
+
     async def test_activity_behind_a_wait_keeps_it_alive(self, hb: Any) -> None:
         """Contract 5.4: one of the tasks that a gather or a wait is for is still at work."""
         got = []
@@ -461,6 +648,95 @@ class TestEnd:
                 hb.ctx.send(Ping(1))
             hb.ctx.send(Ping(2))
         assert got == {"outer": [1, 2], "inner": [1]}
+
+    @pytest.mark.parametrize("way", ["wait", "await", "gather", "shield", "helper", "wait_for"])
+    async def test_a_nested_scope_leaves_alone_what_its_tasks_wait_for_in_another(
+        self, hb: Any, way: str
+    ) -> None:
+        """Contract 5.4: it is not held up by a consumer of the outer scope either: who waits for that is cancelled."""
+        got: list[Any] = []
+
+        async def consume(subscription: Any) -> None:
+            async for event in subscription:
+                got.append(event.number)
+            got.append("ended")
+
+        async def watch() -> None:
+            if way == "wait":
+                await asyncio.wait([consumer])
+            elif way == "await":
+                await consumer
+            elif way == "gather":
+                await asyncio.gather(consumer, consume(hb.ctx.subscribe(Pong)))
+            elif way == "helper":
+                await asyncio.gather(asyncio.create_task(asyncio.wait([consumer])))
+            elif way == "wait_for":
+                await asyncio.wait_for(asyncio.shield(consumer), 60)
+            else:
+                await asyncio.shield(consumer)
+
+        async with asyncio.timeout(10):
+            async with hb.ctx.scope("service"):
+                consumer = hb.ctx.spawn(consume, hb.ctx.subscribe(Ping))
+                hb.ctx.send(Ping(1))
+                async with hb.ctx.scope("request"):
+                    watching = hb.ctx.spawn(watch)
+                    await turns()
+                assert watching.cancelled()
+                assert not consumer.done()
+                hb.ctx.send(Ping(2))
+        assert [one for one in got if one != "ended"] == [1, 2]
+        assert consumer.result() is None
+
+    async def test_a_task_that_reads_again_and_again_is_cancelled_in_the_end(self, hb: Any) -> None:
+        """Contract 5.4: a loop around the loop neither hangs the scope nor keeps it busy for ever."""
+        rounds: dict[str, int] = {}
+
+        def counted(name: str) -> None:
+            rounds[name] = rounds.get(name, 0) + 1
+
+        async def on_overflow(subscription: Any) -> None:
+            while True:
+                counted("on_overflow")
+                with contextlib.suppress(hb.SubscriptionOverflow):
+                    async for _ in subscription:
+                        pass
+
+        async def until_closed(subscription: Any) -> None:
+            while not subscription.closed:
+                counted("until_closed")
+                await anext(subscription, None)
+
+        async def anew(_: Any) -> None:
+            while True:
+                counted("anew")
+                async for _ in hb.ctx.subscribe(Ping):
+                    pass
+
+        async def through_helpers(subscription: Any) -> None:
+            while True:
+                counted("through_helpers")
+                await asyncio.gather(
+                    asyncio.shield(anext(subscription, None)), return_exceptions=True
+                )
+
+        async def several(subscription: Any) -> str:
+            for _ in range(3):
+                async for _ in subscription:
+                    pass
+            return "went on"
+
+        loops = [on_overflow, until_closed, anew, through_helpers]
+        async with asyncio.timeout(10):
+            async with hb.ctx.scope("test"):
+                tasks = [
+                    hb.ctx.spawn(loop, hb.ctx.subscribe(Ping, limit=10, overflow="raise"))
+                    for loop in loops
+                ]
+                finite = hb.ctx.spawn(several, hb.ctx.subscribe(Ping))
+        assert all(task.cancelled() for task in tasks)
+        assert finite.result() == "went on"
+        assert max(rounds.values()) < 20
 
     async def test_a_scope_within_a_task_ends_before_the_task_is_idle(self, hb: Any) -> None:
         """Contract 5.4, with an isolated scope whose producer still sleeps."""
@@ -554,6 +830,63 @@ class TestEnd:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.005):
                 await work(0.0)
+
+    @pytest.mark.parametrize("how", ["body", "task", "cancelled", "entry"])
+    async def test_a_task_that_reads_while_it_is_cancelled_does_not_hang_the_scope(
+        self, hb: Any, how: str
+    ) -> None:
+        """Contract 5.5: subscriptions end, also for who reads what is left in a `finally`."""
+        log: list[Any] = []
+
+        async def consume(subscription: Any) -> None:
+            try:
+                async for event in subscription:
+                    log.append(event.number)
+            finally:
+                async for event in subscription:
+                    log.append(event.number)
+                await asyncio.sleep(0.001)
+                await asyncio.gather(drain(subscription), drain(subscription))
+                log.append("drained")
+
+        async def drain(subscription: Any) -> None:
+            async for _ in subscription:
+                pass
+
+        async def fail() -> None:
+            raise LookupError("task")
+
+        @contextlib.asynccontextmanager
+        async def refuse() -> AsyncIterator[Any]:
+            hb.ctx.spawn(consume, hb.ctx.subscribe(Ping))
+            await turns()
+            hb.ctx.send(Ping(1))
+            raise LookupError("entry")
+            yield
+
+        async def serve() -> None:
+            async with hb.ctx.scope("test", disposables=[refuse()] if how == "entry" else []):
+                hb.ctx.spawn(consume, hb.ctx.subscribe(Ping))
+                await turns()
+                hb.ctx.send(Ping(1))
+                if how == "body":
+                    raise LookupError("body")
+                if how == "task":
+                    hb.ctx.spawn(fail)
+                await asyncio.sleep(60)
+
+        serving = asyncio.get_running_loop().create_task(serve())
+        await asyncio.sleep(0.01)
+        if how == "cancelled":
+            serving.cancel()
+        await asyncio.wait([serving], timeout=5)
+        assert serving.done()
+        assert log == [1, "drained"]
+        if how == "cancelled":
+            assert serving.cancelled()
+        else:
+            kind = ExceptionGroup if how == "task" else LookupError
+            assert type(serving.exception()) is kind
 
     async def test_spawning_while_the_scope_is_cancelled_is_refused(self, hb: Any) -> None:
         """Contract 5.5, 5.6: and no coroutine is left behind that was never awaited."""

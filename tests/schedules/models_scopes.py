@@ -7,8 +7,9 @@ was sent before its wait was ended, and its loop has ended normally unless the b
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
-from .ledger import Event, Other, World, all_taken
+from .ledger import Account, Event, Other, World, all_taken
 from .ways import batches, loop_over, one, pause, produce
 
 __all__ = ("SCOPES",)
@@ -190,6 +191,67 @@ async def two_roots(world: World) -> None:
     await asyncio.gather(first, second)
 
 
+async def reads_while_it_is_cancelled(world: World) -> None:
+    """Contract 5.5: the body fails, and a task that is cancelled reads what is left; nothing hangs."""
+    world.ending = True
+    drained = []
+
+    async def read(account: Account) -> None:
+        try:
+            await loop_over(account, turns=1)
+        finally:
+            await asyncio.gather(loop_over(account), loop_over(account))
+            drained.append(account)
+
+    with contextlib.suppress(LookupError):
+        async with world.scope():
+            account = world.subscribe()
+            reader = world.ctx.spawn(read, account)
+            world.send()
+            await pause(2)
+            world.send()
+            raise LookupError
+    assert reader.cancelled()
+    if drained:  # one that is cancelled before its first step has no `finally`
+        all_taken(account)
+
+
+async def reads_again_and_again(world: World) -> None:
+    """Contract 5.4: a loop around the loop ends with its scope, and has had everything."""
+    async with world.scope():
+        account = world.subscribe()
+
+        async def read() -> None:
+            while not account.subscription.closed:
+                await loop_over(account)
+
+        reader = world.ctx.spawn(read)
+        world.ctx.spawn(produce, world, 1)
+        world.ending = True
+    assert reader.cancelled()
+    all_taken(account)
+
+
+async def nested_waits_for_an_outer_reader(world: World) -> None:
+    """Contract 5.4: the inner scope is left, and the reader of the outer one reads on."""
+    async with world.scope():
+        outer = world.subscribe()
+        reader = world.ctx.spawn(loop_over, outer)
+        world.ending = True
+
+        async def wait() -> None:
+            await reader
+
+        async with world.scope("inner"):
+            waiting = world.ctx.spawn(wait)
+            world.send()
+        assert waiting.cancelled()
+        assert not reader.done()
+        world.send()
+    assert reader.result() == "ended"
+    all_taken(outer)
+
+
 SCOPES = (
     ends,
     ends_after_a_pool,
@@ -201,4 +263,7 @@ SCOPES = (
     nested_in_a_task,
     isolated,
     two_roots,
+    reads_while_it_is_cancelled,
+    reads_again_and_again,
+    nested_waits_for_an_outer_reader,
 )
