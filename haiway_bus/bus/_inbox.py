@@ -5,6 +5,7 @@ from __future__ import annotations
 from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from contextvars import Context
 from threading import RLock
 from typing import Any
@@ -32,7 +33,7 @@ class Inbox:
         self.send: Callable[[Any], None] = send
         self.events: deque[Any] = deque()
         # One that its holder may take again: the collector may run within `put`, and a finalizer may send.
-        self.lock = RLock()
+        self.lock: AbstractContextManager[bool] = RLock()
         self.scheduled: bool = False
         self.closed: bool = False
 

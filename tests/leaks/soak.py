@@ -111,7 +111,8 @@ def main() -> None:
     )
     if len(seen) < 6:
         sys.exit("too few rounds to tell: give it more seconds")
-    if growth[0] > ALLOWED or growth[1] > 20:
+    # One object left behind in each round would be a hundred; what asyncio and threads keep for a while comes and goes.
+    if growth[0] > ALLOWED or growth[1] > 60:
         sys.exit("memory grows")
 
 
