@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import haiway_bus
+
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
 
@@ -40,6 +42,9 @@ def test_the_comparison_measures_and_writes_what_it_found(tmp_path: Path) -> Non
     assert "| haiway_bus pure |" in (tmp_path / "comparison.md").read_text()
 
 
+@pytest.mark.skipif(
+    haiway_bus.backend != "compiled", reason="the suites hold both backends against each other"
+)
 def test_every_suite_runs_and_counts_what_it_delivers() -> None:
     done = run(
         "-m", "pytest", str(BENCHMARKS), "-q", "--benchmark-disable", "-p", "no:cacheprovider"
