@@ -15,6 +15,7 @@ from nats_server import free_port
 
 from haiway_bus import State, ctx
 from haiway_bus.integrations.nats import NatsBridge, NatsBridgeError
+from haiway_bus.integrations.nats import bridge as bridge_module
 from haiway_bus.integrations.nats.secrets import Redaction
 
 
@@ -221,7 +222,7 @@ class Secret(State):
 def test_a_permission_that_is_missing_is_logged_and_leaves_the_connection_to_the_others(
     servers: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("haiway_bus.integrations.nats.bridge.PUBLISH_SECONDS", 0.3)
+    monkeypatch.setattr(bridge_module, "PUBLISH_SECONDS", 0.3)
     shop = {
         "user": "shop",
         "password": "pw",

@@ -13,6 +13,7 @@ nats = pytest.importorskip("nats", reason="nats-py is not installed: pip install
 
 from haiway_bus import State, StateError, ctx
 from haiway_bus.integrations.nats import NatsBridge, NatsBridgeError, NatsEventRefused
+from haiway_bus.integrations.nats import observe as observe_module
 
 
 class Note(State):
@@ -112,7 +113,7 @@ def test_leaving_waits_for_no_outbox_whose_task_has_failed(server: Any) -> None:
 def test_what_overflows_while_the_server_is_away_is_counted_logged_and_reported(
     servers: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("haiway_bus.integrations.nats.observe.OBSERVE_SECONDS", 0.2)
+    monkeypatch.setattr(observe_module, "OBSERVE_SECONDS", 0.2)
     absent = servers(start=False)
 
     async def main() -> None:
