@@ -58,6 +58,7 @@ def test_every_schedule_of_a_model_keeps_the_promises(
     assert explored.schedules
 
 
+@pytest.mark.skipif(not __debug__, reason="what the models find they say by `assert`")
 class TestTheExplorer:
     """That it finds what is wrong, and nothing where nothing is."""
 
