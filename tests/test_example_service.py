@@ -10,7 +10,6 @@ import importlib.util
 import json
 import os
 import random
-import shutil
 import signal
 import socket
 import subprocess
@@ -279,43 +278,26 @@ def test_the_command_of_the_readme_serves_and_stops_at_ctrl_c_with_streams_open(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be sent to a process there")
-def test_a_browser_shows_the_events_as_they_come(tmp_path: Path) -> None:
+def test_a_browser_shows_the_events_as_they_come(browser: Any) -> None:
     """Headless Chromium reads the page: what it counts, and what it shows."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs the extra web-test")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    driver_path = shutil.which("chromedriver")
-    if chromium is None or driver_path is None:
-        pytest.skip("no chromium with chromedriver is installed")
     from selenium.webdriver.support.ui import WebDriverWait
 
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (
-        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        "--disable-dev-shm-usage", "--window-size=1000,900", f"--user-data-dir={tmp_path / 'profile'}",
-    ):  # fmt: skip
-        options.add_argument(flag)
     process, port = start_process("--interval", "0.1")
-    driver = None
     try:
-        driver = webdriver.Chrome(
-            options=options, service=webdriver.ChromeService(executable_path=driver_path)
-        )
-        driver.get(f"http://127.0.0.1:{port}/")
-        wait = WebDriverWait(driver, 30)
+        browser.get(f"http://127.0.0.1:{port}/")
+        wait = WebDriverWait(browser, 30)
 
         def text(selector: str) -> str:
-            return str(driver.find_element("css selector", selector).text)
+            return str(browser.find_element("css selector", selector).text)
 
         wait.until(lambda _: text("#status") == "live")
         wait.until(lambda _: int(text("#received")) >= 5)
-        driver.find_element("id", "text").send_keys("<b>hello</b>, everybody\n")
-        wait.until(lambda _: driver.find_elements("css selector", "li.visitor"))
+        browser.find_element("id", "text").send_keys("<b>hello</b>, everybody\n")
+        wait.until(lambda _: browser.find_elements("css selector", "li.visitor"))
         assert text("li.visitor p") == "<b>hello</b>, everybody"
         numbers = [
             int(one.removeprefix("#"))
-            for one in driver.execute_script(
+            for one in browser.execute_script(
                 "return [...document.querySelectorAll('li span')].map(one => one.textContent)"
             )
         ]
@@ -323,12 +305,10 @@ def test_a_browser_shows_the_events_as_they_come(tmp_path: Path) -> None:
         assert text("#dropped") == "0"
         assert text("#pages") == "1"
         if kept := os.environ.get("HAIWAY_BUS_SCREENSHOT"):
-            driver.save_screenshot(kept)
+            browser.save_screenshot(kept)
         process.send_signal(signal.SIGINT)
         wait.until(lambda _: "connection lost" in text("#status"))
         process.communicate(timeout=20)
     finally:
-        if driver is not None:
-            driver.quit()
         process.kill()
         process.wait()

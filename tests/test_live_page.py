@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +13,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,31 +74,16 @@ def test_what_is_said_reaches_every_stream(served: int) -> None:
             assert json.loads(told.removeprefix(b"data: ")) == {"text": "héllo"}
 
 
-def test_a_browser_shows_what_is_said(served: int, tmp_path: Path) -> None:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs the extra web-test")
-    chromium, driver_path = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver_path is None:
-        pytest.skip("no chromium with chromedriver is installed")
+def test_a_browser_shows_what_is_said(served: int, browser: Any) -> None:
     from selenium.webdriver.support.ui import WebDriverWait
 
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(flag)
-    options.add_argument(f"--user-data-dir={tmp_path / 'profile'}")
-    driver = webdriver.Chrome(
-        options=options, service=webdriver.ChromeService(executable_path=driver_path)
-    )
-    try:
-        driver.get(f"http://127.0.0.1:{served}/")
-        wait = WebDriverWait(driver, 30)
+    browser.get(f"http://127.0.0.1:{served}/")
+    wait = WebDriverWait(browser, 30)
 
-        def lines() -> list[str]:
-            return [one.text for one in driver.find_elements("css selector", "#said li")]
+    def lines() -> list[str]:
+        return [one.text for one in browser.find_elements("css selector", "#said li")]
 
-        # Until the page's stream stands, what others say passes it by.
-        wait.until(lambda _: say(served, "from a shell") == 202 and lines())
-        driver.find_element("id", "text").send_keys("<b>hello</b>\n")
-        wait.until(lambda _: "<b>hello</b>" in lines())
-    finally:
-        driver.quit()
+    # Until the page's stream stands, what others say passes it by.
+    wait.until(lambda _: say(served, "from a shell") == 202 and lines())
+    browser.find_element("id", "text").send_keys("<b>hello</b>\n")
+    wait.until(lambda _: "<b>hello</b>" in lines())

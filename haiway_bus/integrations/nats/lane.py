@@ -289,9 +289,8 @@ class Lane:
         for message in left:
             if id(message) not in handed:
                 self._tries.spare(message)
-            if (
-                not self._settings.durable
-            ):  # else others of the group may take it, and the server knows
+            # Of a durable one others of the group may take it, and the server knows.
+            if not self._settings.durable:
                 self._progress.given_back(numbers(message.reply)[0])
         with suppress(*LOST):
             async with asyncio.timeout(SEND_SECONDS):

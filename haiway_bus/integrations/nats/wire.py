@@ -45,7 +45,7 @@ CARRIED: Final[tuple[str, ...]] = (TYPE, VERSION, ORIGIN, HOPS, TIME, TRACEPAREN
 # What is taken of another's headers. All that a bridge of ours writes is shorter; and what is passed on has to fit,
 # with its hops, into the 64 KiB that a server takes as headers.
 LONGEST: Final = 256
-MOST_HOPS: Final = 64
+HOPS_READ: Final = 64
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 """Makes the plain data of one version into that of the next."""
@@ -137,7 +137,7 @@ def about(headers: Mapping[str, str], sequence: int, delivered: int) -> Received
     return Received(
         message_id=message_id,
         origin=headers.get(ORIGIN, "")[:LONGEST],
-        hops=tuple(hop[:LONGEST] for hop in hops[:MOST_HOPS]),
+        hops=tuple(hop[:LONGEST] for hop in hops[:HOPS_READ]),
         time=_time(headers.get(TIME, "")),
         # A piece of one would be the context of another span, or of none.
         traceparent=traceparent if len(traceparent) <= LONGEST else "",
