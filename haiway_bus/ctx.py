@@ -20,6 +20,7 @@ from haiway_bus.observability import (
     ScopeIdentity,
 )
 from haiway_bus.places import Updated, current_place, place
+from haiway_bus.printable import described
 from haiway_bus.scope import Scope
 from haiway_bus.state import State
 
@@ -132,11 +133,14 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
         await place("flush()").scope.bus.flush(event_type, timeout, without)
 
     @staticmethod
-    def events() -> dict[type[Any], EventStats]:
+    def events() -> Mapping[type[Any], EventStats]:
         """What goes over the bus of the current scope, by type of event (contract 8.3).
 
         For each type that is subscribed to: the number of subscriptions, and of events sent, delivered, dropped and
         pending, and the lag of the slowest subscription. Counting begins anew when a type was without subscriptions.
+
+        The mapping is read-only and stays as it was. It finds a class by its identity, whatever its metaclass thinks
+        of `==` and `hash()`.
 
         Raises ContextMissing outside a scope.
         """
@@ -263,13 +267,14 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
         if metric is not None:
             if event is not None:
                 raise TypeError(
-                    f"record() takes an event or a metric, not both: {event!r}, {metric!r}"
+                    "record() takes an event or a metric, not both:"
+                    f" {described(event)}, {described(metric)}"
                 )
             if value is None:
-                raise TypeError(f"record() needs a value for the metric {metric!r}")
-            if kind not in METRIC_KINDS:
+                raise TypeError(f"record() needs a value for the metric {described(metric)}")
+            if not issubclass(type(kind), str) or kind not in METRIC_KINDS:
                 raise ValueError(
-                    f"record() knows the kinds {', '.join(METRIC_KINDS)}, not {kind!r}"
+                    f"record() knows the kinds {', '.join(METRIC_KINDS)}, not {described(kind)}"
                 )
             recorder.record_metric(scope, level, metric, value, unit, kind, given)
         elif value is not None or unit is not None:

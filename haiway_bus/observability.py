@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from haiway_bus.bus._stats import EventStats
+from haiway_bus.printable import name_of_type, written
 
 __all__ = ("LoggingObservability", "MetricKind", "Observability", "ScopeIdentity", "identify")
 
@@ -132,7 +133,7 @@ class LoggingObservability:
             self.write(scope, logging.DEBUG, "scope exited", ())
         else:
             self.write(
-                scope, logging.DEBUG, "scope exited with %s", (type(exception).__qualname__,)
+                scope, logging.DEBUG, "scope exited with %s", (name_of_type(type(exception)),)
             )
 
     def log(
@@ -166,7 +167,12 @@ class LoggingObservability:
         attributes: Mapping[str, Any],
     ) -> None:
         unit = "" if unit is None else f" {unit}"
-        self.write(scope, level, "%s %s = %s%s%s", (kind, metric, value, unit, _listed(attributes)))
+        self.write(
+            scope,
+            level,
+            "%s %s = %s%s%s",
+            (kind, metric, written(value, str), unit, _listed(attributes)),
+        )
 
     def write(
         self,
@@ -197,4 +203,4 @@ class LoggingObservability:
 
 
 def _listed(attributes: Mapping[str, Any]) -> str:
-    return "".join(f" {name}={value!r}" for name, value in attributes.items())
+    return "".join(f" {name}={written(value)}" for name, value in attributes.items())

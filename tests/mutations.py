@@ -24,6 +24,22 @@ class Mutation(NamedTuple):
 
 MUTATIONS = [
     Mutation(
+        "1.4",
+        "haiway_bus/bus/_rules.py",
+        "an exception group is an event",
+        "return flags == EVENT_TYPE_FLAGS and kind is not ExceptionGroup",
+        "return flags == EVENT_TYPE_FLAGS",
+        "test_odd_types.py::TestWhatIsAnEvent",
+    ),
+    Mutation(
+        "8.3",
+        "haiway_bus/by_type.py",
+        "a class is found by what its metaclass holds for equal",
+        "        found = self._held.get(id(key))",
+        "        found = next((one for one in self._held.values() if one[0] == key), None)",
+        "test_odd_types.py::TestTypes",
+    ),
+    Mutation(
         "2.1",
         PURE,
         "a subscription begins one event late",

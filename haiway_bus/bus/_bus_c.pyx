@@ -36,12 +36,15 @@ from haiway_bus.bus._rules import (
     check_type,
     elsewhere,
     event_refused,
+    is_event_type,
     no_scope,
     nothing_waits,
     overflow_of,
     overflowed,
 )
 from haiway_bus.bus._stats import stats_of
+from haiway_bus.by_type import ByType
+from haiway_bus.printable import described, name_of_type
 
 __all__ = (
     "Batches",
@@ -59,10 +62,12 @@ __all__ = (
 
 cdef extern from *:
     """
-    /* What can be an event: see _rules.py, which has the same three flags. */
+    /* What can be an event, and is no exception: see _rules.py, which has the same five flags. */
     #define HB_IS_EVENT_TYPE(type) \
         ((((PyTypeObject *)(type))->tp_flags \
-          & (Py_TPFLAGS_HEAPTYPE | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_TYPE_SUBCLASS)) == Py_TPFLAGS_HEAPTYPE)
+          & (Py_TPFLAGS_HEAPTYPE | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_BASETYPE \
+             | Py_TPFLAGS_BASE_EXC_SUBCLASS | Py_TPFLAGS_TYPE_SUBCLASS)) \
+         == (Py_TPFLAGS_HEAPTYPE | Py_TPFLAGS_BASETYPE))
     """
     bint HB_IS_EVENT_TYPE(PyObject *)
 
@@ -539,7 +544,7 @@ cdef class Subscription:
     def __repr__(self):
         state = "closed" if self.node is None else "ended" if self.channel.ended else "open"
         dropped = f" dropped={self.dropped}" if self.bound is not None else ""
-        return f"<Subscription {self.event_type.__qualname__} pending={self.pending}{dropped} {state}>"
+        return f"<Subscription {name_of_type(self.event_type)} pending={self.pending}{dropped} {state}>"
 
 
 @cython.final
@@ -802,7 +807,7 @@ cdef class Bus:
                 # Held: to make a node may set off the collector, which may close the last subscription.
                 channel = <Channel>slot.value
                 channel.append(event)
-        elif not HB_IS_EVENT_TYPE(event_type):
+        elif not HB_IS_EVENT_TYPE(event_type) and not is_event_type(<object>event_type):
             raise event_refused(event)
         elif self.ended:
             raise bus_ended("send()", self.name)
@@ -810,7 +815,7 @@ cdef class Bus:
     cpdef subscribe(self, event_type, limit=None, overflow=None):
         """Start receiving the events of exactly this type (contract 2.1, 4.1)."""
         if not PyType_Check(event_type) or not HB_IS_EVENT_TYPE(<PyObject *>event_type):
-            check_type("subscribe()", event_type)  # which refuses it
+            check_type("subscribe()", event_type)  # which refuses it, or finds that it is an exception of a user's
         if self.ended:
             raise bus_ended("subscribe()", self.name)
         self.check("subscribe()")
@@ -942,7 +947,7 @@ cdef class Bus:
 
     def events(self):
         """By type, what the channels tell of themselves (contract 8.3)."""
-        return {(<Channel>channel).event_type: stats_of(channel) for channel in list(self.table.values())}
+        return ByType([((<Channel>channel).event_type, stats_of(channel)) for channel in list(self.table.values())])
 
     def unread(self):
         """By type, how many events wait in subscriptions that no task is reading."""
@@ -978,7 +983,7 @@ cdef class Bus:
 
     def __repr__(self):
         state = "ended" if self.ended else f"types={len(self.table)}"
-        return f"<Bus {self.name!r} {state}>"
+        return f"<Bus {described(self.name)} {state}>"
 
 
 current = ContextVar("haiway_bus.current", default=None)

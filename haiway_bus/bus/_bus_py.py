@@ -45,12 +45,15 @@ from haiway_bus.bus._rules import (
     check_type,
     elsewhere,
     event_refused,
+    is_event_type,
     no_scope,
     nothing_waits,
     overflow_of,
     overflowed,
 )
 from haiway_bus.bus._stats import EventStats, stats_of
+from haiway_bus.by_type import ByType
+from haiway_bus.printable import described, name_of_type
 
 __all__ = (
     "Batches",
@@ -609,9 +612,7 @@ class Subscription(Generic[Event]):
     def __repr__(self) -> str:
         state = "closed" if self.node is None else "ended" if self.channel.ended else "open"
         dropped = f" dropped={self.dropped}" if self.bound is not None else ""
-        return (
-            f"<Subscription {self.event_type.__qualname__} pending={self.pending}{dropped} {state}>"
-        )
+        return f"<Subscription {name_of_type(self.event_type)} pending={self.pending}{dropped} {state}>"
 
 
 class Batches(Generic[Event]):
@@ -842,7 +843,9 @@ class Bus:
                 self.inbox.put(event)
             else:
                 channel.append(event)
-        elif event_type.__flags__ & EVENT_TYPE_MASK != EVENT_TYPE_FLAGS:
+        elif event_type.__flags__ & EVENT_TYPE_MASK != EVENT_TYPE_FLAGS and not is_event_type(
+            event_type
+        ):
             raise event_refused(event)
         elif self.ended:
             raise bus_ended("send()", self.name)
@@ -976,9 +979,11 @@ class Bus:
             bound.told = bound.dropped
             self.observer(bound.channel.event_type, bound.limit, bound.overflow, new, bound.dropped)
 
-    def events(self) -> dict[type[Any], EventStats]:
+    def events(self) -> ByType[EventStats]:
         """By type, what the channels tell of themselves (contract 8.3)."""
-        return {channel.event_type: stats_of(channel) for channel in list(self.table.values())}
+        return ByType(
+            [(channel.event_type, stats_of(channel)) for channel in list(self.table.values())]
+        )
 
     def unread(self) -> list[tuple[type[Any], int]]:
         """By type, how many events wait in subscriptions that no task is reading."""
@@ -1011,7 +1016,7 @@ class Bus:
 
     def __repr__(self) -> str:
         state = "ended" if self.ended else f"types={len(self.table)}"
-        return f"<Bus {self.name!r} {state}>"
+        return f"<Bus {described(self.name)} {state}>"
 
 
 current: Final[ContextVar[Bus | None]] = ContextVar("haiway_bus.current", default=None)

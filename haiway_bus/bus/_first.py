@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from asyncio import CancelledError, iscoroutine
+from asyncio import CancelledError
 from collections.abc import Callable
 from typing import Any
 
+from haiway_bus.arguments import is_coroutine
 from haiway_bus.bus._rules import check_timeout, first_timed_out, subscription_closed
 
 __all__ = ("first_of",)
@@ -34,9 +35,9 @@ async def first_of(
         raise CancelledError("the scope ended before the event came")
 
 
-def holds(found: object) -> bool:
+def holds(found: Any) -> bool:
     """What `where` says of an event. Raises TypeError for a coroutine, which would hold for every one."""
-    if iscoroutine(found):
+    if is_coroutine(found):
         found.close()
         raise TypeError(
             "first() takes a plain function for where, not an async one: it answers at once"
