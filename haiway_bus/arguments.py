@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Coroutine
-from inspect import CO_ITERABLE_COROUTINE
-from types import CoroutineType, GeneratorType
+from inspect import CO_ITERABLE_COROUTINE, CORO_CREATED, getcoroutinestate
+from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType
 from typing import Any, Final, TypeGuard
+from weakref import ref
 
-from haiway_bus.printable import described
+from haiway_bus.printable import described, name_of_function
 
 __all__ = (
     "can_be_awaited",
@@ -22,19 +23,32 @@ __all__ = (
     "is_coroutine",
     "is_number",
     "is_seconds",
+    "offered_by",
     "offers",
 )
 
+# As `type` itself has them: no code of a metaclass runs.
 _mro: Final[Any] = type.__dict__["__mro__"].__get__
+_dict: Final[Any] = type.__dict__["__dict__"].__get__
+
+_NUMBERS: Final = (int, float)
+
+# The coroutines that were given to spawn() and have not started, or not ended, yet.
+_spawned: Final[set[ref[CoroutineType[Any, Any, Any]]]] = set()
+
+
+def offered_by(kind: type[Any], name: str) -> Any:
+    """What a class has for its instances by this name, as it stands there; None for nothing."""
+    for base in _mro(kind):
+        found = _dict(base)
+        if name in found:
+            return found[name]
+    return None
 
 
 def offers(value: object, *methods: str) -> bool:
     """Whether the class of the value has these methods."""
-    bases = [vars(base) for base in _mro(type(value))]
-    return all(
-        next((base[method] for base in bases if method in base), None) is not None
-        for method in methods
-    )
+    return all(offered_by(type(value), method) is not None for method in methods)
 
 
 def is_class(value: object) -> TypeGuard[type[Any]]:
@@ -47,6 +61,8 @@ def is_coroutine(value: Any) -> TypeGuard[Coroutine[Any, Any, Any]]:
     kind = type(value)
     if kind is CoroutineType:
         return True
+    if kind is FunctionType:  # the usual case of what is none
+        return False
     if kind is GeneratorType:
         # Those of types.coroutine, where asyncio takes them: Python 3.11.
         return bool(value.gi_code.co_flags & CO_ITERABLE_COROUTINE) and asyncio.iscoroutine(value)
@@ -56,7 +72,7 @@ def is_coroutine(value: Any) -> TypeGuard[Coroutine[Any, Any, Any]]:
 def coroutine_of(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The coroutine that `ctx.spawn` was given, or what the function makes of the arguments.
 
-    Raises TypeError for what gives none.
+    Raises TypeError for what gives none, ValueError for a coroutine that somebody else runs.
     """
     if is_coroutine(function):
         if args or kwargs:
@@ -64,12 +80,28 @@ def coroutine_of(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
             raise TypeError(
                 "spawn() takes arguments with a function only: a coroutine already has its own"
             )
+        if type(function) is CoroutineType:
+            # Found again by its referent, and forgotten with it.
+            once = ref(function, _spawned.discard)
+            if once in _spawned or getcoroutinestate(function) != CORO_CREATED:
+                raise ValueError(
+                    f"spawn() takes a coroutine once, and {described(function)} runs already, or has run:"
+                    " call the async function again for another task"
+                )
+            _spawned.add(once)
         return function
     if not callable(function):
         raise TypeError(
             f"spawn() takes an async function or a coroutine, not {described(function)}"
         )
     coroutine = function(*args, **kwargs)
+    kind = type(coroutine)
+    if (kind is GeneratorType or kind is AsyncGeneratorType) and not is_coroutine(coroutine):
+        raise TypeError(
+            "spawn() takes an async function or a coroutine:"
+            f" {name_of_function(function)} has a `yield`, and a call of it runs nothing;"
+            " write it without, or spawn a function that iterates over it"
+        )
     if not is_coroutine(coroutine):
         raise TypeError(
             f"spawn() takes an async function or a coroutine: {described(function)} returned"
@@ -89,7 +121,7 @@ def can_be_awaited(value: Any) -> TypeGuard[Awaitable[Any]]:
 def is_number(value: object) -> bool:
     """Whether it is an int or a float, and not what says it is one."""
     kind = type(value)
-    return issubclass(kind, int | float) and kind is not bool
+    return issubclass(kind, _NUMBERS) and kind is not bool
 
 
 def is_seconds(number: Any) -> bool:

@@ -19,6 +19,7 @@ __all__ = (
     "name_of_function",
     "name_of_type",
     "printable",
+    "shortened",
     "text_of",
     "written",
 )
@@ -50,13 +51,21 @@ def printable(text: str) -> str:
     )
 
 
+def shortened(text: str, longest: int) -> str:
+    """The beginning and the end of it: the end of a repr often says which one it is."""
+    if len(text) <= longest:
+        return text
+    end = longest // 4
+    return f"{text[: longest - end - 3]}...{text[len(text) - end :]}"
+
+
 def described(value: object, longest: int = LONGEST) -> str:
     """The value for the text of an error: a short repr, whatever its repr does."""
     try:
         text = _brief(value, longest, _DEPTH)
     except Exception as error:  # RecursionError, as a rule: the stack may be nearly used up
         text = _failed(value, error)
-    return _shortened(printable(_shortened(text, longest)), longest)
+    return shortened(printable(shortened(text, longest)), longest)
 
 
 def name_of_type(kind: type[Any], *, qualified: bool = True) -> str:
@@ -102,14 +111,14 @@ def written(value: object, write: Callable[[object], str] = repr) -> str:
 def text_of(error: BaseException) -> str:
     """What an exception says, whatever its `__str__` does; lines stay lines."""
     try:
-        return _shortened(str.__str__(str(error)), _LONGEST_TEXT)
+        return shortened(str.__str__(str(error)), _LONGEST_TEXT)
     except Exception:
         return "its text cannot be made"
 
 
 def _whole_name(name: str) -> str:
     # An exact str first: one of a subclass may say anything.
-    return _shortened(printable(_shortened(str.__str__(name), _LONGEST_NAME)), _LONGEST_NAME)
+    return shortened(printable(shortened(str.__str__(name), _LONGEST_NAME)), _LONGEST_NAME)
 
 
 def _brief(value: Any, longest: int, depth: int) -> str:
@@ -138,7 +147,7 @@ def _brief(value: Any, longest: int, depth: int) -> str:
 def _part(value: object, longest: int, depth: int) -> str:
     """An element of a container: that its repr fails is said in its place."""
     try:
-        return _shortened(_brief(value, longest, depth - 1), longest) if depth > 1 else "..."
+        return shortened(_brief(value, longest, depth - 1), longest) if depth > 1 else "..."
     except Exception as error:
         return _failed(value, error)
 
@@ -150,11 +159,3 @@ def _listed(shown: Iterable[str], number: int) -> str:
 def _failed(value: object, error: Exception) -> str:
     name, raised = (name_of_type(type(one), qualified=False) for one in (value, error))
     return f"<{name} instance at {id(value):#x}, its repr() raises {raised}>"
-
-
-def _shortened(text: str, longest: int) -> str:
-    """The beginning and the end of it: the end of a repr often says which one it is."""
-    if len(text) <= longest:
-        return text
-    end = longest // 4
-    return f"{text[: longest - end - 3]}...{text[len(text) - end :]}"

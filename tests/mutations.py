@@ -24,6 +24,38 @@ class Mutation(NamedTuple):
 
 MUTATIONS = [
     Mutation(
+        "2.11",
+        HANDLERS,
+        "a handler is not looked at",
+        "        check_handler(handler)\n",
+        "        pass\n",
+        "test_arguments.py::TestHandlers",
+    ),
+    Mutation(
+        "2.12",
+        "haiway_bus/bus/_first.py",
+        "an async predicate is found out when it is called",
+        "        if is_async(where):",
+        "        if False:",
+        "test_arguments.py::TestFirst",
+    ),
+    Mutation(
+        "4.4",
+        "haiway_bus/bus/_rules.py",
+        "flush goes without subscriptions that it would not wait for",
+        "        if not one.belongs_to(bus, event_type):",
+        "        if False:",
+        "test_arguments.py::TestOthers",
+    ),
+    Mutation(
+        "5.3",
+        "haiway_bus/arguments.py",
+        "a coroutine is spawned twice before it starts",
+        "if once in _spawned or getcoroutinestate",
+        "if getcoroutinestate",
+        "test_arguments.py::TestOthers",
+    ),
+    Mutation(
         "1.4",
         "haiway_bus/bus/_rules.py",
         "an exception group is an event",

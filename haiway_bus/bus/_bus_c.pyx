@@ -32,6 +32,7 @@ from haiway_bus.bus._rules import (
     RAISE as RAISE_NAME,
     bus_ended,
     check_limit,
+    apart_from,
     check_timeout,
     check_type,
     elsewhere,
@@ -365,14 +366,17 @@ cdef class Subscription:
             raise nothing_waits(self)
         return self.take()
 
-    async def first(self, where=None, timeout=None):
+    def first(self, where=None, timeout=None):
         """The next event for which `where` holds; the subscription is closed afterwards (contract 2.12).
 
         One that was made before the request is sent misses no answer. Raises TimeoutError after `timeout` seconds,
         SubscriptionClosed when the subscription ends before. At the end of the scope of a task that waits here for
         an event which nobody is left to send, the task is cancelled.
+
+        Raises TypeError or ValueError for a `where` that is no plain function of one event and for a `timeout` that
+        is no number of seconds: at the call, before anything is awaited.
         """
-        return await first_of(self, where, timeout)
+        return first_of(self, where, timeout)
 
     cdef object take(self):
         """The next event, past which it steps; raises SubscriptionOverflow in place of lost ones."""
@@ -433,6 +437,9 @@ cdef class Subscription:
 
     def at_work(self, goal):
         return [] if self.pool is None else self.pool.at_work(goal)
+
+    def belongs_to(self, bus, event_type):
+        return self.channel.bus is bus and self.channel.event_type is event_type
 
     def share_work(self):
         """From now on, tell apart the tasks that read it: they are a pool of workers."""
@@ -845,10 +852,10 @@ cdef class Bus:
         self.check("flush()")
         check_type("flush()", event_type)
         check_timeout("flush()", timeout)
+        apart = apart_from(event_type, without, self, Subscription)
         self.inbox.deliver()
         channel = self.table.get(id(event_type))
         if channel is not None:
-            apart = [id(one) for one in without]
             await flush(
                 event_type,
                 # No variable here holds them: one that its reader has dropped is not to be waited for.

@@ -23,7 +23,7 @@ from __future__ import annotations
 from asyncio import AbstractEventLoop, CancelledError, Future
 from asyncio.events import _get_running_loop, get_running_loop
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from contextvars import Context, ContextVar
 from sys import getrefcount, maxsize
 from threading import get_ident
@@ -39,6 +39,7 @@ from haiway_bus.bus._rules import (
     EVENT_TYPE_FLAGS,
     EVENT_TYPE_MASK,
     RAISE,
+    apart_from,
     bus_ended,
     check_limit,
     check_timeout,
@@ -444,16 +445,19 @@ class Subscription(Generic[Event]):
             raise nothing_waits(self)
         return cast("Event", self.take())
 
-    async def first(
+    def first(
         self, where: Callable[[Event], object] | None = None, timeout: float | None = None
-    ) -> Event:
+    ) -> Coroutine[Any, Any, Event]:
         """The next event for which `where` holds; the subscription is closed afterwards (contract 2.12).
 
         One that was made before the request is sent misses no answer. Raises TimeoutError after `timeout` seconds,
         SubscriptionClosed when the subscription ends before. At the end of the scope of a task that waits here for
         an event which nobody is left to send, the task is cancelled.
+
+        Raises TypeError or ValueError for a `where` that is no plain function of one event and for a `timeout` that
+        is no number of seconds: at the call, before anything is awaited.
         """
-        return cast("Event", await first_of(self, where, timeout))
+        return first_of(self, where, timeout)
 
     def take(self) -> Any:
         """The next event, past which it steps; raises SubscriptionOverflow in place of lost ones."""
@@ -498,6 +502,9 @@ class Subscription(Generic[Event]):
 
     def at_work(self, goal: int) -> list[Any]:
         return [] if self.pool is None else self.pool.at_work(goal)
+
+    def belongs_to(self, bus: Bus, event_type: type[Any]) -> bool:
+        return self.channel.bus is bus and self.channel.event_type is event_type
 
     def share_work(self) -> None:
         """From now on, tell apart the tasks that read it: they are a pool of workers."""
@@ -887,10 +894,10 @@ class Bus:
         self.check("flush()")
         check_type("flush()", event_type)
         check_timeout("flush()", timeout)
+        apart = apart_from(event_type, without, self, Subscription)
         self.inbox.deliver()
         channel = self.table.get(id(event_type))
         if channel is not None:
-            apart = [id(one) for one in without]
             await flush(
                 event_type,
                 # No variable here holds them: one that its reader has dropped is not to be waited for.

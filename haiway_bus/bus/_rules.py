@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import threading
 from asyncio import AbstractEventLoop, QueueEmpty
+from operator import index
 from typing import Any, Final
 
-from haiway_bus.arguments import is_class, is_coroutine, is_number, is_seconds
+from haiway_bus.arguments import is_class, is_coroutine, is_number, is_seconds, offers
 from haiway_bus.errors import ContextMissing, SubscriptionClosed, SubscriptionOverflow
 from haiway_bus.printable import described, name_of_type
 
@@ -96,6 +97,28 @@ def check_timeout(call: str, timeout: object) -> None:
         )
 
 
+def apart_from(event_type: type[Any], without: Any, bus: Any, kind: type[Any]) -> list[int]:
+    """The ids of the subscriptions that flush() is not to wait for; `kind` is the class of them.
+
+    Raises TypeError for what is no list of subscriptions, ValueError for one that flush() would not wait for anyhow.
+    """
+    if issubclass(type(without), kind) or not offers(without, "__iter__"):
+        raise TypeError(
+            f"flush() takes a list of subscriptions for without=, not {described(without)}: write without=[...]"
+        )
+    apart = []
+    for one in without:
+        if not issubclass(type(one), kind):
+            raise TypeError(f"flush() goes without subscriptions only, not {described(one)}")
+        if not one.belongs_to(bus, event_type):
+            raise ValueError(
+                f"flush() of {name_of_type(event_type)} waits for no subscription of another type or bus:"
+                f" take {described(one)} out of without="
+            )
+        apart.append(id(one))
+    return apart
+
+
 def no_scope(call: str) -> ContextMissing:
     """The error for a call that found no scope (contract 5.2)."""
     return ContextMissing(
@@ -173,11 +196,11 @@ def overflow_of(limit: object, overflow: object) -> str:
     return OVERFLOWS[OVERFLOWS.index(str.__str__(overflow))]
 
 
-def check_limit(call: str, limit: object) -> None:
+def check_limit(call: str, limit: Any) -> None:
     """Raise TypeError or ValueError for a limit that is no number of events."""
-    is_number = issubclass(type(limit), int) and type(limit) is not bool
-    if not is_number or limit < 1:  # type: ignore[operator]
-        kind = ValueError if is_number else TypeError
+    is_count = issubclass(type(limit), int) and type(limit) is not bool
+    if not is_count or index(limit) < 1:
+        kind = ValueError if is_count else TypeError
         raise kind(f"{call} takes a limit of at least one event, not {described(limit)}")
 
 

@@ -10,6 +10,7 @@ from haiway_bus import State, Subscription, ctx
 from haiway_bus.arguments import is_number, is_seconds
 from haiway_bus.integrations.asgi import SCOPE_KEY, Receive, Send, ShuttingDown
 from haiway_bus.printable import described, name_of_type
+from haiway_bus.signatures import check_takes_event
 
 __all__ = ("EventStream", "ServerSentEvent")
 
@@ -86,10 +87,17 @@ class EventStream(Generic[Event]):
             greeting: a message to begin with.
             ping: after how many seconds without an event a comment is sent, so that proxies keep the connection.
 
-        Raises ValueError for a ping that is not above zero.
+        Raises ValueError for a ping that is not above zero, TypeError for what is no subscription, or no function of
+        one event.
         """
         if not is_number(ping) or not is_seconds(ping) or ping <= 0:
             raise ValueError(f"ping is a number of seconds above 0, not {described(ping)}")
+        if not issubclass(type(subscription), Subscription):
+            given = described(subscription)
+            raise TypeError(
+                f"EventStream sends what a subscription receives, not {given}: give it ctx.subscribe(...)"
+            )
+        check_takes_event("EventStream", "a function of one event for encode", encode)
         self._subscription = subscription
         self._encode = encode
         self._greeting = greeting

@@ -22,6 +22,7 @@ from weakref import ref
 from haiway_bus.arguments import is_class
 from haiway_bus.bus import Subscription
 from haiway_bus.ctx import ctx
+from haiway_bus.handlers import check
 from haiway_bus.picture.drawing import Name, Picture
 from haiway_bus.printable import module_of_type, name_of_function, name_of_type
 
@@ -104,13 +105,14 @@ def _subscribe(event_type: type[Any], /, **options: Any) -> Subscription[Any]:
 
 
 def _on(event_type: type[Any], handler: Any, /, **options: Any) -> Subscription[Any]:
-    named, name = handler, _name_of(handler)
-    if callable(handler):  # else ctx.on refuses it
+    # What stands in its place may be called with whatever: the handler itself is looked at.
+    check(event_type, handler, options.get("workers", 1), options.get("errors", "log"))
+    name = _name_of(handler)
 
-        @wraps(handler)
-        def named(event: Any) -> Any:
-            _spawned.set(name)  # in the context of the worker's task, which runs no other handler
-            return handler(event)
+    @wraps(handler)
+    def named(event: Any) -> Any:
+        _spawned.set(name)  # in the context of the worker's task, which runs no other handler
+        return handler(event)
 
     subscription: Subscription[Any] = _original["on"](event_type, named, **options)
     for picture in _pictures:

@@ -23,6 +23,7 @@ from haiway_bus import ctx
 from haiway_bus.arguments import can_be_awaited
 from haiway_bus.integrations.opentelemetry.attributes import type_name
 from haiway_bus.printable import module_of_type, name_of_type
+from haiway_bus.signatures import check_takes_event
 
 __all__ = ("received", "send", "senders_of", "traced")
 
@@ -89,7 +90,11 @@ def received(
 def traced(
     handler: Callable[[Event], Any], /, *, tracer_provider: TracerProvider | None = None
 ) -> Callable[[Event], Coroutine[Any, Any, None]]:
-    """A handler for `ctx.on` that runs this one in a span of its own, as `received` opens it, with its name."""
+    """A handler for `ctx.on` that runs this one in a span of its own, as `received` opens it, with its name.
+
+    Raises TypeError for a function that cannot be called with one event.
+    """
+    check_takes_event("traced()", "a function of one event, plain or async", handler)
 
     @wraps(handler)
     async def handle(event: Event) -> None:
