@@ -13,11 +13,11 @@ from haiway_bus.bus._stats import EventStats
 from haiway_bus.disposables import Disposable
 from haiway_bus.handlers import ErrorPolicy, Handler, check, handle
 from haiway_bus.observability import (
-    METRIC_KINDS,
     LoggingObservability,
     MetricKind,
     Observability,
     ScopeIdentity,
+    check_record,
 )
 from haiway_bus.places import Updated, current_place, place
 from haiway_bus.scope import Scope
@@ -103,10 +103,10 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
 
         Returns the subscription; closing it ends the workers.
 
-        Raises what `subscribe` and `spawn` raise, TypeError or ValueError for a handler, a number of workers or an
-        error policy that is none.
+        Raises what `subscribe` and `spawn` raise, TypeError for a handler that cannot be called with one event (a
+        class is none), TypeError or ValueError for a number of workers or an error policy that is none.
         """
-        check(handler, workers, errors)
+        check(event_type, handler, workers, errors)
         scope = place("on()").scope
         subscription = bus.subscribe(event_type, limit=limit, overflow=overflow)
         handle(scope, subscription, handler, workers, errors)
@@ -127,16 +127,20 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
         of the type, it never returns, unless its own subscription is one of those that it goes `without`.
 
         Raises TimeoutError after `timeout` seconds, which names the subscriptions that are behind and by how much;
-        ContextMissing outside a scope, RuntimeError in another loop or thread than the scope's.
+        TypeError or ValueError for what is no class of events, no time, or no subscription of the type; ContextMissing
+        outside a scope, RuntimeError in another loop or thread than the scope's.
         """
         await place("flush()").scope.bus.flush(event_type, timeout, without)
 
     @staticmethod
-    def events() -> dict[type[Any], EventStats]:
+    def events() -> Mapping[type[Any], EventStats]:
         """What goes over the bus of the current scope, by type of event (contract 8.3).
 
         For each type that is subscribed to: the number of subscriptions, and of events sent, delivered, dropped and
         pending, and the lag of the slowest subscription. Counting begins anew when a type was without subscriptions.
+
+        The mapping is read-only and stays as it was. It finds a class by its identity, whatever its metaclass thinks
+        of `==` and `hash()`.
 
         Raises ContextMissing outside a scope.
         """
@@ -165,7 +169,7 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
         its first step passes it by. Subscribe first, and give it the subscription, where that matters.
 
         Raises ContextMissing outside a scope or when the scope's tasks have ended, TypeError for what gives no
-        coroutine.
+        coroutine, ValueError for a coroutine that somebody runs already.
         """
         return place("spawn()").scope.spawn(function, args, kwargs)
 
@@ -256,27 +260,15 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
                 values add up: "counter", "gauge" or "histogram".
             attributes: what else is known about it; alone, facts about the scope.
 
-        Raises TypeError when it is none of these or more than one, ValueError for an unknown kind.
+        Raises TypeError when it is none of these or more than one, or not what the arguments say, ValueError for an
+        unknown kind.
         """
+        check_record(level, event, metric, value, unit, kind, attributes)
         recorder, scope = _observed()
         given = attributes if attributes is not None else {}
-        if metric is not None:
-            if event is not None:
-                raise TypeError(
-                    f"record() takes an event or a metric, not both: {event!r}, {metric!r}"
-                )
-            if value is None:
-                raise TypeError(f"record() needs a value for the metric {metric!r}")
-            if kind not in METRIC_KINDS:
-                raise ValueError(
-                    f"record() knows the kinds {', '.join(METRIC_KINDS)}, not {kind!r}"
-                )
+        if metric is not None and value is not None:
             recorder.record_metric(scope, level, metric, value, unit, kind, given)
-        elif value is not None or unit is not None:
-            raise TypeError("record() takes a value and a unit with a metric only: name the metric")
         elif event is not None:
             recorder.record_event(scope, level, event, given)
-        elif attributes is not None:
-            recorder.record_attributes(scope, level, given)
         else:
-            raise TypeError("record() needs an event, a metric or attributes")
+            recorder.record_attributes(scope, level, given)

@@ -6,14 +6,17 @@ import asyncio
 import logging
 from asyncio import CancelledError, Task
 from collections.abc import Awaitable, Callable
-from functools import partial
-from inspect import CO_ASYNC_GENERATOR, CO_GENERATOR, CO_ITERABLE_COROUTINE, isawaitable
+from operator import index
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 from weakref import ref
 
+from haiway_bus.arguments import can_be_awaited, is_class, offered_by
 from haiway_bus.bus import Subscription
+from haiway_bus.bus._rules import check_type
 from haiway_bus.errors import SubscriptionOverflow
+from haiway_bus.printable import described, name_of_function, name_of_type
 from haiway_bus.scope import Scope
+from haiway_bus.signatures import called, check_takes_event, is_plain
 
 __all__ = ("ErrorPolicy", "Handler", "handle")
 
@@ -21,6 +24,9 @@ Event = TypeVar("Event")
 Handler: TypeAlias = Callable[[Event], Awaitable[object] | object]
 ErrorPolicy: TypeAlias = Literal["log", "raise"]
 ERROR_POLICIES: Final = ("log", "raise")
+HANDLER: Final = "a function of one event, plain or async"
+# Each is a task: a number above this is a mistake, which would otherwise be found when the memory is used up.
+MOST_WORKERS: Final = 100_000
 
 
 def handle(
@@ -47,26 +53,43 @@ def handle(
     for _ in range(workers):
         task = scope.spawn(work, (scope, subscription, handler, errors), {})
         # What asyncio's debug mode says of a handler that blocks the loop.
-        task.set_name(f"{name_of(handler)} of {subscription.event_type.__qualname__}")
+        task.set_name(f"{name_of_function(handler)} of {name_of_type(subscription.event_type)}")
         working.add(task)
         task.add_done_callback(ended)
 
 
-def check(handler: object, workers: object, errors: object) -> None:
+def check(event_type: Any, handler: Any, workers: Any, errors: Any) -> None:
     """Raise TypeError or ValueError for what `ctx.on` cannot work with."""
-    if not callable(handler):
-        raise TypeError(f"on() takes a function of one event, plain or async, not {handler!r}")
-    if yields(handler) or yields(getattr(type(handler), "__call__", None)):  # noqa: B004
+    if is_class(handler) and callable(event_type) and not is_class(event_type):
+        name = name_of_function(event_type)
         raise TypeError(
-            f"on() takes a function of one event, plain or async, not {name_of(handler)}, which has a `yield`: a call"
-            " of it runs nothing; write it without, or spawn a task that reads a subscription"
+            "on() takes the class of the events first, and then the function:"
+            f" write on({name_of_type(handler)}, {name})"
         )
-    if not isinstance(workers, int) or isinstance(workers, bool):
-        raise TypeError(f"on() takes a number of workers, not {workers!r}")
-    if workers < 1:
-        raise ValueError(f"on() takes at least one worker, not {workers}")
-    if errors not in ERROR_POLICIES:
-        raise ValueError(f"on() knows the error policies 'log' and 'raise', not {errors!r}")
+    check_type("on()", event_type)
+    if not is_plain(handler, or_async=True):
+        check_handler(handler)
+    if not issubclass(type(workers), int) or type(workers) is bool:
+        raise TypeError(f"on() takes a number of workers, not {described(workers)}")
+    if not 1 <= index(workers) <= MOST_WORKERS:
+        few = "at least one worker" if index(workers) < 1 else f"at most {MOST_WORKERS:,} workers"
+        raise ValueError(f"on() takes {few}, not {described(workers)}")
+    if not issubclass(type(errors), str) or str.__str__(errors) not in ERROR_POLICIES:
+        raise ValueError(
+            f"on() knows the error policies 'log' and 'raise', not {described(errors)}"
+        )
+
+
+def check_handler(handler: Any) -> None:
+    """Raise TypeError for what can do nothing with one event."""
+    made = called(handler).function
+    if is_class(made) and not offered_by(made, "__await__"):
+        name = name_of_type(made)
+        raise TypeError(
+            f"on() takes {HANDLER}, not the class {name}: a call of it makes an instance, which nobody gets; give a"
+            f" method of one, or a function that does something with it, lambda event: ...({name}(event))"
+        )
+    check_takes_event("on()", HANDLER, handler)
 
 
 async def work(
@@ -78,7 +101,7 @@ async def work(
             async for event in subscription:
                 try:
                     result = handler(event)
-                    if isawaitable(result):
+                    if result is not None and can_be_awaited(result):
                         await result
                 except Exception as error:
                     if errors == "raise":
@@ -104,8 +127,8 @@ async def work(
 def cancelled(handler: Handler[Any], subscription: Subscription[Any]) -> RuntimeError:
     # A task that raises CancelledError counts as cancelled, and fails nothing.
     return RuntimeError(
-        f"{name_of(handler)} failed to handle an event of {subscription.event_type.__qualname__}: what it awaited was"
-        " cancelled, and it was not; catch CancelledError around that `await` if this may happen"
+        f"{name_of_function(handler)} failed to handle an event of {name_of_type(subscription.event_type)}: what it"
+        " awaited was cancelled, and it was not; catch CancelledError around that `await` if this may happen"
     )
 
 
@@ -116,18 +139,5 @@ def tell(
     subscription: Subscription[Any],
     error: BaseException,
 ) -> None:
-    names = (name_of(handler), subscription.event_type.__qualname__)
+    names = (name_of_function(handler), name_of_type(subscription.event_type))
     scope.observability.log(scope.identity, logging.ERROR, message, names, error)
-
-
-def name_of(handler: Handler[Any]) -> str:
-    return str(getattr(handler, "__qualname__", None) or repr(handler))
-
-
-def yields(function: Any) -> bool:
-    """Whether a call of it would make a generator, which runs nothing."""
-    while isinstance(function, partial):
-        function = function.func
-    function = getattr(function, "__func__", function)
-    flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
-    return bool(flags & (CO_GENERATOR | CO_ASYNC_GENERATOR)) and not flags & CO_ITERABLE_COROUTINE

@@ -12,7 +12,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
+from haiway_bus.arguments import is_number, offers
 from haiway_bus.bus._stats import EventStats
+from haiway_bus.printable import described, name_of_type, written
 
 __all__ = ("LoggingObservability", "MetricKind", "Observability", "ScopeIdentity", "identify")
 
@@ -108,6 +110,47 @@ def identify(
     return ScopeIdentity(name, around.trace_id, scope_id, around.scope_id, isolated)
 
 
+def check_record(
+    level: Any, event: Any, metric: Any, value: Any, unit: Any, kind: Any, attributes: Any
+) -> None:
+    """Raise TypeError or ValueError for what `ctx.record` cannot record."""
+    if not issubclass(type(level), int):
+        raise TypeError(
+            f"record() takes the level first, a number as logging has it, not {described(level)}:"
+            " name all else, record(event=...)"
+        )
+    check_text("event", event)
+    check_text("metric", metric)
+    check_text("unit", unit)
+    if attributes is not None and type(attributes) is not dict and not offers(attributes, "items"):
+        raise TypeError(
+            f"record() takes a mapping of names and values for attributes=, not {described(attributes)}"
+        )
+    if metric is not None:
+        if event is not None:
+            raise TypeError(
+                "record() takes an event or a metric, not both:"
+                f" {described(event)}, {described(metric)}"
+            )
+        if value is None:
+            raise TypeError(f"record() needs a value for the metric {described(metric)}")
+        if not is_number(value) and not offers(value, "__float__"):
+            raise TypeError(f"record() takes a number for value=, not {described(value)}")
+        if not issubclass(type(kind), str) or str.__str__(kind) not in METRIC_KINDS:
+            raise ValueError(
+                f"record() knows the kinds {', '.join(METRIC_KINDS)}, not {described(kind)}"
+            )
+    elif value is not None or unit is not None:
+        raise TypeError("record() takes a value and a unit with a metric only: name the metric")
+    elif event is None and attributes is None:
+        raise TypeError("record() needs an event, a metric or attributes")
+
+
+def check_text(name: str, text: Any) -> None:
+    if text is not None and not issubclass(type(text), str):
+        raise TypeError(f"record() takes a str for {name}=, not {described(text)}")
+
+
 def teller_of_forgotten(
     recorder: Observability, scope: ScopeIdentity
 ) -> Callable[[type[Any], EventStats], None] | None:
@@ -132,7 +175,7 @@ class LoggingObservability:
             self.write(scope, logging.DEBUG, "scope exited", ())
         else:
             self.write(
-                scope, logging.DEBUG, "scope exited with %s", (type(exception).__qualname__,)
+                scope, logging.DEBUG, "scope exited with %s", (name_of_type(type(exception)),)
             )
 
     def log(
@@ -166,7 +209,12 @@ class LoggingObservability:
         attributes: Mapping[str, Any],
     ) -> None:
         unit = "" if unit is None else f" {unit}"
-        self.write(scope, level, "%s %s = %s%s%s", (kind, metric, value, unit, _listed(attributes)))
+        self.write(
+            scope,
+            level,
+            "%s %s = %s%s%s",
+            (kind, metric, Number(value), unit, _listed(attributes)),
+        )
 
     def write(
         self,
@@ -196,5 +244,17 @@ class LoggingObservability:
         }
 
 
+class Number:
+    """What was measured, written when it is: most often nobody wants to read it."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: object) -> None:
+        self.value: object = value
+
+    def __str__(self) -> str:
+        return written(self.value, str)
+
+
 def _listed(attributes: Mapping[str, Any]) -> str:
-    return "".join(f" {name}={value!r}" for name, value in attributes.items())
+    return "".join(f" {name}={written(value)}" for name, value in attributes.items())

@@ -14,6 +14,7 @@ from haiway_bus.bus import Bus
 from haiway_bus.bus import current as current_bus
 from haiway_bus.bus._rules import no_scope
 from haiway_bus.errors import ContextMissing
+from haiway_bus.printable import described
 from haiway_bus.state import State
 from haiway_bus.states import States
 
@@ -58,7 +59,7 @@ class Attached:
             raise RuntimeError(f"a block of {scope!r}.attach() is entered once: make another")
         if not scope.is_open:
             raise ContextMissing(
-                f"the scope {scope.name!r} is not open: attach to it within its `async with` block"
+                f"the scope {described(scope.name)} is not open: attach to it within its `async with` block"
             )
         self._bus_token = current_bus.set(scope.bus)
         self._place_token = current_place.set(Place(scope, scope.states))

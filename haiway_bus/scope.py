@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from asyncio import Task, iscoroutine
+from asyncio import Task
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, suppress
 from contextvars import Token
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
+from haiway_bus.arguments import coroutine_of, is_class
 from haiway_bus.bus import Bus
 from haiway_bus.bus import current as current_bus
 from haiway_bus.bus._reads import no_copy
 from haiway_bus.bus._rules import bus_ended
+from haiway_bus.by_type import ByType
 from haiway_bus.disposables import Disposable, checked_disposables
 from haiway_bus.observability import (
     LoggingObservability,
@@ -28,6 +30,7 @@ from haiway_bus.observability import (
     teller_of_forgotten,
 )
 from haiway_bus.places import Attached, Place, current_place
+from haiway_bus.printable import described, name_of_type
 from haiway_bus.state import State
 from haiway_bus.states import States
 from haiway_bus.tasks import ScopeTasks
@@ -74,11 +77,17 @@ class Scope:
         disposables: Iterable[Disposable] = (),
         observability: Observability | None = None,
     ) -> None:
-        if not isinstance(name, str) or not name:
-            raise TypeError(f"a scope needs a name, a str that is not empty, not {name!r}")
+        if not issubclass(type(name), str) or not str.__len__(name):
+            raise TypeError(
+                f"a scope needs a name, a str that is not empty, not {described(name)}:"
+                ' write ctx.scope("name", ...)'
+            )
+        name = str.__str__(name)  # of a subclass, what it is and not what it says
         self._isolated = isolated
-        if isinstance(observability, type):
-            raise TypeError(f"observability= takes an instance, not the class: {observability!r}")
+        if is_class(observability):
+            raise TypeError(
+                f"observability= takes an instance, not the class: {described(observability)}"
+            )
         self._disposables = checked_disposables(disposables)
         self._observability = observability
         self._entered = False
@@ -108,7 +117,7 @@ class Scope:
 
         def __enter__(self) -> None:
             raise TypeError(
-                f"the scope {self.name!r} is entered with `async with`, not with `with`"
+                f"the scope {described(self.name)} is entered with `async with`, not with `with`"
             )
 
         def __exit__(self, *_: object) -> None:
@@ -121,7 +130,8 @@ class Scope:
         """
         if self._entered:
             raise RuntimeError(
-                f"the scope {self.name!r} was entered before: a scope is entered once, make another by ctx.scope()"
+                f"the scope {described(self.name)} was entered before: a scope is entered once,"
+                " make another by ctx.scope()"
             )
         self._entered = True
         try:
@@ -134,7 +144,8 @@ class Scope:
             for disposable in self._disposables:
                 given = await self._stack.enter_async_context(disposable)
                 if given is not None:
-                    self._given.add((given,) if isinstance(given, State) else given)
+                    one = issubclass(type(given), State)
+                    self._given.add((given,) if one else cast("Iterable[State]", given))
         except BaseException as error:
             self._stack.push_async_exit(self.tasks)
             await self._stack.__aexit__(type(error), error, error.__traceback__)
@@ -168,8 +179,8 @@ class Scope:
             self._stack.push(self._close_bus)
         else:
             if outer.bus.ended:
-                raise bus_ended(f"entering the scope {self.name!r}", outer.name)
-            outer.bus.check(f"entering the scope {self.name!r}")
+                raise bus_ended(f"entering the scope {described(self.name)}", outer.name)
+            outer.bus.check(f"entering the scope {described(self.name)}")
             self.bus = outer.bus
             self.tasks.family = outer.tasks.family
         self.tasks.family[self.tasks] = None
@@ -210,7 +221,7 @@ class Scope:
                 self.identity,
                 logging.WARNING,
                 "events of %s left unread at the end of the scope: %s",
-                (event_type.__qualname__, number),
+                (name_of_type(event_type), number),
                 None,
             )
 
@@ -221,7 +232,7 @@ class Scope:
             self.identity,
             logging.WARNING,
             "events of %s dropped by a subscription with limit=%s, overflow=%r: %s, %s in all",
-            (event_type.__qualname__, limit, overflow, new, total),
+            (name_of_type(event_type), limit, overflow, new, total),
             None,
         )
 
@@ -249,7 +260,7 @@ class Scope:
         while True:
             await self.tasks.idle()
             # What nobody reads may wait for ever, and is in nobody's hands.
-            unread = dict(self.bus.unread())
+            unread = ByType(self.bus.unread())
             if all(
                 stats.pending == unread.get(event_type, 0)
                 for event_type, stats in self.bus.events().items()
@@ -276,24 +287,10 @@ class Scope:
     ) -> Task[Result]:
         """Run a coroutine, or what the function makes of the arguments, in a task of this scope (contract 5.3)."""
         self.bus.check("spawn()")
-        if iscoroutine(function):
-            if args or kwargs:
-                function.close()
-                raise TypeError(
-                    "spawn() takes arguments with a function only: a coroutine already has its own"
-                )
-            return self.tasks.spawn(function)
-        if not callable(function):
-            raise TypeError(f"spawn() takes an async function or a coroutine, not {function!r}")
-        coroutine = function(*args, **kwargs)
-        if not iscoroutine(coroutine):
-            raise TypeError(
-                f"spawn() takes an async function or a coroutine: {function!r} returned {coroutine!r}"
-            )
-        return self.tasks.spawn(coroutine)
+        return self.tasks.spawn(coroutine_of(function, args, kwargs))
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         no_copy(self)
 
     def __repr__(self) -> str:
-        return f"<Scope {self.name!r}>"
+        return f"<Scope {described(self.name)}>"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
+from haiway_bus.arguments import is_class
 from haiway_bus.errors import ContextStateMissing
+from haiway_bus.printable import described, name_of_type, text_of
 from haiway_bus.state import State
 
 __all__ = ("States",)
@@ -16,7 +18,7 @@ StateT = TypeVar("StateT", bound=State)
 class States:
     """One level of state: that of a scope, or that of a `ctx.updated` block inside it.
 
-    Invariant: `held[T]` is an instance of exactly T, which hides every other one further out. `made` is the level
+    Invariant: `held[id(T)]` is an instance of exactly T, which hides every other one further out. `made` is the level
     that keeps what is made on demand: that of the scope around, so that it is made once a scope (contract 5.10).
     """
 
@@ -26,7 +28,7 @@ class States:
         self.scope_name: str = scope_name
         self.outer: States | None = outer
         self.made: States = self
-        self.held: dict[type[State], State] = {}
+        self.held: dict[int, State] = {}
         self.add(state)
 
     def updated(self, state: Iterable[State]) -> States:
@@ -35,16 +37,17 @@ class States:
         level.made = self.made
         return level
 
-    def add(self, state: Iterable[object]) -> None:
+    def add(self, state: Iterable[Any]) -> None:
         """Hold these, each in place of one of its type. Raises TypeError for what is no instance of a State."""
         for one in state:
-            if not isinstance(one, State):
-                given = one.__qualname__ if isinstance(one, type) else type(one).__qualname__
-                what = "the class" if isinstance(one, type) else "an instance of"
+            # By its real type, as it is found again by that.
+            if not issubclass(type(one), State):
+                given = name_of_type(one if is_class(one) else type(one))
+                what = "the class" if is_class(one) else "an instance of"
                 raise TypeError(
                     f"a scope holds instances of State, not {what} {given}: pass an instance of a State class"
                 )
-            self.held[type(one)] = one
+            self.held[id(type(one))] = one
 
     def get(self, state_type: type[StateT]) -> StateT:
         """The innermost instance of exactly this type, or else one made of its defaults (contract 5.10).
@@ -52,20 +55,22 @@ class States:
         Raises ContextStateMissing when there is none and a field has no default.
         """
         for level in self.levels():
-            held = level.held.get(state_type)
+            held = level.held.get(id(state_type))
             if held is not None:
                 return cast("StateT", held)
-        if not isinstance(state_type, type) or not issubclass(state_type, State):
-            raise TypeError(f"state() takes a class of State, not {state_type!r}")
+        if not is_class(state_type) or not issubclass(state_type, State):
+            raise TypeError(f"state() takes a class of State, not {described(state_type)}")
         try:
             made = state_type()
         except Exception as error:
-            searched = ", ".join(dict.fromkeys(repr(level.scope_name) for level in self.levels()))
+            searched = ", ".join(
+                dict.fromkeys(described(level.scope_name) for level in self.levels())
+            )
             raise ContextStateMissing(
-                f"no {state_type.__qualname__} in scope (searched, innermost first: {searched}), and it cannot be"
-                f" made of defaults ({error}): pass one to ctx.scope(...) or ctx.updated(...)"
+                f"no {name_of_type(state_type)} in scope (searched, innermost first: {searched}), and it cannot be"
+                f" made of defaults ({text_of(error)}): pass one to ctx.scope(...) or ctx.updated(...)"
             ) from error
-        return cast("StateT", self.made.held.setdefault(state_type, made))
+        return cast("StateT", self.made.held.setdefault(id(state_type), made))
 
     def levels(self) -> Iterator[States]:
         level: States | None = self

@@ -19,6 +19,7 @@ from haiway_bus.activity import Activity
 from haiway_bus.asyncio_helpers import ScopeGroup, let_go
 from haiway_bus.bus import Receive
 from haiway_bus.errors import ContextMissing
+from haiway_bus.printable import described, name_of_type
 
 __all__ = ("ScopeTasks",)
 
@@ -37,7 +38,8 @@ class ScopeTasks:
 
     Invariants: `tasks` holds, in the order in which they were spawned, every task that has not been seen to end.
     `family` is one dict for all scopes on a bus, and holds the tasks of each of them that is open. `ended` counts, by
-    task and type of event, in how many rounds its waits were ended, its own or those of tasks that it waited for.
+    task and id of a type of events, which is kept beside, in how many rounds its waits were ended, its own or those of
+    tasks that it waited for.
     """
 
     __slots__ = ("closed", "deliver", "ended", "family", "group", "name", "tasks", "witness")
@@ -48,7 +50,7 @@ class ScopeTasks:
         self.deliver: Callable[[], bool] = deliver
         self.group: ScopeGroup = ScopeGroup()
         self.tasks: dict[Task[Any], None] = {}
-        self.ended: dict[Task[Any], dict[type[Any], int]] = {}
+        self.ended: dict[Task[Any], dict[int, tuple[type[Any], int]]] = {}
         # One that was at work when it was last looked at.
         self.witness: Task[Any] | None = None
         self.family: dict[ScopeTasks, None] = {}
@@ -91,7 +93,7 @@ class ScopeTasks:
             ):
                 return
             raise BaseExceptionGroup(
-                f"errors in the scope {self.name!r}", list(failed.exceptions)
+                f"errors in the scope {described(self.name)}", list(failed.exceptions)
             ) from None
         finally:
             self.closed = True
@@ -105,7 +107,7 @@ class ScopeTasks:
         if self.closed:
             coroutine.close()
             raise ContextMissing(
-                f"spawn() came after the tasks of the scope {self.name!r} had ended:"
+                f"spawn() came after the tasks of the scope {described(self.name)} had ended:"
                 " spawn before the end of its body, or from one of its tasks"
             )
         try:
@@ -113,7 +115,7 @@ class ScopeTasks:
         except RuntimeError as refused:
             coroutine.close()
             raise ContextMissing(
-                f"spawn() came while the tasks of the scope {self.name!r} were being cancelled:"
+                f"spawn() came while the tasks of the scope {described(self.name)} were being cancelled:"
                 " a task that is cancelled can finish its own work, but start no other"
             ) from refused
         self.tasks[task] = None
@@ -190,12 +192,12 @@ class ScopeTasks:
     def count(self, task: Task[Any], event_type: type[Any]) -> None:
         """Count a round that ends waits of the task; cancel it when it comes back all the time."""
         counts = self.ended.setdefault(task, {})
-        counts[event_type] = counts.get(event_type, 0) + 1
-        if counts[event_type] > _ENDS:
-            counts[event_type] = 0
+        _, before = counts.get(id(event_type), (event_type, 0))
+        counts[id(event_type)] = event_type, (before + 1) % (_ENDS + 1)
+        if before == _ENDS:
             task.cancel(
-                f"the scope {self.name!r} is ending, and this task waits again and again for events of"
-                f" {event_type.__qualname__} that nobody is left to send"
+                f"the scope {described(self.name)} is ending, and this task waits again and again for events of"
+                f" {name_of_type(event_type)} that nobody is left to send"
             )
 
 

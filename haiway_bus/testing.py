@@ -6,13 +6,16 @@ The pytest plugin gives these as fixtures; they work without it, too.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from haiway_bus.activity import Activity
 from haiway_bus.bus import Subscription
+from haiway_bus.bus._rules import check_timeout
+from haiway_bus.by_type import ByType
 from haiway_bus.ctx import ctx
 from haiway_bus.places import place
+from haiway_bus.printable import described, name_of_type, written
 
 __all__ = ("EventRecorder", "record_events", "settle")
 
@@ -28,6 +31,7 @@ async def settle(timeout: float | None = 5.0) -> None:
     Raises TimeoutError after `timeout` seconds, which names the tasks that are still at work; ContextMissing
     outside a scope (contract 5.2), RuntimeError in another loop or thread than the scope's (contract 6.1).
     """
+    check_timeout("settle()", timeout)
     scope = place("settle()").scope
     try:
         async with asyncio.timeout(timeout):
@@ -37,7 +41,7 @@ async def settle(timeout: float | None = 5.0) -> None:
         names = ", ".join(f"{task.get_name()} ({_where(task)})" for task in busy[:5])
         more = f" and {len(busy) - 5} more" if len(busy) > 5 else ""
         raise TimeoutError(
-            f"the scope {scope.name!r} did not settle within {timeout} s. Still at work:"
+            f"the scope {described(scope.name)} did not settle within {timeout} s. Still at work:"
             f" {names or 'readers that no scope spawned'}{more}. End what repeats itself, or give settle() more time"
         ) from None
 
@@ -75,12 +79,10 @@ class EventRecorder:
 
     def __init__(self, event_types: Sequence[type[Any]]) -> None:
         self._events: list[Any] = []
-        self._subscriptions: dict[type[Any], Subscription[Any]] = {}
-        for event_type in event_types:
-            if event_type not in self._subscriptions:
-                self._subscriptions[event_type] = ctx.on(
-                    event_type, self._events.append, errors="raise"
-                )
+        self._subscriptions: ByType[Subscription[Any]] = ByType(
+            (event_type, ctx.on(event_type, self._events.append, errors="raise"))
+            for event_type in _each_once(event_types)
+        )
 
     @property
     def all(self) -> list[Any]:
@@ -92,7 +94,8 @@ class EventRecorder:
         """Those of one type, in the order sent. Raises LookupError for a type that it does not record."""
         if event_type not in self._subscriptions:
             raise LookupError(
-                f"events of {event_type!r} are not recorded: give record_events() the type, beside {self._names()}"
+                f"events of {described(event_type)} are not recorded: give record_events() the type, beside"
+                f" {self._names()}"
             )
         return [event for event in self.all if type(event) is event_type]
 
@@ -104,21 +107,22 @@ class EventRecorder:
     def explain(self, expected: Sequence[Any]) -> list[str]:
         """By type, where it differs from a list: what pytest shows when `assert recorder == [...]` fails."""
         lines = ["recorder == expected, compared by type"]
-        for event_type in dict.fromkeys((*self._subscriptions, *map(type, expected))):
+        for event_type in _each_once((*self._subscriptions, *map(type, expected))):
+            name = name_of_type(event_type)
             wanted = [event for event in expected if type(event) is event_type]
             if event_type not in self._subscriptions:
-                lines.append(f"{event_type.__qualname__}: expected {wanted!r}, but not recorded")
+                lines.append(f"{name}: expected [{_listed(wanted)}], but not recorded")
                 continue
             found = self.of(event_type)
             if found == wanted:
-                lines.append(f"{event_type.__qualname__}: {len(found)} as expected")
+                lines.append(f"{name}: {len(found)} as expected")
                 continue
             at = next(
                 (at for at, (one, other) in enumerate(zip(found, wanted, strict=False)) if one != other),
                 min(len(found), len(wanted)),
             )  # fmt: skip
             lines += [
-                f"{event_type.__qualname__}: {len(found)} recorded, {len(wanted)} expected, different from [{at}] on",
+                f"{name}: {len(found)} recorded, {len(wanted)} expected, different from [{at}] on",
                 f"  recorded: {_listed(found[at:])}",
                 f"  expected: {_listed(wanted[at:])}",
             ]
@@ -142,26 +146,31 @@ class EventRecorder:
         return f"<EventRecorder of {self._names()}: {_listed(self._events)}>"
 
     def _names(self) -> str:
-        return ", ".join(event_type.__qualname__ for event_type in self._subscriptions)
+        return ", ".join(map(name_of_type, self._subscriptions))
 
     def _check(self) -> None:
         for event_type, subscription in self._subscriptions.items():
             if subscription.pending and not subscription.closed:
                 raise RuntimeError(
-                    f"{subscription.pending} events of {event_type.__qualname__} were sent and not delivered yet:"
+                    f"{subscription.pending} events of {name_of_type(event_type)} were sent and not delivered yet:"
                     " `await settle()` before asking what was recorded"
                 )
 
 
-def _by_type(events: Sequence[Any]) -> dict[type[Any], list[Any]]:
-    found: dict[type[Any], list[Any]] = {}
+def _by_type(events: Sequence[Any]) -> dict[int, list[Any]]:
+    # By the id of the type: the events keep it alive.
+    found: dict[int, list[Any]] = {}
     for event in events:
-        found.setdefault(type(event), []).append(event)
+        found.setdefault(id(type(event)), []).append(event)
     return found
 
 
+def _each_once(event_types: Iterable[type[Any]]) -> list[type[Any]]:
+    return list({id(event_type): event_type for event_type in event_types}.values())
+
+
 def _listed(events: Sequence[Any]) -> str:
-    shown = ", ".join(map(repr, events[:10])) or "none"
+    shown = ", ".join(map(written, events[:10])) or "none"
     return f"{shown}, and {len(events) - 10} more" if len(events) > 10 else shown
 
 

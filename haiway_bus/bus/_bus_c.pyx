@@ -38,16 +38,20 @@ from haiway_bus.bus._rules import (
     RAISE as RAISE_NAME,
     bus_ended,
     check_limit,
+    apart_from,
     check_timeout,
     check_type,
     elsewhere,
     event_refused,
+    is_event_type,
     no_scope,
     nothing_waits,
     overflow_of,
     overflowed,
 )
 from haiway_bus.bus._stats import stats_of
+from haiway_bus.by_type import ByType
+from haiway_bus.printable import described, name_of_type
 
 __all__ = (
     "Batches",
@@ -65,10 +69,12 @@ __all__ = (
 
 cdef extern from *:
     """
-    /* What can be an event: see _rules.py, which has the same three flags. */
+    /* What can be an event, and is no exception: see _rules.py, which has the same five flags. */
     #define HB_IS_EVENT_TYPE(type) \
         ((((PyTypeObject *)(type))->tp_flags \
-          & (Py_TPFLAGS_HEAPTYPE | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_TYPE_SUBCLASS)) == Py_TPFLAGS_HEAPTYPE)
+          & (Py_TPFLAGS_HEAPTYPE | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_BASETYPE \
+             | Py_TPFLAGS_BASE_EXC_SUBCLASS | Py_TPFLAGS_TYPE_SUBCLASS)) \
+         == (Py_TPFLAGS_HEAPTYPE | Py_TPFLAGS_BASETYPE))
     """
     bint HB_IS_EVENT_TYPE(PyObject *)
 
@@ -382,14 +388,17 @@ cdef class Subscription:
             raise nothing_waits(self)
         return self.take()
 
-    async def first(self, where=None, timeout=None):
+    def first(self, where=None, timeout=None):
         """The next event for which `where` holds; the subscription is closed afterwards (contract 2.12).
 
         One that was made before the request is sent misses no answer. Raises TimeoutError after `timeout` seconds,
         SubscriptionClosed when the subscription ends before. At the end of the scope of a task that waits here for
         an event which nobody is left to send, the task is cancelled.
+
+        Raises TypeError or ValueError for a `where` that is no plain function of one event and for a `timeout` that
+        is no number of seconds: at the call, before anything is awaited.
         """
-        return await first_of(self, where, timeout)
+        return first_of(self, where, timeout)
 
     cdef object take(self):
         """The next event, past which it steps; raises SubscriptionOverflow in place of lost ones."""
@@ -450,6 +459,9 @@ cdef class Subscription:
 
     def at_work(self, goal):
         return [] if self.pool is None else self.pool.at_work(goal)
+
+    def belongs_to(self, bus, event_type):
+        return self.channel.bus is bus and self.channel.event_type is event_type
 
     def share_work(self):
         """From now on, tell apart the tasks that read it: they are a pool of workers."""
@@ -564,7 +576,7 @@ cdef class Subscription:
     def __repr__(self):
         state = "closed" if self.node is None else "ended" if self.channel.ended else "open"
         dropped = f" dropped={self.dropped}" if self.bound is not None else ""
-        return f"<Subscription {self.event_type.__qualname__} pending={self.pending}{dropped} {state}>"
+        return f"<Subscription {name_of_type(self.event_type)} pending={self.pending}{dropped} {state}>"
 
 
 @cython.final
@@ -875,7 +887,7 @@ cdef class Bus:
                 # Held: to make a node may set off the collector, which may close the last subscription.
                 channel = <Channel>slot.value
                 channel.append(event)
-        elif not HB_IS_EVENT_TYPE(event_type):
+        elif not HB_IS_EVENT_TYPE(event_type) and not is_event_type(<object>event_type):
             raise event_refused(event)
         elif self.ended:
             raise bus_ended("send()", self.name)
@@ -883,7 +895,7 @@ cdef class Bus:
     cpdef subscribe(self, event_type, limit=None, overflow=None):
         """Start receiving the events of exactly this type (contract 2.1, 4.1)."""
         if not PyType_Check(event_type) or not HB_IS_EVENT_TYPE(<PyObject *>event_type):
-            check_type("subscribe()", event_type)  # which refuses it
+            check_type("subscribe()", event_type)  # which refuses it, or finds that it is an exception of a user's
         if self.ended:
             raise bus_ended("subscribe()", self.name)
         self.check("subscribe()")
@@ -913,10 +925,10 @@ cdef class Bus:
         self.check("flush()")
         check_type("flush()", event_type)
         check_timeout("flush()", timeout)
+        apart = apart_from(event_type, without, self, Subscription)
         self.inbox.deliver()
         channel = self.table.get(id(event_type))
         if channel is not None:
-            apart = [id(one) for one in without]
             await flush(
                 event_type,
                 # No variable here holds them: one that its reader has dropped is not to be waited for.
@@ -1062,7 +1074,7 @@ cdef class Bus:
 
     def events(self):
         """By type, what the channels tell of themselves (contract 8.3)."""
-        return {(<Channel>channel).event_type: stats_of(channel) for channel in list(self.table.values())}
+        return ByType([((<Channel>channel).event_type, stats_of(channel)) for channel in list(self.table.values())])
 
     def unread(self):
         """By type, how many events wait in subscriptions that no task is reading."""
@@ -1101,7 +1113,7 @@ cdef class Bus:
 
     def __repr__(self):
         state = "ended" if self.ended else f"types={len(self.table)}"
-        return f"<Bus {self.name!r} {state}>"
+        return f"<Bus {described(self.name)} {state}>"
 
 
 @cython.final

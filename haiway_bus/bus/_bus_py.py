@@ -41,18 +41,22 @@ from haiway_bus.bus._rules import (
     EVENT_TYPE_FLAGS,
     EVENT_TYPE_MASK,
     RAISE,
+    apart_from,
     bus_ended,
     check_limit,
     check_timeout,
     check_type,
     elsewhere,
     event_refused,
+    is_event_type,
     no_scope,
     nothing_waits,
     overflow_of,
     overflowed,
 )
 from haiway_bus.bus._stats import EventStats, stats_of
+from haiway_bus.by_type import ByType
+from haiway_bus.printable import described, name_of_type
 
 __all__ = (
     "Batches",
@@ -436,16 +440,19 @@ class Subscription(Generic[Event]):
             raise nothing_waits(self)
         return cast("Event", self.take())
 
-    async def first(
+    def first(
         self, where: Callable[[Event], object] | None = None, timeout: float | None = None
-    ) -> Event:
+    ) -> Coroutine[Any, Any, Event]:
         """The next event for which `where` holds; the subscription is closed afterwards (contract 2.12).
 
         One that was made before the request is sent misses no answer. Raises TimeoutError after `timeout` seconds,
         SubscriptionClosed when the subscription ends before. At the end of the scope of a task that waits here for
         an event which nobody is left to send, the task is cancelled.
+
+        Raises TypeError or ValueError for a `where` that is no plain function of one event and for a `timeout` that
+        is no number of seconds: at the call, before anything is awaited.
         """
-        return cast("Event", await first_of(self, where, timeout))
+        return first_of(self, where, timeout)
 
     def take(self) -> Any:
         """The next event, past which it steps; raises SubscriptionOverflow in place of lost ones."""
@@ -490,6 +497,9 @@ class Subscription(Generic[Event]):
 
     def at_work(self, goal: int) -> list[Any]:
         return [] if self.pool is None else self.pool.at_work(goal)
+
+    def belongs_to(self, bus: Bus, event_type: type[Any]) -> bool:
+        return self.channel.bus is bus and self.channel.event_type is event_type
 
     def share_work(self) -> None:
         """From now on, tell apart the tasks that read it: they are a pool of workers."""
@@ -607,9 +617,7 @@ class Subscription(Generic[Event]):
     def __repr__(self) -> str:
         state = "closed" if self.node is None else "ended" if self.channel.ended else "open"
         dropped = f" dropped={self.dropped}" if self.bound is not None else ""
-        return (
-            f"<Subscription {self.event_type.__qualname__} pending={self.pending}{dropped} {state}>"
-        )
+        return f"<Subscription {name_of_type(self.event_type)} pending={self.pending}{dropped} {state}>"
 
 
 class Loop(Generic[Event]):
@@ -1016,7 +1024,9 @@ class Bus:
                 self.inbox.put(event)
             else:
                 channel.append(event)
-        elif event_type.__flags__ & EVENT_TYPE_MASK != EVENT_TYPE_FLAGS:
+        elif event_type.__flags__ & EVENT_TYPE_MASK != EVENT_TYPE_FLAGS and not is_event_type(
+            event_type
+        ):
             raise event_refused(event)
         elif self.ended:
             raise bus_ended("send()", self.name)
@@ -1058,10 +1068,10 @@ class Bus:
         self.check("flush()")
         check_type("flush()", event_type)
         check_timeout("flush()", timeout)
+        apart = apart_from(event_type, without, self, Subscription)
         self.inbox.deliver()
         channel = self.table.get(id(event_type))
         if channel is not None:
-            apart = [id(one) for one in without]
             await flush(
                 event_type,
                 # No variable here holds them: one that its reader has dropped is not to be waited for.
@@ -1183,9 +1193,11 @@ class Bus:
             bound.told = bound.dropped
             self.observer(bound.channel.event_type, bound.limit, bound.overflow, new, bound.dropped)
 
-    def events(self) -> dict[type[Any], EventStats]:
+    def events(self) -> ByType[EventStats]:
         """By type, what the channels tell of themselves (contract 8.3)."""
-        return {channel.event_type: stats_of(channel) for channel in list(self.table.values())}
+        return ByType(
+            [(channel.event_type, stats_of(channel)) for channel in list(self.table.values())]
+        )
 
     def unread(self) -> list[tuple[type[Any], int]]:
         """By type, how many events wait in subscriptions that no task is reading."""
@@ -1221,7 +1233,7 @@ class Bus:
 
     def __repr__(self) -> str:
         state = "ended" if self.ended else f"types={len(self.table)}"
-        return f"<Bus {self.name!r} {state}>"
+        return f"<Bus {described(self.name)} {state}>"
 
 
 current: Final[ContextVar[Bus | None]] = ContextVar("haiway_bus.current", default=None)

@@ -3,20 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-from asyncio import CancelledError, iscoroutine
-from collections.abc import Callable
-from typing import Any
+from asyncio import CancelledError
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
+from haiway_bus.arguments import can_be_awaited, is_class, is_coroutine, is_number
 from haiway_bus.bus._rules import check_timeout, first_timed_out, subscription_closed
+from haiway_bus.printable import described
+from haiway_bus.signatures import check_takes_event, is_async, is_plain
 
 __all__ = ("first_of",)
 
 
-async def first_of(
+_WHERE: Final = "a plain function for where"
+_NOT_ASYNC: Final = f"first() takes {_WHERE}, not an async one: it answers at once"
+
+
+def first_of(
+    subscription: Any, where: Callable[[Any], object] | None, timeout: float | None
+) -> Coroutine[Any, Any, Any]:
+    """What `first` returns. What is wrong with the arguments is said at the call, and not at the `await`."""
+    if where is not None and not is_plain(where):
+        if is_number(where):
+            shown = described(where)
+            raise TypeError(
+                f"first() takes {_WHERE}, not {shown}: for a time-out write first(timeout={shown})"
+            )
+        # Of a class nothing is known: bool may be asked of each event.
+        if not is_class(where):
+            check_takes_event("first()", _WHERE, where)
+        if is_async(where):
+            raise TypeError(_NOT_ASYNC)
+    check_timeout("first()", timeout)
+    return waiting_for_first(subscription, where, timeout)
+
+
+async def waiting_for_first(
     subscription: Any, where: Callable[[Any], object] | None, timeout: float | None
 ) -> Any:
     """The next event of the subscription for which `where` holds; closes the subscription in any case."""
-    check_timeout("first()", timeout)
     async with subscription:
         try:
             async with asyncio.timeout(timeout) as limit:
@@ -34,11 +59,10 @@ async def first_of(
         raise CancelledError("the scope ended before the event came")
 
 
-def holds(found: object) -> bool:
-    """What `where` says of an event. Raises TypeError for a coroutine, which would hold for every one."""
-    if iscoroutine(found):
-        found.close()
-        raise TypeError(
-            "first() takes a plain function for where, not an async one: it answers at once"
-        )
+def holds(found: Any) -> bool:
+    """What `where` says of an event. Raises TypeError for what is to be awaited, which would hold for every one."""
+    if found is not True and found is not False and can_be_awaited(found):
+        if is_coroutine(found):
+            found.close()
+        raise TypeError(_NOT_ASYNC)
     return bool(found)

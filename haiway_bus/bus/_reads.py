@@ -9,13 +9,16 @@ import asyncio
 from asyncio.events import _get_running_loop
 from typing import Any, NoReturn
 
+from haiway_bus.printable import described, name_of_type
+
 __all__ = ("drives", "no_copy", "read_over", "read_taken", "task_here")
 
 
 def read_taken(waiting: Any) -> RuntimeError:
     """The error for touching a read that somebody waits on: its task, or the callback that wakes it."""
     task = getattr(waiting, "__self__", waiting)
-    who = "" if task is None else f", {described(task)}"
+    get_name = getattr(task, "get_name", None)
+    who = "" if get_name is None else f", {described(get_name())}"
     return RuntimeError(
         f"this read belongs to the task that awaits it{who}: call anext(subscription) for a read of your own"
     )
@@ -28,7 +31,7 @@ def read_over() -> RuntimeError:
 
 def no_copy(value: object) -> NoReturn:
     """Refuse to copy or pickle what belongs to one bus."""
-    kind = type(value).__qualname__
+    kind = name_of_type(type(value))
     raise TypeError(
         f"cannot copy or pickle a {kind}: it belongs to one bus; pass the {kind} itself, or make another"
     )
@@ -55,8 +58,3 @@ def drives(waiting: Any, read: object) -> bool:
             return True
         frame = getattr(frame, "cr_await", None) or getattr(frame, "gi_yieldfrom", None)
     return False
-
-
-def described(task: Any) -> str:
-    get_name = getattr(task, "get_name", None)
-    return repr(get_name()) if get_name is not None else type(task).__qualname__

@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import threading
 from asyncio import AbstractEventLoop, QueueEmpty
-from collections.abc import Coroutine
-from reprlib import repr as short
+from operator import index
 from typing import Any, Final
 
+from haiway_bus.arguments import is_class, is_coroutine, is_number, is_seconds, offers
 from haiway_bus.errors import ContextMissing, SubscriptionClosed, SubscriptionOverflow
+from haiway_bus.printable import described, name_of_type
 
-# Bits of PyTypeObject.tp_flags. A class statement makes a heap type that stays mutable; what C code brings is
-# either static or (the standard library's heap types) immutable; instances of a metaclass are classes themselves.
+# Bits of PyTypeObject.tp_flags. A class statement makes a heap type that stays mutable and can be a base; what C code
+# brings is static, or immutable, or (struct_time, zlib's objects) cannot be a base; instances of a metaclass are
+# classes themselves. Exceptions are looked at once more (`is_event_type`), so that nothing else pays for it.
 _HEAP_TYPE: Final = 1 << 9
 _IMMUTABLE_TYPE: Final = 1 << 8
+_BASE_TYPE: Final = 1 << 10
+_EXCEPTION_SUBCLASS: Final = 1 << 30
 _TYPE_SUBCLASS: Final = 1 << 31
-EVENT_TYPE_MASK: Final = _HEAP_TYPE | _IMMUTABLE_TYPE | _TYPE_SUBCLASS
-EVENT_TYPE_FLAGS: Final = _HEAP_TYPE
+EVENT_TYPE_MASK: Final = (
+    _HEAP_TYPE | _IMMUTABLE_TYPE | _BASE_TYPE | _EXCEPTION_SUBCLASS | _TYPE_SUBCLASS
+)
+EVENT_TYPE_FLAGS: Final = _HEAP_TYPE | _BASE_TYPE
 
 DROP_OLDEST: Final = "drop_oldest"
 DROP_NEWEST: Final = "drop_newest"
@@ -30,38 +36,48 @@ OVERFLOWS: Final = (DROP_OLDEST, DROP_NEWEST, RAISE)
 _DEFINE = "define a class for it: a State, a dataclass, a NamedTuple"
 
 
-def event_refused(event: object) -> TypeError:
+def is_event_type(kind: type[Any]) -> bool:
+    """Whether its instances can be events (contract 1.4); for a class whose flags alone do not say so.
+
+    ExceptionGroup is made as a class statement makes one, unlike all other built-in exceptions. So are the exceptions
+    of some C modules (zlib.error), which nothing tells apart from a user's own.
+    """
+    flags = kind.__flags__ & (EVENT_TYPE_MASK & ~_EXCEPTION_SUBCLASS)
+    return flags == EVENT_TYPE_FLAGS and kind is not ExceptionGroup
+
+
+def event_refused(event: Any) -> TypeError:
     """The error for what cannot be sent (contract 1.4)."""
     if event is None:
         return TypeError(f"send() takes an event, not None: {_DEFINE}")
-    if isinstance(event, type):
-        name = event.__qualname__
+    if is_class(event):
+        name = name_of_type(event)
         return TypeError(
             f"send() takes an event, not a class: {name} was given, send an instance: {name}(...)"
         )
-    kind = type(event)
-    if isinstance(event, Coroutine):
+    if is_coroutine(event):
         return TypeError(
-            f"send() takes an event, not a coroutine: {event!r} was given, await it and send what it returns"
+            f"send() takes an event, not a coroutine: {described(event)} was given,"
+            " await it and send what it returns"
         )
     return TypeError(
-        f"send() takes an instance of a class defined in Python, not the built-in {kind.__qualname__}:"
-        f" {short(event)} was given, {_DEFINE}"
+        "send() takes an instance of a class defined in Python, not the built-in"
+        f" {name_of_type(type(event))}: {described(event)} was given, {_DEFINE}"
     )
 
 
 def check_type(call: str, event_type: Any) -> None:
     """Raise TypeError for what is no class of events (contract 1.4)."""
     # Not isinstance(): a proxy of a class says that it is one, and is not what `type(event)` is.
-    if not issubclass(type(event_type), type):
-        given = type(event_type).__qualname__
+    if not is_class(event_type):
+        given = name_of_type(type(event_type))
         raise TypeError(
             f"{call} takes a class of events, not an instance of {given}:"
-            f" {short(event_type)} was given, pass the class itself"
+            f" {described(event_type)} was given, pass the class itself"
         )
-    if event_type.__flags__ & EVENT_TYPE_MASK == EVENT_TYPE_FLAGS:
+    if is_event_type(event_type):
         return
-    name = event_type.__qualname__
+    name = name_of_type(event_type)
     if issubclass(event_type, type):
         raise TypeError(
             f"{call} takes a class of events, not a metaclass: the instances of {name} are classes"
@@ -73,10 +89,34 @@ def check_timeout(call: str, timeout: object) -> None:
     """Raise TypeError or ValueError for what is no number of seconds."""
     if timeout is None:
         return
-    if not isinstance(timeout, int | float) or isinstance(timeout, bool):
-        raise TypeError(f"{call} takes a timeout in seconds, a number, not {timeout!r}")
-    if timeout != timeout:
-        raise ValueError(f"{call} takes a timeout in seconds, not {timeout!r}")
+    if not is_number(timeout):
+        raise TypeError(f"{call} takes a timeout in seconds, a number, not {described(timeout)}")
+    if not is_seconds(timeout):
+        raise ValueError(
+            f"{call} takes a timeout in seconds, not {described(timeout)}: give None to wait without one"
+        )
+
+
+def apart_from(event_type: type[Any], without: Any, bus: Any, kind: type[Any]) -> list[int]:
+    """The ids of the subscriptions that flush() is not to wait for; `kind` is the class of them.
+
+    Raises TypeError for what is no list of subscriptions, ValueError for one that flush() would not wait for anyhow.
+    """
+    if issubclass(type(without), kind) or not offers(without, "__iter__"):
+        raise TypeError(
+            f"flush() takes a list of subscriptions for without=, not {described(without)}: write without=[...]"
+        )
+    apart = []
+    for one in without:
+        if not issubclass(type(one), kind):
+            raise TypeError(f"flush() goes without subscriptions only, not {described(one)}")
+        if not one.belongs_to(bus, event_type):
+            raise ValueError(
+                f"flush() of {name_of_type(event_type)} waits for no subscription of another type or bus:"
+                f" take {described(one)} out of without="
+            )
+        apart.append(id(one))
+    return apart
 
 
 def no_scope(call: str) -> ContextMissing:
@@ -90,7 +130,7 @@ def no_scope(call: str) -> ContextMissing:
 def bus_ended(call: str, name: str) -> ContextMissing:
     """The error for a call on the bus of a scope that has ended (contract 5.6)."""
     return ContextMissing(
-        f"{call} came after the scope {name!r} had ended, and its bus with it:"
+        f"{call} came after the scope {described(name)} had ended, and its bus with it:"
         " call it before the scope's end, or open a scope of its own"
     )
 
@@ -123,13 +163,13 @@ def flush_timed_out(
         for subscription, number in behind
     ]
     shown = "; ".join(named[:10]) + (f"; and {len(named) - 10} more" if len(named) > 10 else "")
-    return TimeoutError(f"flush() of {event_type.__qualname__} waited {timeout} s: {shown}")
+    return TimeoutError(f"flush() of {name_of_type(event_type)} waited {timeout} s: {shown}")
 
 
 def overflowed(event_type: type[Any], limit: int, lost: int) -> SubscriptionOverflow:
     """What the reader of a subscription with overflow="raise" gets in place of the events it lost (contract 4.1)."""
     return SubscriptionOverflow(
-        f"events of {event_type.__qualname__} lost here: {lost}, as the subscription holds at most {limit};"
+        f"events of {name_of_type(event_type)} lost here: {lost}, as the subscription holds at most {limit};"
         " reading goes on with the next",
         lost,
     )
@@ -143,39 +183,39 @@ def overflow_of(limit: object, overflow: object) -> str:
     if limit is None:
         if overflow is not None:
             raise TypeError(
-                f"subscribe() takes overflow={overflow!r} with a limit only: give limit=n"
+                f"subscribe() takes overflow={described(overflow)} with a limit only: give limit=n"
             )
         return ""
     check_limit("subscribe()", limit)
     if overflow is None:
         return DROP_OLDEST
-    if not isinstance(overflow, str) or overflow not in OVERFLOWS:
+    if not issubclass(type(overflow), str) or str.__str__(overflow) not in OVERFLOWS:
         known = ", ".join(map(repr, OVERFLOWS))
-        raise ValueError(f"subscribe() knows the overflows {known}, not {overflow!r}")
+        raise ValueError(f"subscribe() knows the overflows {known}, not {described(overflow)}")
     # The string of this module, which the compiled twin knows by its address.
-    return OVERFLOWS[OVERFLOWS.index(overflow)]
+    return OVERFLOWS[OVERFLOWS.index(str.__str__(overflow))]
 
 
-def check_limit(call: str, limit: object) -> None:
+def check_limit(call: str, limit: Any) -> None:
     """Raise TypeError or ValueError for a limit that is no number of events."""
-    is_number = isinstance(limit, int) and not isinstance(limit, bool)
-    if not is_number or limit < 1:  # type: ignore[operator]
-        kind = ValueError if is_number else TypeError
-        raise kind(f"{call} takes a limit of at least one event, not {limit!r}")
+    is_count = issubclass(type(limit), int) and type(limit) is not bool
+    if not is_count or index(limit) < 1:
+        kind = ValueError if is_count else TypeError
+        raise kind(f"{call} takes a limit of at least one event, not {described(limit)}")
 
 
 def loop_closed(call: str, name: str) -> RuntimeError:
     """The error for a call from another thread when the loop of the bus is closed (contract 6.2)."""
     return RuntimeError(
-        f"{call} came after the loop of the scope {name!r} was closed: nobody can deliver the event any more"
+        f"{call} came after the loop of the scope {described(name)} was closed: nobody can deliver the event any more"
     )
 
 
 def elsewhere(call: str, home: AbstractEventLoop, thread: int, here: Any) -> RuntimeError:
     """The error for a call from another loop or thread than the bus's own (contract 6.1)."""
-    running = "no running loop" if here is None else repr(here)
+    running = "no running loop" if here is None else described(here)
     return RuntimeError(
-        f"{call} belongs to the loop and thread of its bus, {home!r} in thread {thread},"
+        f"{call} belongs to the loop and thread of its bus, {described(home)} in thread {thread},"
         f" and was called with {running} in thread {threading.get_ident()}:"
         " move the call there, or give this loop a scope of its own"
     )

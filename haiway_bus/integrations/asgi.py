@@ -16,6 +16,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeAlias
 
 from haiway_bus import Disposable, Observability, Scope, State, ctx
+from haiway_bus.arguments import is_number, is_seconds
+from haiway_bus.printable import described
 
 __all__ = ("SCOPE_KEY", "ScopeMiddleware", "ShuttingDown")
 
@@ -70,8 +72,8 @@ class ScopeMiddleware:
 
         Raises ValueError for a grace below zero.
         """
-        if grace < 0:
-            raise ValueError(f"grace is a number of seconds from 0 on, not {grace!r}")
+        if not is_number(grace) or not is_seconds(grace) or grace < 0:
+            raise ValueError(f"grace is a number of seconds from 0 on, not {described(grace)}")
         self.app = app
         self._state = state
         self._name = name
@@ -92,8 +94,9 @@ class ScopeMiddleware:
         """
         if self._root is None:
             raise RuntimeError(
-                f"the scope {self._name!r} is not open: it is opened by lifespan.startup. Switch the server's lifespan"
-                " support on (uvicorn --lifespan on); where there is none, `async with middleware.lifespan():`"
+                f"the scope {described(self._name)} is not open: it is opened by lifespan.startup. Switch the"
+                " server's lifespan support on (uvicorn --lifespan on); where there is none, `async with"
+                " middleware.lifespan():`"
             )
         return self._root
 
@@ -186,7 +189,8 @@ class ScopeMiddleware:
         try:
             if self._root is not None:
                 raise RuntimeError(
-                    f"the scope {self._name!r} is open already: a ScopeMiddleware serves one lifespan at a time"
+                    f"the scope {described(self._name)} is open already: a ScopeMiddleware serves one lifespan"
+                    " at a time"
                 )
             made = self._disposables
             root = ctx.scope(

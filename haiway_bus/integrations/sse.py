@@ -7,7 +7,10 @@ from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from haiway_bus import State, Subscription, ctx
+from haiway_bus.arguments import is_number, is_seconds
 from haiway_bus.integrations.asgi import SCOPE_KEY, Receive, Send, ShuttingDown
+from haiway_bus.printable import described, name_of_type
+from haiway_bus.signatures import check_takes_event
 
 __all__ = ("EventStream", "ServerSentEvent")
 
@@ -31,7 +34,7 @@ class ServerSentEvent(NamedTuple):
             if value is not None:
                 if "\n" in str(value) or "\r" in str(value):
                     raise ValueError(
-                        f"the {field} of a server-sent event is one line, not {value!r}"
+                        f"the {field} of a server-sent event is one line, not {described(value)}"
                     )
                 lines.append(f"{field}: {value}")
         # Not splitlines(): it breaks at characters (U+2028 among them) that are ordinary ones here.
@@ -46,9 +49,10 @@ Encoded: TypeAlias = ServerSentEvent | str
 
 def as_json(event: Any) -> ServerSentEvent:
     """A State as JSON. Raises TypeError for other events."""
-    if not isinstance(event, State):
+    if not issubclass(type(event), State):
         raise TypeError(
-            f"EventStream sends State as JSON by itself; for {type(event).__qualname__} give it encode="
+            "EventStream sends State as JSON by itself;"
+            f" for {name_of_type(type(event))} give it encode="
         )
     # A lone surrogate, which UTF-8 cannot hold, is written as JSON escapes it: the reader gets the text that was sent.
     return ServerSentEvent(event.to_json().encode(errors="backslashreplace").decode())
@@ -83,10 +87,17 @@ class EventStream(Generic[Event]):
             greeting: a message to begin with.
             ping: after how many seconds without an event a comment is sent, so that proxies keep the connection.
 
-        Raises ValueError for a ping that is not above zero.
+        Raises ValueError for a ping that is not above zero, TypeError for what is no subscription, or no function of
+        one event.
         """
-        if ping <= 0:
-            raise ValueError(f"ping is a number of seconds above 0, not {ping!r}")
+        if not is_number(ping) or not is_seconds(ping) or ping <= 0:
+            raise ValueError(f"ping is a number of seconds above 0, not {described(ping)}")
+        if not issubclass(type(subscription), Subscription):
+            given = described(subscription)
+            raise TypeError(
+                f"EventStream sends what a subscription receives, not {given}: give it ctx.subscribe(...)"
+            )
+        check_takes_event("EventStream", "a function of one event for encode", encode)
         self._subscription = subscription
         self._encode = encode
         self._greeting = greeting

@@ -19,9 +19,12 @@ from types import FrameType
 from typing import Any, Final
 from weakref import ref
 
+from haiway_bus.arguments import is_class
 from haiway_bus.bus import Subscription
 from haiway_bus.ctx import ctx
+from haiway_bus.handlers import check
 from haiway_bus.picture.drawing import Name, Picture
+from haiway_bus.printable import module_of_type, name_of_function, name_of_type
 
 __all__ = ("collect",)
 
@@ -102,13 +105,14 @@ def _subscribe(event_type: type[Any], /, **options: Any) -> Subscription[Any]:
 
 
 def _on(event_type: type[Any], handler: Any, /, **options: Any) -> Subscription[Any]:
-    named, name = handler, _name_of(handler)
-    if callable(handler):  # else ctx.on refuses it
+    # What stands in its place may be called with whatever: the handler itself is looked at.
+    check(event_type, handler, options.get("workers", 1), options.get("errors", "log"))
+    name = _name_of(handler)
 
-        @wraps(handler)
-        def named(event: Any) -> Any:
-            _spawned.set(name)  # in the context of the worker's task, which runs no other handler
-            return handler(event)
+    @wraps(handler)
+    def named(event: Any) -> Any:
+        _spawned.set(name)  # in the context of the worker's task, which runs no other handler
+        return handler(event)
 
     subscription: Subscription[Any] = _original["on"](event_type, named, **options)
     for picture in _pictures:
@@ -119,7 +123,7 @@ def _on(event_type: type[Any], handler: Any, /, **options: Any) -> Subscription[
 def _spawn(function: Any, /, *args: Any, **kwargs: Any) -> Any:
     name = _name_of(function)
     for one in (*args, *kwargs.values(), *_bound_to(function)):
-        if isinstance(one, Subscription):
+        if issubclass(type(one), Subscription):
             reading = _readings.get(id(one))
             if reading is not None:
                 reading.hand_on(name)
@@ -159,6 +163,7 @@ def _name_of(thing: Any) -> Name:
     frame = getattr(thing, "cr_frame", None)
     if frame is not None:
         return Name(str(frame.f_globals.get("__name__")), thing.__qualname__)
-    if not hasattr(thing, "__qualname__"):
-        thing = type(thing)
-    return Name(str(thing.__module__), thing.__qualname__)
+    if is_class(thing) or not hasattr(thing, "__qualname__"):
+        kind = thing if is_class(thing) else type(thing)
+        return Name(module_of_type(kind), name_of_type(kind))
+    return Name(str(thing.__module__), name_of_function(thing))

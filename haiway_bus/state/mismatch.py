@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from reprlib import Repr
-from typing import Any
+from typing import Any, Final
 
+from haiway_bus.arguments import is_class
 from haiway_bus.errors import StateError
+from haiway_bus.printable import described, name_of_type
 
 __all__ = ("LIMIT", "Mismatch", "Problem", "describe", "mismatch", "part_of", "state_error")
 
@@ -16,8 +17,7 @@ Problem = tuple[str, str]
 LIMIT = 100
 """Problems listed at most: a list of a million wrong elements must not make a gigabyte of text."""
 
-_shorten = Repr()
-_shorten.maxstring = _shorten.maxother = _shorten.maxlong = 60
+_LONGEST: Final = 60
 
 
 class Mismatch(Exception):  # noqa: N818 - a signal within the package
@@ -36,18 +36,18 @@ class Mismatch(Exception):  # noqa: N818 - a signal within the package
         return [(part + path, reason) for path, reason in self.problems]
 
 
-def describe(value: object) -> str:
+def describe(value: Any) -> str:
     """The offending value for an error text: its type and a short repr, whatever its repr does."""
     if value is None:
         return "None"
-    if isinstance(value, type):
-        return f"the class {value.__name__}"
-    return f"{type(value).__name__} {_shorten.repr(value)}"
+    if is_class(value):
+        return f"the class {name_of_type(value, qualified=False)}"
+    return f"{name_of_type(type(value), qualified=False)} {described(value, _LONGEST)}"
 
 
 def part_of(key: object) -> str:
     """The part of a path that a mapping's key makes."""
-    return f"[{_shorten.repr(key)}]"
+    return f"[{described(key, _LONGEST)}]"
 
 
 def mismatch(expected: str, value: Any) -> Mismatch:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from haiway_bus.bus import Bus, backend
 from haiway_bus.bus._stats import EventStats
-from haiway_bus.printable import printable
+from haiway_bus.printable import full_name_of_type, printable
 
 __all__ = ("Row", "Snapshot", "rows")
 
@@ -36,7 +36,7 @@ class Snapshot:
         """Read the bus, in its loop's thread."""
         events: dict[str, EventStats] = {}
         for event_type, stats in bus.events().items():
-            name = f"{event_type.__module__}.{event_type.__qualname__}"
+            name = full_name_of_type(event_type)
             while name in events:  # classes that were made in one place, by a function or in a loop
                 name += "'"
             events[name] = stats

@@ -200,7 +200,7 @@ async def main() -> None:
 
         await ctx.flush(OrderCreated)
         await ctx.flush(Paid, timeout=1.5)
-        assert_type(ctx.events(), dict[type[Any], EventStats])
+        assert_type(ctx.events(), Mapping[type[Any], EventStats])
         assert_type(ctx.events()[Paid].lag, int)
 
         assert_type(ctx.state(Settings), Settings)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from haiway_bus import State
+from haiway_bus.arguments import is_number, is_seconds
 from haiway_bus.integrations.nats.wire import WireType, wire_type
+from haiway_bus.printable import described
 
 __all__ = ("check_counts", "check_names", "check_seconds", "wires")
 
@@ -15,28 +17,33 @@ NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
 PREFIX: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 
-def check_counts(**counts: object) -> None:
+def check_counts(**counts: Any) -> None:
     """Raise ValueError for one that is no number from 1 up."""
     for what, number in counts.items():
-        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-            raise ValueError(f"{what}= is a number of messages from 1 up, not {number!r}")
+        if not issubclass(type(number), int) or type(number) is bool or number < 1:
+            raise ValueError(f"{what}= is a number of messages from 1 up, not {described(number)}")
 
 
-def check_seconds(**times: float) -> None:
-    """Raise ValueError for one that is no time above 0."""
+def check_seconds(*, least: float | None = None, **times: float) -> None:
+    """Raise ValueError for one that is no time above 0, or from `least` on."""
     for what, seconds in times.items():
-        if not seconds > 0:
-            raise ValueError(f"{what}= is a time in seconds above 0, not {seconds!r}")
+        number = is_number(seconds) and is_seconds(seconds)
+        if not number or (seconds <= 0 if least is None else seconds < least):
+            which = "above 0" if least is None else f"from {least:g} on"
+            raise ValueError(f"{what}= is a time in seconds {which}, not {described(seconds)}")
 
 
 def check_names(*, durable: str | None, stream: str, subject_prefix: str) -> None:
     """Raise ValueError for a name that is none on the server, where dots, blanks and '*' have a meaning."""
     for what, name in (("durable", durable), ("stream", stream)):
-        if name is not None and not NAME.fullmatch(name):
-            raise ValueError(f"{what}= is letters, digits, '_' and '-', at most 100, not {name!r}")
-    if not PREFIX.fullmatch(subject_prefix):
+        if name is not None and not (issubclass(type(name), str) and NAME.fullmatch(name)):
+            raise ValueError(
+                f"{what}= is letters, digits, '_' and '-', at most 100, not {described(name)}"
+            )
+    if not (issubclass(type(subject_prefix), str) and PREFIX.fullmatch(subject_prefix)):
         raise ValueError(
-            f"subject_prefix= is letters, digits, '_' and '-', with dots between, not {subject_prefix!r}"
+            "subject_prefix= is letters, digits, '_' and '-', with dots between, not"
+            f" {described(subject_prefix)}"
         )
 
 

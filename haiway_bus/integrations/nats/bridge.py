@@ -30,6 +30,7 @@ from haiway_bus.integrations.nats.settings import LaneSettings
 from haiway_bus.integrations.nats.streams import Streams
 from haiway_bus.integrations.nats.wire import WireType
 from haiway_bus.integrations.nats.work import Work, end
+from haiway_bus.printable import described, name_of_type
 
 __all__ = ("NatsBridge",)
 
@@ -119,9 +120,10 @@ class NatsBridge:
             start_timeout=start_timeout,
             reconnect_timeout=reconnect_timeout,
         )
+        check_seconds(least=0.0, drain_timeout=drain_timeout)
         check_names(durable=durable, stream=stream, subject_prefix=subject_prefix)
         if errors not in ("log", "raise"):
-            raise ValueError(f"errors= is 'log' or 'raise', not {errors!r}")
+            raise ValueError(f"errors= is 'log' or 'raise', not {described(errors)}")
         self.origin: str = os.urandom(8).hex()
         self.report: DrainReport | None = None
         self._publish = wires("publish", publish)
@@ -271,7 +273,7 @@ class NatsBridge:
                 return
         names = ", ".join(self._publish) or "none"
         raise TypeError(
-            f"the bridge publishes {names}, not {type(event).__qualname__}: name it in publish="
+            f"the bridge publishes {names}, not {name_of_type(type(event))}: name it in publish="
         )
 
     def __repr__(self) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from haiway_bus.printable import name_of_type, text_of
+
 __all__ = (
     "BridgeFailed",
     "NatsBridgeError",
@@ -37,7 +39,7 @@ class NatsPayloadTooLarge(NatsBridgeError):  # noqa: N818 - says what happened
 
     def __str__(self) -> str:
         return (
-            f"an event of {self.event_type.__qualname__} makes a message of {self.size} bytes, the server takes at"
+            f"an event of {name_of_type(self.event_type)} makes a message of {self.size} bytes, the server takes at"
             f" most {self.limit}: send less in it (a reference to where the data lies), or raise max_payload there"
         )
 
@@ -48,12 +50,10 @@ class Undecodable(Exception):  # noqa: N818 - a signal within the package
 
 def reason_of(error: Exception) -> str:
     """What a dead letter says of an error, in characters that a header can carry."""
-    try:
-        text = str(error)
-    except Exception:
-        text = "its text cannot be made"  # an exception of the user's own, raised by a predicate or an upcaster
+    # It may be an exception of the user's own, raised by a predicate or an upcaster.
+    text = text_of(error)
     if not isinstance(error, Undecodable):
-        text = f"{type(error).__qualname__}: {text}"
+        text = f"{name_of_type(type(error))}: {text}"
     return text.encode("utf-8", "backslashreplace").decode()
 
 

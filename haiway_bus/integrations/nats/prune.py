@@ -7,14 +7,14 @@ the class refused as it was.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from haiway_bus import State, StateError
 
 __all__ = ("prune",)
 
 Schema = Mapping[str, Any]
+MANY: Final = 256
 
 
 def prune(event: type[State], plain: dict[str, Any]) -> dict[str, Any]:
@@ -26,12 +26,21 @@ def prune(event: type[State], plain: dict[str, Any]) -> dict[str, Any]:
     return pruned
 
 
-@lru_cache(maxsize=256)
+# By the id of the class, which stands beside it: a metaclass may compare classes in its own way.
+_schemas: Final[dict[int, tuple[type[State], Schema | None]]] = {}
+
+
 def _schema(event: type[State]) -> Schema | None:
-    try:
-        return event.json_schema()
-    except StateError:
-        return None  # it has a field that JSON cannot describe: then nothing is known, and nothing passed over
+    found = _schemas.get(id(event))
+    if found is None:
+        try:
+            schema: Schema | None = event.json_schema()
+        except StateError:
+            schema = None  # it has a field that JSON cannot describe: nothing is known then, and nothing passed over
+        if len(_schemas) >= MANY:
+            _schemas.clear()
+        found = _schemas[id(event)] = (event, schema)
+    return found[1]
 
 
 def _pruned(schema: Any, definitions: Mapping[str, Any], plain: Any) -> Any:

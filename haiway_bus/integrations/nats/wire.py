@@ -14,9 +14,11 @@ from hashlib import sha256
 from typing import Any, Final, NoReturn
 
 from haiway_bus import State, StateError
+from haiway_bus.arguments import is_class
 from haiway_bus.integrations.nats.errors import Undecodable
 from haiway_bus.integrations.nats.prune import prune
 from haiway_bus.integrations.nats.received import Received
+from haiway_bus.printable import described, name_of_type
 
 __all__ = (
     "CARRIED",
@@ -74,24 +76,26 @@ class WireType:
     upcasters: Mapping[int, Upcaster] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        given: object = self.event
-        if not (isinstance(given, type) and issubclass(given, State)):
+        given: Any = self.event
+        if not (is_class(given) and issubclass(given, State)):
             raise TypeError(
-                f"the bridge carries classes of State, not {given!r}: derive it from State"
+                f"the bridge carries classes of State, not {described(given)}: derive it from State"
             )
         if not self.name:
-            object.__setattr__(self, "name", self.event.__name__)
-        if not NAME.fullmatch(self.name):
+            object.__setattr__(self, "name", name_of_type(self.event, qualified=False))
+        if not (issubclass(type(self.name), str) and NAME.fullmatch(self.name)):
             raise ValueError(
-                f"a type's name on the wire is letters, digits, '_' and '-', at most 100, not {self.name!r}:"
-                " give one, WireType(event, name=...)"
+                "a type's name on the wire is letters, digits, '_' and '-', at most 100, not"
+                f" {described(self.name)}: give one, WireType(event, name=...)"
             )
-        if not isinstance(self.version, int) or self.version < 1:
-            raise ValueError(f"a type's version is a number from 1 up, not {self.version!r}")
+        if not issubclass(type(self.version), int) or not 1 <= self.version < 10**9:
+            raise ValueError(
+                f"a type's version is a number from 1 up, not {described(self.version)}"
+            )
 
     def payload(self, event: State) -> bytes:
         """The message's body. Raises StateError for a value that JSON, in UTF-8, cannot carry."""
-        what = type(event).__qualname__
+        what = name_of_type(type(event))
         try:
             return event.to_json().encode()
         except UnicodeEncodeError as error:
@@ -180,11 +184,12 @@ def _upcast(wire: WireType, version: int, plain: dict[str, Any]) -> dict[str, An
                 made: object = upcaster(plain)
             except Exception as error:
                 raise Undecodable(
-                    f"the upcaster of {wire.name} from version {version} raised {error!r}"
+                    f"the upcaster of {wire.name} from version {version} raised {described(error)}"
                 ) from error
             if not isinstance(made, dict):
                 raise Undecodable(
-                    f"the upcaster of {wire.name} from version {version} gave {type(made).__name__}, not a dict"
+                    f"the upcaster of {wire.name} from version {version} gave"
+                    f" {name_of_type(type(made), qualified=False)}, not a dict"
                 )
             plain = made
         version += 1
@@ -197,7 +202,9 @@ def _plain(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as wrong:
         raise Undecodable(f"not JSON: {wrong}") from None
     if not isinstance(plain, dict):
-        raise Undecodable(f"a JSON object is expected, given {type(plain).__name__}")
+        raise Undecodable(
+            f"a JSON object is expected, given {name_of_type(type(plain), qualified=False)}"
+        )
     return plain
 
 

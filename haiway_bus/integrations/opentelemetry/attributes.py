@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
+
+from haiway_bus.printable import described, full_name_of_type, written
 
 __all__ = ("Attribute", "attributes_of", "type_name")
 
@@ -14,22 +16,40 @@ Attribute: TypeAlias = (
 
 def attributes_of(given: Mapping[str, Any]) -> dict[str, Attribute]:
     """The attributes as OpenTelemetry takes them: None is left out, and what is no plain value becomes its str."""
-    return {str(name): _value(value) for name, value in given.items() if value is not None}
+    return {written(name, str): _value(value) for name, value in given.items() if value is not None}
 
 
 def type_name(event_type: type[Any]) -> str:
     """The name under which a type of events is reported."""
-    return f"{event_type.__module__}.{event_type.__qualname__}"
+    return full_name_of_type(event_type)
+
+
+# What an exporter can write as a number.
+_LARGEST: Final = 2**63
+
+_PLAIN: Final = (str, bool, int, float)
 
 
 def _value(value: Any) -> Attribute:
     # By exact type: a subclass, an IntEnum for one, may have a str that says more than its number.
-    if type(value) in (str, bool, int, float):
+    if _is_plain(value):
         plain: Attribute = value
         return plain
-    if isinstance(value, (list, tuple, set, frozenset)):
-        kinds = {type(one) for one in value}
-        if len(kinds) <= 1 and kinds <= {str, bool, int, float}:
-            return tuple(value)
-        return tuple(str(one) for one in value)
-    return str(value)
+    if issubclass(type(value), list | tuple | set | frozenset):
+        values = list(value)
+        kinds = {id(type(one)) for one in values}
+        if len(kinds) <= 1 and all(map(_is_plain, values)):
+            return tuple(values)
+        return tuple(_text(one) for one in values)
+    return _text(value)
+
+
+def _is_plain(value: Any) -> bool:
+    kind = type(value)
+    return any(kind is one for one in _PLAIN) and not (
+        kind is int and not -_LARGEST <= value < _LARGEST
+    )
+
+
+def _text(value: object) -> str:
+    return described(value) if type(value) is int else written(value, str)

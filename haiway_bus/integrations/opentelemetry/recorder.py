@@ -30,6 +30,7 @@ from haiway_bus.integrations.opentelemetry.attributes import attributes_of
 from haiway_bus.integrations.opentelemetry.buses import BusInstruments
 from haiway_bus.integrations.opentelemetry.instruments import Instruments
 from haiway_bus.observability import MetricKind
+from haiway_bus.printable import name_of_type, text_of
 
 __all__ = ("OpenTelemetryObservability",)
 
@@ -149,10 +150,13 @@ class OpenTelemetryObservability(LoggingObservability):
         if isinstance(exception, CancelledError):
             opened.span.set_attribute("haiway_bus.cancelled", True)
         elif exception is not None:
-            opened.span.record_exception(exception)
-            opened.span.set_status(
-                Status(StatusCode.ERROR, f"{type(exception).__qualname__}: {exception}")
-            )
+            name, text = name_of_type(type(exception)), text_of(exception)
+            try:
+                opened.span.record_exception(exception)
+            except Exception:  # the exception has no text, and is not to be replaced by that
+                told = {"exception.type": name, "exception.message": text}
+                opened.span.add_event("exception", told)
+            opened.span.set_status(Status(StatusCode.ERROR, f"{name}: {text}"))
         opened.span.end()
         if opened.entered is not None and opened.token is not None:
             try:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from functools import wraps
-from inspect import isawaitable
 from typing import Any, Final, TypeVar
 from weakref import ref
 
@@ -21,7 +20,10 @@ from opentelemetry import trace
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, TracerProvider
 
 from haiway_bus import ctx
+from haiway_bus.arguments import can_be_awaited
 from haiway_bus.integrations.opentelemetry.attributes import type_name
+from haiway_bus.printable import module_of_type, name_of_type
+from haiway_bus.signatures import check_takes_event
 
 __all__ = ("received", "send", "senders_of", "traced")
 
@@ -40,13 +42,13 @@ def send(event: object, /) -> None:
     class with `__slots__` that do not name `__weakref__`.
     """
     context = trace.get_current_span().get_span_context()
-    if type(event).__module__ != "builtins":  # else ctx.send has its own words to refuse it
+    if module_of_type(type(event)) != "builtins":  # else ctx.send has its own words to refuse it
         identity = id(event)
         try:
             weak = ref(event, lambda _: _senders.pop(identity, None))
         except TypeError:
             raise TypeError(
-                f"send() with a trace takes events that can be weakly referenced, and {type(event).__qualname__} "
+                f"send() with a trace takes events that can be weakly referenced, and {name_of_type(type(event))} "
                 "cannot: make it a State, a dataclass with weakref_slot=True, or send it by ctx.send()"
             ) from None
         if context.is_valid:
@@ -78,7 +80,7 @@ def received(
     """
     tracer = trace.get_tracer("haiway_bus", tracer_provider=tracer_provider)
     return tracer.start_as_current_span(
-        name or f"receive {type(event).__qualname__}",
+        name or f"receive {name_of_type(type(event))}",
         kind=SpanKind.CONSUMER,
         links=[Link(context) for context in senders_of(event)],
         attributes={"haiway_bus.event": type_name(type(event))},
@@ -88,14 +90,18 @@ def received(
 def traced(
     handler: Callable[[Event], Any], /, *, tracer_provider: TracerProvider | None = None
 ) -> Callable[[Event], Coroutine[Any, Any, None]]:
-    """A handler for `ctx.on` that runs this one in a span of its own, as `received` opens it, with its name."""
+    """A handler for `ctx.on` that runs this one in a span of its own, as `received` opens it, with its name.
+
+    Raises TypeError for a function that cannot be called with one event.
+    """
+    check_takes_event("traced()", "a function of one event, plain or async", handler)
 
     @wraps(handler)
     async def handle(event: Event) -> None:
         name = getattr(handler, "__qualname__", None)
         with received(event, name, tracer_provider=tracer_provider):
             result = handler(event)
-            if isawaitable(result):
+            if result is not None and can_be_awaited(result):
                 await result
 
     return handle
