@@ -371,15 +371,16 @@ class TestEnds:
             """,
         )
 
-    def test_a_loop_closed_with_readers_parked_crashes_nothing(self, hb: Any) -> None:
-        """Contract 6.2: sending then raises, and what is left can be looked at, closed and freed."""
+    @pytest.mark.parametrize("end", ["first", "last", "close", "drop"])
+    def test_a_loop_closed_with_readers_parked_crashes_nothing(self, hb: Any, end: str) -> None:
+        """Contract 6.2: sending then raises, and what is left can be looked at, closed and freed, in any order."""
         loop = asyncio.new_event_loop()
         got: list[int] = []
 
         async def main() -> Any:
             bus = hb.bus.Bus("closed")
             parked = bus.subscribe(Sent)
-            tasks = [loop.create_task(read(parked, got)) for _ in range(2)]
+            tasks = [loop.create_task(read(parked, got)) for _ in range(3)]
             await turns()
             return bus, parked, tasks
 
@@ -393,8 +394,12 @@ class TestEnds:
         assert "ended" in repr(parked)
         for task in tasks:
             task._log_destroy_pending = False
-        tasks.clear()
-        del parked
+        if end == "close":
+            parked.close()
+            assert parked.closed
+        while tasks and end != "drop":
+            del tasks[-1 if end == "last" else 0]
+        del parked, task, tasks
         gc.collect()
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
