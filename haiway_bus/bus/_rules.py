@@ -16,11 +16,14 @@ from haiway_bus.errors import ContextMissing, SubscriptionClosed, SubscriptionOv
 
 # Bits of PyTypeObject.tp_flags. A class statement makes a heap type that stays mutable; what C code brings is
 # either static or (the standard library's heap types) immutable; instances of a metaclass are classes themselves.
+# PyPy sets the first bit alike, for what is written in Python, and leaves the last one unset.
 _HEAP_TYPE: Final = 1 << 9
 _IMMUTABLE_TYPE: Final = 1 << 8
 _TYPE_SUBCLASS: Final = 1 << 31
 EVENT_TYPE_MASK: Final = _HEAP_TYPE | _IMMUTABLE_TYPE | _TYPE_SUBCLASS
 EVENT_TYPE_FLAGS: Final = _HEAP_TYPE
+_METACLASS: type = type
+METACLASSES_ARE_MARKED: Final = bool(_METACLASS.__flags__ & _TYPE_SUBCLASS)
 
 DROP_OLDEST: Final = "drop_oldest"
 DROP_NEWEST: Final = "drop_newest"
@@ -59,10 +62,11 @@ def check_type(call: str, event_type: Any) -> None:
             f"{call} takes a class of events, not an instance of {given}:"
             f" {short(event_type)} was given, pass the class itself"
         )
-    if event_type.__flags__ & EVENT_TYPE_MASK == EVENT_TYPE_FLAGS:
+    is_metaclass = issubclass(event_type, type)
+    if event_type.__flags__ & EVENT_TYPE_MASK == EVENT_TYPE_FLAGS and not is_metaclass:
         return
     name = event_type.__qualname__
-    if issubclass(event_type, type):
+    if is_metaclass:
         raise TypeError(
             f"{call} takes a class of events, not a metaclass: the instances of {name} are classes"
         )
