@@ -36,6 +36,14 @@ def pure(session: nox.Session) -> None:
     session.run("python", "-P", "-m", "pytest", *session.posargs)
 
 
+@nox.session(python="pypy3.11")
+def pypy(session: nox.Session) -> None:
+    """The pure package on PyPy. From wheels alone: what has none for it would want a compiler for C or Rust."""
+    session.install("--only-binary", ":all:", ".[test]")
+    session.run("python", "-P", "-c", "import haiway_bus; assert haiway_bus.backend == 'pure'")
+    session.run("python", "-P", "-m", "pytest", *session.posargs)
+
+
 @nox.session(python=PYTHONS)
 def servers(session: nox.Session) -> None:
     """What needs a web server, a NATS server, or, where one is found, a browser (chromium with chromedriver)."""

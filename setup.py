@@ -5,7 +5,8 @@ Two switches, read from the environment:
 HAIWAY_BUS_NO_EXTENSIONS=1       build the pure package; the wheel is then py3-none-any.
 HAIWAY_BUS_REQUIRE_EXTENSIONS=1  a failed compilation fails the build.
 
-With neither, an extension that does not compile is left out and the pure backend serves instead.
+With neither, an extension that does not compile is left out and the pure backend serves instead. Elsewhere than on
+CPython nothing is compiled: what is written in C is for CPython's own objects, and would at best be slow.
 
 Two more make builds for tests, never for release. Neither has free lists: each object is made and freed.
 
@@ -14,6 +15,7 @@ HAIWAY_BUS_SANITIZE=1  AddressSanitizer and UndefinedBehaviorSanitizer, which `n
 """
 
 import os
+import platform
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -30,9 +32,17 @@ if NO_EXTENSIONS and REQUIRE_EXTENSIONS:
         "HAIWAY_BUS_NO_EXTENSIONS=1 and HAIWAY_BUS_REQUIRE_EXTENSIONS=1 contradict each other: set one of them."
     )
 
+CPYTHON = platform.python_implementation() == "CPython"
+
+if REQUIRE_EXTENSIONS and not CPYTHON:
+    raise SystemExit(
+        f"HAIWAY_BUS_REQUIRE_EXTENSIONS=1 needs CPython, and this is {platform.python_implementation()}: leave it out,"
+        " the pure backend serves there."
+    )
+
 
 def extensions() -> list[Extension]:
-    if NO_EXTENSIONS:
+    if NO_EXTENSIONS or not CPYTHON:
         return []
     # Imported here because a pure build must not need Cython.
     from Cython.Build import cythonize

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import let_go
+
 pytestmark = pytest.mark.anyio
 
 
@@ -166,9 +168,11 @@ class TestLimit:
                 hb.ctx.send(event)
                 del event
                 await anext(reader)
+            let_go()
             kept = [number for number in range(10) if alive[number]() is not None]
             assert kept == ([7, 8, 9] if overflow == "drop_oldest" else [0, 1, 2])
             stuck.close()
+            let_go()
             assert not any(one() for one in alive)
 
     async def test_a_type_read_only_with_limits_is_forgotten_when_they_are_closed(
@@ -233,6 +237,7 @@ class TestLimit:
                 del subscription
             made.clear()
             gc.collect()
+            let_go()
 
     @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest", "raise"])
     @pytest.mark.parametrize("limit", [1, 2, 3])
@@ -265,10 +270,12 @@ class TestLimit:
             assert subscription.pending == limit
             assert subscription.dropped + subscription.pending == sent
             taken = 0
+            let_go()
             while subscription.pending:
                 with contextlib.suppress(hb.SubscriptionOverflow):
                     subscription.receive_nowait().more = 0
                     taken += 1
+                let_go()
             assert subscription.dropped + taken == sent
 
     async def test_a_limit_beyond_all_counting_is_the_same_on_both_backends(self, hb: Any) -> None:

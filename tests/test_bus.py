@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.conftest import let_go
+
 pytestmark = pytest.mark.anyio
 
 
@@ -134,6 +136,25 @@ class TestEvents:
                 hb.ctx.send(event)
             assert len(str(refused.value)) < 250
 
+    async def test_a_class_with_a_metaclass_is_refused_as_any_class(self, hb: Any) -> None:
+        """Guarantee 1.4: its type was defined in Python, and is no type of events for that."""
+
+        class Kind(type):
+            pass
+
+        class Made(metaclass=Kind):
+            pass
+
+        class Sold(hb.State):  # type: ignore[misc,name-defined]
+            number: int
+
+        async with hb.ctx.scope("test"):
+            for given in (Made, Sold):
+                with pytest.raises(TypeError, match="not a class: .* was given, send an instance"):
+                    hb.ctx.send(given)
+                with pytest.raises(TypeError, match="not a metaclass"):
+                    hb.ctx.subscribe(type(given))
+
     async def test_a_coroutine_is_refused(self, hb: Any) -> None:
         """Contract 1.4."""
 
@@ -174,6 +195,7 @@ class TestEvents:
             gone = weakref.ref(event)
             hb.ctx.send(event)
             del event
+            let_go()
             assert gone() is None
 
 
@@ -591,6 +613,7 @@ class TestClosing:
             assert subscription.pending == 1
             subscription.close()
             subscription.close()
+            let_go()
             assert gone() is None
             assert subscription.closed
             assert (subscription.pending, id(Ordered) in bus.table) == (0, True)
@@ -618,8 +641,10 @@ class TestClosing:
             gone = weakref.ref(event)
             hb.ctx.send(event)
             del event
+            let_go()
             assert gone() is not None
             del subscription
+            let_go()
             assert gone() is None
             assert id(Ordered) not in bus.table
 

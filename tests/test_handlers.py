@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import let_go
+
 pytestmark = pytest.mark.anyio
 
 
@@ -240,6 +242,7 @@ class TestOn:
             await turns()
             hb.ctx.send(Asked())
             await turns()
+            let_go()
             assert [one() for one in seen] == [None]
 
     async def test_it_takes_a_limit(self, hb: Any) -> None:

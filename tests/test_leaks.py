@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import let_go
+
 SCRIPTS = Path(__file__).with_name("leaks")
 SMALL_STACK = 128 * 1024
 
@@ -106,6 +108,7 @@ class TestBacklog:
                 hb.ctx.send(last)
                 del last
                 subscription.close()
+                let_go()
                 assert gone() is None
                 assert await reading is None
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import COUNTS_REFERENCES, let_go
+
 pytestmark = pytest.mark.anyio
 
 
@@ -171,14 +173,18 @@ async def test_a_recorder_may_be_told_the_last_numbers_of_a_type(hb: Any) -> Non
         assert told == []
         del second
         gc.collect()
+        let_go()
         assert told == [("shop", Event, hb.EventStats(0, 3, 1, 2, 0, 0))]
         hb.ctx.on(Event, lambda _: None)
         hb.ctx.send(Event(number=3))
         async with hb.ctx.scope("island", isolated=True):
             kept = hb.ctx.subscribe(Event)
-    assert told[1:] == [("shop", Event, hb.EventStats(0, 1, 1, 0, 0, 0))]
+    # Where no references are counted, the subscription of `on` is dropped after the end of its bus, like the island's.
+    later = [("shop", Event, hb.EventStats(0, 1, 1, 0, 0, 0))] if COUNTS_REFERENCES else []
+    assert told[1:] == later
     kept.close()
-    assert len(told) == 2
+    let_go()
+    assert told[1:] == later
 
 
 async def test_a_recorder_that_is_false_is_one(hb: Any) -> None:

@@ -9,6 +9,7 @@ import logging
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -26,6 +27,8 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
+
+from tests.conftest import let_go
 
 pytestmark = pytest.mark.anyio
 
@@ -564,11 +567,23 @@ async def test_a_trace_keeps_no_event_alive(hb: Any, otel: Exported, no_garbage:
         assert len(table) == 100
         for _ in range(60):
             await anext(orders)
+        let_go()
         assert len(table) == 40
         orders.close()
+        let_go()
         assert len(table) == 0
         otel.module.send(Order(1))
+        let_go()
         assert len(table) == 0
+
+
+def can_be_referred_to(event: object) -> bool:
+    """CPython wants a `__weakref__` for it, which a NamedTuple has not; PyPy does not."""
+    try:
+        weakref.ref(event)
+    except TypeError:
+        return False
+    return True
 
 
 async def test_sending_with_a_trace_refuses_what_it_cannot_refer_to(
@@ -580,8 +595,9 @@ async def test_sending_with_a_trace_refuses_what_it_cannot_refer_to(
         number: int
 
     async with hb.ctx.scope("shop", observability=otel.recorder()):
-        with pytest.raises(TypeError, match="Named cannot: make it a State, .* or send it by"):
-            otel.module.send(Named(1))
+        if not can_be_referred_to(Named(1)):
+            with pytest.raises(TypeError, match="Named cannot: make it a State, .* or send it by"):
+                otel.module.send(Named(1))
         for given in (None, 5, Order):
             with pytest.raises(TypeError, match=r"send\(\) takes an"):
                 otel.module.send(given)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -37,6 +38,9 @@ MODULES = {
     for path in sorted(TREE.glob("haiway_bus/**/*.py"))
 }
 PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
+CPYTHON = platform.python_implementation() == "CPython"
+on_cpython = pytest.mark.skipif(not CPYTHON, reason="nothing is compiled here")
+elsewhere = pytest.mark.skipif(CPYTHON, reason="on CPython the extensions are built")
 
 
 def python(directory: Path, *arguments: str, **switches: str) -> subprocess.CompletedProcess[str]:
@@ -93,6 +97,7 @@ def test_the_sdist_has_the_sources_and_the_tests(sdist: set[str]) -> None:
     assert wanted - sdist == set()
 
 
+@on_cpython
 def test_the_sdist_has_nothing_that_was_generated(tree: Path, sdist: set[str]) -> None:
     assert list((tree / "build").rglob("_bus_c.c")), (
         "Cython ran, and what it made was there to be taken"
@@ -116,6 +121,23 @@ def test_both_switches_at_once_are_an_error_that_says_so() -> None:
     assert "contradict each other: set one of them" in done.stderr
 
 
+@elsewhere
+def test_what_is_compiled_cannot_be_required_elsewhere_than_on_cpython() -> None:
+    pytest.importorskip("setuptools")
+    done = python(TREE, "setup.py", "--version", HAIWAY_BUS_REQUIRE_EXTENSIONS="1")
+    assert done.returncode == 1
+    assert "HAIWAY_BUS_REQUIRE_EXTENSIONS=1 needs CPython, and this is PyPy" in done.stderr
+
+
+@elsewhere
+def test_with_no_switch_nothing_is_compiled_elsewhere_than_on_cpython(tree: Path) -> None:
+    done = python(
+        tree, "-c", "from setuptools import build_meta as b; print(b.build_wheel('dist'))"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].endswith("-py3-none-any.whl")
+
+
 def test_the_metadata_says_which_pythons_and_which_extras() -> None:
     metadata = importlib.metadata.metadata("haiway-bus")
     project = tomllib.loads((TREE / "pyproject.toml").read_text())["project"]
@@ -133,7 +155,14 @@ def test_every_place_that_lists_the_pythons_lists_the_same() -> None:
     settings = tomllib.loads((TREE / "pyproject.toml").read_text())["tool"]["cibuildwheel"]
     assert settings["build"] == "cp31[1-5]-*"
     assert f"PYTHONS = {PYTHONS}".replace("'", '"') in (TREE / "noxfile.py").read_text()
-    assert f"versions=({' '.join(PYTHONS)})" in (TREE / ".ci" / "every-python").read_text()
+    assert (
+        f"versions=({' '.join([*PYTHONS, 'pypy3.11'])})"
+        in (TREE / ".ci" / "every-python").read_text()
+    )
+    assert [line.rpartition(" ")[2] for line in classifiers if ":: Implementation ::" in line] == [
+        "CPython",
+        "PyPy",
+    ]
 
 
 def imports_of(module: Path) -> set[str]:

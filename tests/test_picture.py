@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import let_go
+
 pytestmark = pytest.mark.anyio
 
 
@@ -182,6 +184,7 @@ async def test_collecting_changes_neither_errors_nor_lives(
                     call()
             assert picture.mermaid() == "flowchart LR\n"
             ctx.subscribe(Asked, limit=2)
+            let_go()
             assert ctx.events() == {}
             failing = ctx.on(Asked, fail, errors="log")
             ctx.send(Asked(1))

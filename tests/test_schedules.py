@@ -8,11 +8,13 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conftest import COUNTS_REFERENCES, let_go
 from tests.schedules import toys
 from tests.schedules.budget import Budget
 from tests.schedules.choosers import Chooser, parse, written
@@ -39,6 +41,8 @@ def test_every_schedule_of_a_model_keeps_the_promises(
 ) -> None:
     """Contract 2.1 to 2.12, 4.1 to 4.4, 5.3 to 5.8: the model says which."""
     share = budget.share()
+    if name == "flushes_what_is_forgotten" and not COUNTS_REFERENCES:
+        pytest.skip("what is forgotten ends when the collector finds it, which no schedule runs")
     model = MODELS[name]
     failure = None
     try:
@@ -147,6 +151,8 @@ class TestTheExplorer:
     )
     def test_what_a_schedule_leaves_behind_is_a_failure(self, mistake: str, says: str) -> None:
         """Warnings, failures nobody asked for, calls of the exception handler, tasks that never end."""
+        if mistake == "forget" and not COUNTS_REFERENCES:
+            pytest.skip("the warning comes when the collector finds what was forgotten")
 
         async def never() -> None: ...
 
@@ -174,6 +180,10 @@ class TestTheExplorer:
 
         with pytest.raises(Failed, match=says):
             explore(model, toys.package(toys.Toy), 10)
+        # Without reference counts, what it left is found now, and not in a test that has nothing to do with it.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            let_go()
 
     def test_a_schedule_is_replayed_by_one_command(self) -> None:
         """The command that a failing schedule prints; this one holds."""

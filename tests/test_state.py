@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Literal
 import pytest
 
 from haiway_bus.state import Default, State, StateError
+from tests.conftest import let_go
 
 
 class Color(Enum):
@@ -692,4 +693,5 @@ class TestMemory:
         made = order.updated(total=5)
         reference = weakref.ref(made)
         del made
+        let_go()
         assert reference() is None

@@ -43,7 +43,8 @@ async def measure(
     It times itself, so that it can leave its preparations out. The first run is the warm-up; the next find n.
     """
     gc.collect()
-    gc.freeze()
+    if hasattr(gc, "freeze"):  # not on PyPy
+        gc.freeze()
     gc.disable()
     try:
         await run(1)
@@ -55,6 +56,7 @@ async def measure(
             times.append(await run(loops))
     finally:
         gc.enable()
-        gc.unfreeze()
+        if hasattr(gc, "unfreeze"):
+            gc.unfreeze()
     scale = 1e9 / (loops * units)
     return Sample(min=min(times) * scale, median=median(times) * scale, repeats=len(times))

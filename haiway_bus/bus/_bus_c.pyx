@@ -958,10 +958,13 @@ cdef class Bus:
         return 0
 
     cdef int wake(self, Receive receive) except -1:
-        """Resume one read: in the batch that is being resumed, or else in the next."""
+        """Resume one read: in the batch that is being resumed, or else in the next.
+
+        In none once the loop is closed: nobody can be resumed, and who leaves the line then is not to fail for it.
+        """
         if self.batch is not None:
             self.batch.append(receive)
-        else:
+        elif not self.loop.is_closed():
             self.schedule()
             self.ready.append(receive)
         return 0

@@ -20,12 +20,13 @@ hands all parked reads of the channel to the bus, which resumes them together in
 
 from __future__ import annotations
 
+import sys
 from asyncio import AbstractEventLoop, CancelledError, Future
 from asyncio.events import _get_running_loop, get_running_loop
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
 from contextvars import Context, ContextVar
-from sys import getrefcount, maxsize, version_info
+from sys import maxsize, version_info
 from threading import get_ident
 from types import FunctionType, TracebackType, coroutine
 from typing import Any, Final, Generic, Literal, NoReturn, TypeVar, cast
@@ -40,6 +41,7 @@ from haiway_bus.bus._rules import (
     DROP_OLDEST,
     EVENT_TYPE_FLAGS,
     EVENT_TYPE_MASK,
+    METACLASSES_ARE_MARKED,
     RAISE,
     apart_from,
     bus_ended,
@@ -128,10 +130,17 @@ class Gap:
         self.lost: int = 0
 
 
+# None on PyPy, which counts no references. Its collector frees a chain of any length without recursion, so that a
+# subscription which lets its chain go has nothing to unlink.
+getrefcount: Final[Callable[[object], int] | None] = getattr(sys, "getrefcount", None)
+
+
 def _unshared() -> int:
     # What getrefcount() says of a node in a local variable that nobody else holds. It differs between versions
     # of CPython (from 3.14 on a local variable may be borrowed), so it is measured, in code of the same shape
     # as `Subscription.release`.
+    if getrefcount is None:
+        return 0
     node: Node | None = empty_node()
     while node is not None and (count := getrefcount(node)):
         return count
@@ -583,6 +592,8 @@ class Subscription(Generic[Event]):
         # In a loop, because a chain that is let go at its head frees itself recursively, one stack frame a node
         # (contract 3.3). It stops at the first node that somebody else holds: from there on the chain is in use.
         node, self.node = self.node, None
+        if getrefcount is None:
+            return
         while node is not None and getrefcount(node) <= _UNSHARED:
             node.next, node = None, node.next
 
@@ -1024,9 +1035,10 @@ class Bus:
                 self.inbox.put(event)
             else:
                 channel.append(event)
-        elif event_type.__flags__ & EVENT_TYPE_MASK != EVENT_TYPE_FLAGS and not is_event_type(
-            event_type
-        ):
+        elif (
+            event_type.__flags__ & EVENT_TYPE_MASK != EVENT_TYPE_FLAGS
+            or (not METACLASSES_ARE_MARKED and issubclass(event_type, type))
+        ) and not is_event_type(event_type):
             raise event_refused(event)
         elif self.ended:
             raise bus_ended("send()", self.name)
@@ -1094,10 +1106,13 @@ class Bus:
             self.ready, channel.parked = channel.parked, self.ready
 
     def wake(self, receive: Receive) -> None:
-        """Resume one read: in the batch that is being resumed, or else in the next."""
+        """Resume one read: in the batch that is being resumed, or else in the next.
+
+        In none once the loop is closed: nobody can be resumed, and who leaves the line then is not to fail for it.
+        """
         if self.batch is not None:
             self.batch.append(receive)
-        else:
+        elif not self.loop.is_closed():
             self.schedule()
             self.ready.append(receive)
 

@@ -18,6 +18,7 @@ from haiway_bus.printable import described, name_of_type
 # Bits of PyTypeObject.tp_flags. A class statement makes a heap type that stays mutable and can be a base; what C code
 # brings is static, or immutable, or (struct_time, zlib's objects) cannot be a base; instances of a metaclass are
 # classes themselves. Exceptions are looked at once more (`is_event_type`), so that nothing else pays for it.
+# PyPy sets the first bit alike, for what is written in Python, and leaves all others unset.
 _HEAP_TYPE: Final = 1 << 9
 _IMMUTABLE_TYPE: Final = 1 << 8
 _BASE_TYPE: Final = 1 << 10
@@ -26,7 +27,15 @@ _TYPE_SUBCLASS: Final = 1 << 31
 EVENT_TYPE_MASK: Final = (
     _HEAP_TYPE | _IMMUTABLE_TYPE | _BASE_TYPE | _EXCEPTION_SUBCLASS | _TYPE_SUBCLASS
 )
-EVENT_TYPE_FLAGS: Final = _HEAP_TYPE | _BASE_TYPE
+
+
+class _Defined:
+    """What a class statement makes."""
+
+
+EVENT_TYPE_FLAGS: Final = _Defined.__flags__ & EVENT_TYPE_MASK
+_METACLASS: type = type
+METACLASSES_ARE_MARKED: Final = bool(_METACLASS.__flags__ & _TYPE_SUBCLASS)
 
 DROP_OLDEST: Final = "drop_oldest"
 DROP_NEWEST: Final = "drop_newest"
@@ -43,7 +52,7 @@ def is_event_type(kind: type[Any]) -> bool:
     of some C modules (zlib.error), which nothing tells apart from a user's own.
     """
     flags = kind.__flags__ & (EVENT_TYPE_MASK & ~_EXCEPTION_SUBCLASS)
-    return flags == EVENT_TYPE_FLAGS and kind is not ExceptionGroup
+    return flags == EVENT_TYPE_FLAGS and kind is not ExceptionGroup and not issubclass(kind, type)
 
 
 def event_refused(event: Any) -> TypeError:

@@ -71,15 +71,17 @@ class Field:
         try:
             return self.kind.check(factory())
         except RecursionError:
-            # Not a Mismatch, which every instance on the way here would look into again.
-            place = f"{self.owner}.{self.name}"
-            raise StateError(
-                f"{place}: a cycle of defaults, its factory comes back to it"
-            ) from None
+            pass
         except Mismatch as wrong:
             raise Mismatch(
                 [(path, f"{reason}, by its default factory") for path, reason in wrong.problems]
             ) from None
+        # Here, as there may be too little of the stack left for this, too: a RecursionError is then met by the caller's
+        # `except`, and PyPy makes a TypeError of one that is raised within another. And not a Mismatch, which every
+        # instance on the way here would look into again.
+        raise StateError(
+            f"{self.owner}.{self.name}: a cycle of defaults, its factory comes back to it"
+        )
 
 
 def checked_default(kind: Kind, default: Any) -> tuple[Any, Callable[[], Any] | None]:

@@ -280,5 +280,6 @@ def compiled(owner: type, fields: Sequence[Field], blank: type | None, method: s
 
 def is_generated(function: object) -> bool:
     """Whether the method is one of these, and so to be made anew for a class derived."""
-    code = getattr(function, "__code__", None)
-    return code is not None and code.co_filename.startswith(FILE_PREFIX)
+    # On PyPy built-in functions have code, too, which comes from no file.
+    file = getattr(getattr(function, "__code__", None), "co_filename", "")
+    return file.startswith(FILE_PREFIX)
