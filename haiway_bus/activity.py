@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Final
 
-from haiway_bus.asyncio_helpers import Helper, ScopeGroup, group_of, helpers
+from haiway_bus.asyncio_helpers import Helper, ScopeGroup, group_of, helpers, is_task
 from haiway_bus.bus import Receive
 
 __all__ = ("Activity",)
@@ -79,7 +79,7 @@ class Activity:
         None when it is at work, or waits on something else; `found` then says what it depends on.
         """
         self.found = _RUNNABLE
-        if isinstance(one, Task):
+        if is_task(one):
             waited = getattr(one, "_fut_waiter", None)
             if isinstance(waited, Receive):
                 return () if waited.idle else None
@@ -107,7 +107,7 @@ class Activity:
             one, waiting = left.pop()
             if id(one) in self.walked or one.done():
                 continue
-            if isinstance(one, Task):
+            if is_task(one):
                 if group_of(one) not in (None, group):
                     yield waiting, None
                     continue

@@ -16,7 +16,7 @@ from functools import partial
 from types import FunctionType, MethodType
 from typing import Any, Final
 
-__all__ = ("Helper", "ScopeGroup", "group_of", "helpers", "let_go")
+__all__ = ("Helper", "ScopeGroup", "group_of", "helpers", "is_task", "let_go")
 
 
 class ScopeGroup(TaskGroup):
@@ -83,6 +83,11 @@ def helpers() -> dict[int, Helper]:
     return found
 
 
+def is_task(one: Any) -> bool:
+    """Whether it is a task, of whichever class: that of `asyncio.Task` changes when nest_asyncio is applied."""
+    return hasattr(one, "get_coro")
+
+
 def group_of(task: Any) -> ScopeGroup | None:
     """The group of the scope to which the task belongs."""
     for function, _ in getattr(task, "_callbacks", None) or ():
@@ -103,7 +108,7 @@ def let_go(task: Task[Any]) -> None:
             ended: Future[Any] = loop.create_future()
             ended.cancel("the scope ended, and what this task waits for goes on in another one")
             waited.remove_done_callback(function)
-            if not isinstance(waited, Task):
+            if not is_task(waited):
                 # Nobody is left to hear of an error that comes of it.
                 waited.add_done_callback(lambda one: one.cancelled() or one.exception())
             loop.call_soon(function, ended, context=context)

@@ -13,10 +13,11 @@ from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, suppress
 from contextvars import Token
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from haiway_bus.bus import Bus
 from haiway_bus.bus import current as current_bus
+from haiway_bus.bus._reads import no_copy
 from haiway_bus.bus._rules import bus_ended
 from haiway_bus.disposables import Disposable, checked_disposables
 from haiway_bus.observability import (
@@ -290,6 +291,9 @@ class Scope:
                 f"spawn() takes an async function or a coroutine: {function!r} returned {coroutine!r}"
             )
         return self.tasks.spawn(coroutine)
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        no_copy(self)
 
     def __repr__(self) -> str:
         return f"<Scope {self.name!r}>"

@@ -68,7 +68,7 @@ cdef class Subscription:
     cdef readonly int64_t position  # events that it has behind it, of the channel or of its bound
     cdef int64_t start          # position at the beginning
     cdef int64_t asked          # position at which a reader last found nothing
-    cdef Py_ssize_t budget      # reads until the loop gets a turn; negative before the first
+    cdef Py_ssize_t budget      # reads until the loop gets a turn
     cdef Receive head           # first in line
     cdef object line            # OrderedDict of those behind it; None until there is one
     cdef object pool            # Pool; None until it is known to have several workers
@@ -90,19 +90,27 @@ cdef class Batches:
 
 
 cdef class Receive:
-    cdef Subscription subscription
-    cdef object wakeup          # the Task's callback; None before it waits and after it was resumed
+    cdef Subscription subscription  # None once it is over
+    cdef object wakeup          # the Task's callback, or the Task while YIELDED; None while nobody waits
     cdef object context         # the Task's context, to resume it in
     cdef object message         # of the cancellation
     cdef Py_ssize_t slot        # its place in channel.parked
     cdef Py_ssize_t limit       # 0: one event; else the most events of a batch
     cdef int state
-    cdef bint blocking          # what a Task reads as _asyncio_future_blocking; True only while it is yielded
 
+    cdef object refused(self)
     cdef PySendResult step(self, PyObject **result) except PYGEN_ERROR
-    cdef object take(self)
+    cdef PySendResult serve(self, PyObject **result) except PYGEN_ERROR
+    cdef object take(self, Subscription subscription)
     cdef int park(self) except -1
     cdef int leave(self) except -1
+    cdef int give_up(self) except -1
+    cdef int over(self) except -1
+
+
+cdef struct Grant:
+    PyObject *receive           # borrowed: the read whose task resume() is running, as long as it is GRANTED; or NULL
+    Grant *outer                # that of the resume() around this one, or NULL
 
 
 cdef class Bus:
@@ -114,11 +122,17 @@ cdef class Bus:
     # Of the same types: what send() asks. It borrows from `table`, also while the collector takes both apart: no code
     # that could send runs then (tests/leaks/finalizers.py).
     cdef TypeIndex index
+    cdef object run             # the hook of the loop's run in which a read was last seen to be at home, or None
     cdef list ready             # of Receive; while not empty, resume() is scheduled or running
-    cdef list batch             # the list that resume() is walking, or None
-    cdef bint scheduled
+    cdef list batch             # the list that the innermost resume() is walking, or None
+    cdef Py_ssize_t walked      # how many of `batch` have had their turn
+    cdef Py_ssize_t depth       # how many resume() are running
+    cdef Grant *grant           # that of the innermost resume(), or NULL
+    cdef list contexts          # one for each depth
+    cdef PyObject *due          # the Due that the loop is to call; it sets this to NULL, or its end does
+    cdef double trusted         # until when `due` is relied on
+    cdef object run_forever     # that of the loop, if nothing that it calls can run it again; else None
     cdef readonly bint ended
-    cdef object context
     cdef object resumed
     cdef readonly object inbox
     cdef public object observer
@@ -130,3 +144,10 @@ cdef class Bus:
     cdef int wake_all(self, Channel channel) except -1
     cdef int wake(self, Receive receive) except -1
     cdef int schedule(self) except -1
+    cdef int call_resume(self, object context) except -1
+    cdef int resume(self) except -1
+    cdef int note_run(self) except -1
+
+
+cdef class Due:
+    cdef Bus bus                # None once it was called

@@ -6,6 +6,10 @@ A delivery is: `async for` asks the subscription for a Receive (taken from a fre
 steps it, and drops it. No frame, no exception and no dictionary is involved, and the loop is not asked.
 Two things are done by hand that Cython has no words for, both at the end of the file: the slots `am_send`
 and `tp_iternext` of Receive, and the StopIteration that hands over an event where the interpreter wants one.
+
+To ask whether a read stands in its own loop costs as much as the read. So the bus remembers the run of the loop in
+which this was last found out (`run`): a loop that begins to run gives its thread a hook for async generators, and no
+other run of any loop has the same object. To compare it is two loads.
 """
 
 cimport cython
@@ -27,6 +31,8 @@ from weakref import ref
 from haiway_bus.bus._first import first_of
 from haiway_bus.bus._flush import Pool, flush
 from haiway_bus.bus._inbox import Inbox
+from haiway_bus.bus._loops import runs_again
+from haiway_bus.bus._reads import drives, no_copy, read_over, read_taken, task_here
 from haiway_bus.bus._rules import (
     DROP_OLDEST as DROP_OLDEST_NAME,
     RAISE as RAISE_NAME,
@@ -66,6 +72,17 @@ cdef extern from *:
     """
     bint HB_IS_EVENT_TYPE(PyObject *)
 
+cdef extern from *:
+    """
+    /* The hook that the loop running in this thread has set for async generators: an object of this run alone. */
+    #if PY_VERSION_HEX >= 0x030D0000
+    #define HB_RUN() (PyThreadState_GetUnchecked()->async_gen_firstiter)
+    #else
+    #define HB_RUN() (_PyThreadState_UncheckedGet()->async_gen_firstiter)
+    #endif
+    """
+    PyObject *HB_RUN() noexcept
+
 cdef extern from "Python.h":
     const Py_ssize_t PY_SSIZE_T_MAX
     unsigned long PyThread_get_thread_ident() noexcept
@@ -83,19 +100,24 @@ cdef enum:
 # How long the observer is left alone between two reports of a subscription that drops events (contract 4.2).
 cdef double TELL_SECONDS = 1.0
 
+# How long a call of `resume` that was asked of the loop is relied on, once another read is to be resumed by it.
+cdef double TRUST_SECONDS = 0.005
+
 # As C variables, to be compared by address: `overflow_of` gives these very strings.
 cdef str DROP_OLDEST = DROP_OLDEST_NAME
 cdef str RAISE = RAISE_NAME
 
 # The life of a Receive. NEW: not waited on yet. PARKED: in line. GRANTED: its task is being resumed and may
-# take an event. CANCELLED, ENDED: out of the line, to be resumed without an event. DONE: resumed for the last time.
+# take an event. CANCELLED, ENDED: out of the line, to be resumed without an event. YIELDED: the loop has its turn, in
+# the next one the read is NEW again. DONE: over.
 cdef enum:
     NEW = 0
     PARKED = 1
     GRANTED = 2
     CANCELLED = 3
     ENDED = 4
-    DONE = 5
+    YIELDED = 5
+    DONE = 6
 
 
 @cython.final
@@ -283,9 +305,9 @@ cdef class Subscription:
 
     Invariants: `node` is the place of the next event, None once closed. `channel.sent - position` events wait.
     `head` is the read that is first in line and `line` those behind it; a read that did not wait may take an
-    event only while nobody is in line. `budget` counts down the reads until the loop gets a turn; negative, it
-    sends the first read through the checks. `plain` means that there is nothing else to see to: no bound, no pool,
-    no mark of a flush. `asked` is the position at which a reader last found nothing, and so was done with all before.
+    event only while nobody is in line. `budget` counts down the reads until the loop gets a turn. `plain` means that
+    there is nothing else to see to: no bound, no pool, no mark of a flush. `asked` is the position at which a reader
+    last found nothing, and so was done with all before.
     """
 
     __class_getitem__ = classmethod(GenericAlias)
@@ -293,7 +315,7 @@ cdef class Subscription:
     def __cinit__(self, Channel channel not None, Bound bound=None):
         self.channel = channel
         self.bound = bound
-        self.budget = -1
+        self.budget = TURN
         self.plain = bound is None
         channel.join(self)
         # Last, so that one which could not join has nothing to leave.
@@ -536,6 +558,9 @@ cdef class Subscription:
     async def __aexit__(self, exception_type, exception, traceback):
         self.close()
 
+    def __reduce_ex__(self, protocol):
+        no_copy(self)
+
     def __repr__(self):
         state = "closed" if self.node is None else "ended" if self.channel.ended else "open"
         dropped = f" dropped={self.dropped}" if self.bound is not None else ""
@@ -563,6 +588,9 @@ cdef class Batches:
         receive.limit = self.limit
         return receive
 
+    def __reduce_ex__(self, protocol):
+        no_copy(self)
+
 
 @cython.final
 @cython.freelist(256)
@@ -575,53 +603,55 @@ cdef class Receive:
     To a Task it is a future: `_asyncio_future_blocking`, `get_loop`, `add_done_callback`, `result` and `cancel`
     are all that a Task asks of one. It is no asyncio.Future: those are resumed by one call_soon each, where the
     bus resumes all its readers in one. And it is nobody else's: cancelling a task cancels what it waits on, so
-    that readers which shared a future would end each other (contract 2.5).
+    that readers which shared a future would end each other (contract 2.5). While somebody waits on it, it refuses
+    what anybody else does with it (guarantee 2.13).
 
-    Invariant: it stands in `subscription.head` or in `subscription.line` exactly while PARKED or GRANTED. `limit`
-    is 0 for the read of one event, else the most events of a batch.
+    Invariants: it stands in `subscription.head` or in `subscription.line` exactly while PARKED or GRANTED. It has its
+    subscription while NEW, YIELDED, PARKED or GRANTED, and holds nothing when it is over (guarantee 2.14). `wakeup`
+    tells who waits: the callback of the task that is to be resumed, or, while YIELDED, the task. `limit` is 0 for the
+    read of one event, else the most events of a batch.
     """
 
     def __await__(self):
+        # Also while somebody waits on it: it refuses at its next step. `anext()` with a default asks for this at each.
         return self
+
+    cdef object refused(self):
+        """The error for awaiting it again."""
+        return read_over() if self.state == DONE else read_taken(self.wakeup)
 
     cdef PySendResult step(self, PyObject **result) except PYGEN_ERROR:
         # `result` receives a new reference: the event with PYGEN_RETURN, what to wait on with PYGEN_NEXT.
         cdef Subscription subscription = self.subscription
+        if self.state == YIELDED and self.wakeup is task_here():
+            self.wakeup = None
+            self.state = NEW
         if self.state == NEW:
-            if subscription.budget < 0 or PyThread_get_thread_ident() != subscription.channel.bus.thread:
+            if HB_RUN() != <PyObject *>subscription.channel.bus.run:
                 subscription.check()
-                subscription.budget = TURN
+                subscription.channel.bus.note_run()
             if not subscription.plain:
                 subscription.came_back()
             if subscription.head is None:
                 if subscription.has_event():
-                    if subscription.budget:
-                        self.state = DONE
-                        taken = self.take()
-                        if self.limit and not len(<list>taken):
-                            self.state = NEW  # what waited went while the list was made
-                            return self.step(result)
-                        result[0] = new_reference(taken)
-                        return PYGEN_RETURN
+                    if subscription.budget > 0:
+                        return self.serve(result)
                     subscription.budget = TURN
+                    self.wakeup = task_here()
+                    self.state = YIELDED
                     result[0] = new_reference(None)  # to a Task: run me again in the loop's next turn (contract 2.6)
                     return PYGEN_NEXT
                 if subscription.is_closed():
+                    self.over()
                     raise StopAsyncIteration
             subscription.asked = subscription.position
             self.park()
+        elif self.wakeup is not None or self.state == DONE or self.state == CANCELLED:
+            raise self.refused()
         elif self.state == GRANTED:
             if subscription.has_event():
                 subscription.budget = TURN
-                try:
-                    taken = self.take()
-                finally:
-                    self.leave()
-                if self.limit and not len(<list>taken):
-                    self.state = NEW
-                    return self.step(result)
-                result[0] = new_reference(taken)
-                return PYGEN_RETURN
+                return self.serve(result)
             if subscription.is_closed():
                 self.leave()
                 raise StopAsyncIteration
@@ -633,15 +663,34 @@ cdef class Receive:
                 raise
             self.state = PARKED
         elif self.state == ENDED:
+            self.state = DONE
             raise StopAsyncIteration
-        elif self.state == PARKED:
+        else:
             self.leave()
             raise RuntimeError("a parked read was resumed by something else than its bus")
-        else:
-            raise RuntimeError("cannot reuse a read that is over: call anext() again")
-        self.blocking = True
         result[0] = new_reference(self)
         return PYGEN_NEXT
+
+    cdef PySendResult serve(self, PyObject **result) except PYGEN_ERROR:
+        """Take what is there, and be over."""
+        cdef Subscription subscription = self.subscription
+        cdef bint granted = self.state == GRANTED
+        if not granted:
+            self.state = DONE  # before anything runs that may come here again
+        try:
+            taken = self.take(subscription)
+        finally:
+            if granted:
+                self.leave()
+            else:
+                self.subscription = None
+        if self.limit and not len(<list>taken):
+            # What waited went while the list was made.
+            self.subscription = subscription
+            self.state = NEW
+            return self.step(result)
+        result[0] = new_reference(taken)
+        return PYGEN_RETURN
 
     def __next__(self):
         return self.send(None)
@@ -653,8 +702,7 @@ cdef class Receive:
         raise StopIteration(owned(result))
 
     def throw(self, exception_type, exception=None, traceback=None):
-        self.leave()
-        self.state = DONE
+        self.give_up()
         if exception is None:
             exception = exception_type if isinstance(exception_type, BaseException) else exception_type()
         elif not isinstance(exception, BaseException):
@@ -662,12 +710,24 @@ cdef class Receive:
         raise exception if traceback is None else exception.with_traceback(traceback)
 
     def close(self):
-        self.leave()
-        self.state = DONE
+        self.give_up()
 
-    cdef object take(self):
+    cdef int give_up(self) except -1:
+        """Be over without an event. Refused while a task waits that does not itself do this."""
+        if self.state != DONE:
+            if self.wakeup is not None and not drives(self.wakeup, self):
+                raise read_taken(self.wakeup)
+            self.leave()
+            self.over()
+        return 0
+
+    cdef int over(self) except -1:
+        self.state = DONE
+        self.subscription = None
+        return 0
+
+    cdef object take(self, Subscription subscription):
         """What the read is for: one event, or a batch when it has a limit; counted against the reader's budget."""
-        cdef Subscription subscription = self.subscription
         cdef list batch
         if self.limit == 0:
             subscription.budget -= 1
@@ -695,14 +755,18 @@ cdef class Receive:
         if self.state != PARKED and self.state != GRANTED:
             return 0
         cdef Subscription subscription = self.subscription
+        cdef Grant *grant = subscription.channel.bus.grant
         if subscription.head is self:
             subscription.next_in_line()
             if self.state == PARKED:
                 subscription.channel.unpark(self)
         elif subscription.line is not None:
             del subscription.line[self]
-        self.state = DONE
-        return 0
+        while self.state == GRANTED and grant != NULL:
+            if grant.receive == <PyObject *>self:
+                grant.receive = NULL
+            grant = grant.outer
+        return self.over()
 
     @property
     def idle(self):
@@ -720,21 +784,26 @@ cdef class Receive:
 
     @property
     def channel(self):
-        return self.subscription.channel
+        return None if self.subscription is None else self.subscription.channel
 
     @property
     def _asyncio_future_blocking(self):
-        # None while nobody waits on it: asyncio.isfuture() then sees a coroutine, which has yet to be run.
-        return self.blocking if self.state == PARKED else None
+        # True only while its Task takes it over. Else None: asyncio.isfuture() then sees a coroutine, so that gather,
+        # shield and the like run it in a task, in which it says whose it is.
+        return True if self.state == PARKED and self.wakeup is None else None
 
     @_asyncio_future_blocking.setter
     def _asyncio_future_blocking(self, bint blocking):
-        self.blocking = blocking
+        pass  # the Task says so before it adds its callback, which says the same
 
     def get_loop(self):
+        if self.subscription is None:
+            raise read_over()
         return self.subscription.channel.bus.loop
 
     def add_done_callback(self, callback, *, context=None):
+        if self.state != PARKED or self.wakeup is not None:
+            raise self.refused()
         self.wakeup = callback
         self.context = context
 
@@ -750,11 +819,13 @@ cdef class Receive:
 
     def result(self):
         if self.state == CANCELLED:
-            self.state = DONE
             raise CancelledError() if self.message is None else CancelledError(self.message)
 
+    def __reduce_ex__(self, protocol):
+        no_copy(self)
+
     def __repr__(self):
-        return f"<Receive of {self.subscription!r}>"
+        return "<Receive, over>" if self.subscription is None else f"<Receive of {self.subscription!r}>"
 
 
 @cython.final
@@ -763,8 +834,9 @@ cdef class Bus:
 
     It belongs to the loop and the thread in which it was made (contract 6.1).
 
-    Invariants: `ready` holds reads whose wait is over, and while there are any, `resume` is scheduled or
-    running. `batch` is the list that `resume` is walking, None otherwise.
+    Invariants: `ready` holds reads whose wait is over, and while there are any, `resume` is scheduled (`due`) or
+    running. `batch` is the list that the innermost `resume` is walking, `walked` how far it has come; None while none
+    runs. `depth` is how many run: more than one where a task that is resumed runs the loop again (guarantee 2.16).
     """
 
     def __cinit__(self, name not None):
@@ -774,13 +846,14 @@ cdef class Bus:
         self.table = {}
         index_allot(&self.index, 8)
         self.ready = []
-        # `resume` needs a context of its own: it enters each task's, and a context cannot be entered twice.
-        self.context = Context()
+        # `resume` needs a context of its own, at each depth: it enters each task's, and none can be entered twice.
+        self.contexts = [Context()]
+        self.run_forever = None if runs_again(self.loop) else type(self.loop).run_forever
         # A finished future, given to each task as the one that woke it: the Task finds its result faster than
         # it could ask a Receive.
         self.resumed = self.loop.create_future()
         self.resumed.set_result(None)
-        self.inbox = Inbox(name, self.loop, self.context, self.send)
+        self.inbox = Inbox(name, self.loop, Context(), self.send)
         # Who is told of drops: called in the loop with the type, the limit, the overflow, how many are new, how many
         # in all.
         self.observer = None
@@ -856,6 +929,12 @@ cdef class Bus:
         if running is not self.loop or PyThread_get_thread_ident() != self.thread:
             raise elsewhere(call, self.loop, self.thread, running)
 
+    cdef int note_run(self) except -1:
+        """The loop that runs here is the bus's own: so it is until another one runs, or it runs anew."""
+        cdef PyObject *run = HB_RUN()
+        self.run = None if run == NULL else <object>run
+        return 0
+
     cdef int wake_all(self, Channel channel) except -1:
         """Hand over every read that is parked on the channel, in one step however many there are."""
         self.schedule()
@@ -876,62 +955,103 @@ cdef class Bus:
         return 0
 
     cdef int schedule(self) except -1:
-        if not self.scheduled:
-            self.loop.call_soon(self.resume, context=self.context)
-            self.scheduled = True
+        if self.due == NULL:
+            while len(self.contexts) <= self.depth:
+                self.contexts.append(Context())
+            self.call_resume(self.contexts[self.depth])
+        elif self.loop.time() >= self.trusted:
+            # A loop can lose what it was to call, to a KeyboardInterrupt just then, and who holds that exception hides
+            # the loss: the handle is not let go. So a second call is made now and then, which costs little.
+            self.trusted = self.loop.time() + TRUST_SECONDS
+            self.call_resume(Context())
         return 0
 
-    def resume(self):
+    cdef int call_resume(self, object context) except -1:
+        cdef Due due = Due.__new__(Due)
+        self.loop.call_soon(due, context=context)
+        due.bus = self
+        self.due = <PyObject *>due
+        return 0
+
+    def wake_ready(self):
+        """See to it that the reads whose wait is over are resumed."""
+        if self.ready:
+            self.schedule()
+
+    cdef int resume(self) except -1:
         """Run the tasks whose waits are over, each in its own context (contract 2.6, 2.7).
 
         Workers of one subscription hand on to each other within the batch, which ends after TURN reads at the
         latest, so that the loop gets its turn.
         """
-        cdef list batch = self.ready
-        cdef Py_ssize_t limit = max(len(batch), TURN)
-        cdef Py_ssize_t count = 0
+        cdef list outer = self.batch
+        cdef Py_ssize_t outer_walked = self.walked
+        cdef list batch
+        cdef Py_ssize_t limit
         cdef Receive receive
-        self.scheduled = False
+        cdef Grant grant
+        # Where a task that is being resumed runs the loop again, those behind it are not to wait until it is back.
+        batch = self.ready if outer is None else outer[outer_walked:] + self.ready
+        grant.receive = NULL
+        grant.outer = self.grant
+        limit = max(len(batch), TURN)
+        self.walked = 0
+        self.grant = &grant
+        self.depth += 1
         try:
             self.ready = []
             self.batch = batch
-            while count < len(batch) and count < limit:
-                receive = <Receive>batch[count]
-                count += 1
+            if outer is not None:
+                del outer[outer_walked:]
+            if len(batch) > 1 and type(self.loop).run_forever is not self.run_forever:
+                self.schedule()  # where the loop may be run again, by what is resumed first
+            while self.walked < len(batch) and self.walked < limit:
+                receive = <Receive>batch[self.walked]
+                batch[self.walked] = None
+                self.walked += 1
                 wakeup = receive.wakeup
                 if wakeup is None:
                     continue  # it stands here twice: cancelled or ended after it had been woken
-                receive.wakeup = None
+                context = receive.context
+                receive.wakeup = receive.context = None
                 cause = self.resumed
                 if receive.state == PARKED:
                     receive.state = GRANTED
+                    grant.receive = <PyObject *>receive
                 elif receive.state == CANCELLED:
                     cause = receive
-                # This is context.run(wakeup, cause) without its calls.
-                context = receive.context
-                PyContext_Enter(<PyObject *>context)
+                receive = None  # what is over goes while its task is at work (guarantee 2.14)
                 try:
-                    wakeup(cause)
+                    # This is context.run(wakeup, cause) without its calls.
+                    PyContext_Enter(<PyObject *>context)
+                    try:
+                        wakeup(cause)
+                    finally:
+                        PyContext_Exit(<PyObject *>context)
                 finally:
-                    PyContext_Exit(<PyObject *>context)
-                if receive.state == GRANTED:
-                    receive.leave()  # its task did not come for the event
+                    if grant.receive != NULL:
+                        receive = <Receive>grant.receive  # held, as its place in line is what holds it
+                        receive.leave()  # its task did not come for the event
         finally:
+            self.grant = grant.outer
+            self.depth -= 1
             # Left over after KeyboardInterrupt or SystemExit, which a Task lets through, or after TURN reads.
-            self.batch = None
-            if count < len(batch):
-                woken, self.ready = self.ready, batch
-                if woken is not batch:
-                    batch.extend(woken)
+            if self.walked < len(batch):
+                del batch[:self.walked]
+                if self.ready is not batch:
+                    batch.extend(self.ready)
+                    self.ready = batch
                 self.schedule()
-                del batch[:count]
+            self.batch = outer
+            self.walked = outer_walked
+        return 0
 
     cdef int note_dropped(self, Bound bound) except -1:
         """Have the observer told: of the first drop at once, of later ones once a second (contract 4.2)."""
         now = self.loop.time()
         if now - bound.told_at >= TELL_SECONDS:
             bound.told_at = now
-            self.loop.call_soon(self.tell_dropped, bound, context=self.context)
+            self.loop.call_soon(self.tell_dropped, bound, context=Context())
         return 0
 
     def tell_dropped(self, Bound bound):
@@ -976,9 +1096,41 @@ cdef class Bus:
             for bound in list(channel.bounded.values()):
                 self.tell_dropped(bound)
 
+    def __reduce_ex__(self, protocol):
+        no_copy(self)
+
     def __repr__(self):
         state = "ended" if self.ended else f"types={len(self.table)}"
         return f"<Bus {self.name!r} {state}>"
+
+
+@cython.final
+@cython.freelist(8)
+@cython.no_gc_clear  # so that its end always finds the bus
+cdef class Due:
+    """What the loop is to call to have a bus resume its reads.
+
+    Dropped uncalled, it has the bus schedule another: a loop can lose a callback to an exception that is raised as it
+    is about to call it, by a signal's handler or a tracer (guarantee 2.16).
+    """
+
+    def __call__(self):
+        cdef Bus bus = self.bus
+        if bus is not None:
+            self.bus = None
+            if bus.due == <PyObject *>self:
+                bus.due = NULL
+            bus.resume()
+
+    def __dealloc__(self):
+        # `bus` is None once this was called.
+        if self.bus is not None and self.bus.due == <PyObject *>self:
+            self.bus.due = NULL
+            if not self.bus.loop.is_closed():
+                self.bus.loop.call_soon_threadsafe(self.bus.wake_ready, context=Context())
+
+    def __repr__(self):
+        return f"<Due of {self.bus!r}>"
 
 
 current = ContextVar("haiway_bus.current", default=None)
@@ -1041,84 +1193,76 @@ cdef inline object owned(PyObject *reference):
 #
 # CPython 3.11 steps an awaitable through the slot am_send, which returns the event plainly; so does a Task, on every
 # version. `await` in 3.12 to 3.14 calls tp_iternext instead and takes the event out of a StopIteration. To make that
-# exception each time would cost more than all the rest of a delivery, so one instance serves again and again: its
-# type has a tp_dealloc that empties it (the event is let go at once, contract 3.2) and keeps it for the next time.
+# exception each time would cost more than all the rest of a delivery, so one instance serves again and again.
+#
+# It is a StopIteration like any other, also to a debugger that sees it pass (guarantee 2.15). `await` lets go of it
+# and then of the Receive that it has stepped, so that the Receive's own end is where the event is taken out of it
+# (contract 3.2). Whoever else has got hold of it by then keeps it, and another one serves from then on. And it is not
+# used where the Receive will not end with this step, because somebody holds that, too.
+#
 # The slots are C functions, because a `def __next__` which ends in an exception leaves a traceback each time.
-
-class Delivery(StopIteration):
-    """The StopIteration that hands an event to `await`, used again once it is let go."""
-
-    __slots__ = ()
-
 
 cdef extern from *:
     """
-    static PyObject *hb_spare_delivery = NULL;
-    static destructor hb_delivery_free = NULL;
-
-    /* Gives an object that was let go its first reference again. */
-    #ifdef Py_REF_DEBUG
-    #define HB_REVIVE(object) _Py_NewReference(object)
-    #else
-    #define HB_REVIVE(object) Py_SET_REFCNT(object, 1)
-    #endif
-
-    static void hb_delivery_dealloc_slow(PyObject *self)
-    {
-        PyStopIterationObject *delivery = (PyStopIterationObject *)self;
-        if (hb_spare_delivery != NULL) {
-            hb_delivery_free(self);
-            return;
-        }
-        /* Emptied only after it stands ready: what is let go here may run code that awaits. */
-        PyObject *value = delivery->value, *traceback = delivery->traceback, *dict = delivery->dict;
-        PyObject *context = delivery->context, *cause = delivery->cause, *notes = delivery->notes;
-        delivery->value = delivery->traceback = delivery->dict = NULL;
-        delivery->context = delivery->cause = delivery->notes = NULL;
-        delivery->suppress_context = 0;
-        HB_REVIVE(self);
-        hb_spare_delivery = self;
-        Py_XDECREF(value);
-        Py_XDECREF(traceback);
-        Py_XDECREF(dict);
-        Py_XDECREF(context);
-        Py_XDECREF(cause);
-        Py_XDECREF(notes);
-    }
-
-    static void hb_delivery_dealloc(PyObject *self)
-    {
-        PyStopIterationObject *delivery = (PyStopIterationObject *)self;
-        if (hb_spare_delivery != NULL || delivery->traceback != NULL || delivery->dict != NULL
-                || delivery->context != NULL || delivery->cause != NULL || delivery->notes != NULL) {
-            hb_delivery_dealloc_slow(self);
-            return;
-        }
-        PyObject *value = delivery->value;
-        delivery->value = NULL;
-        HB_REVIVE(self);
-        hb_spare_delivery = self;
-        Py_XDECREF(value);
-    }
-
-    /* Raises a Delivery with this event; takes over the reference to it. */
-    static void hb_raise_delivery(PyObject *type, PyObject *event)
-    {
-        PyObject *delivery = hb_spare_delivery;
-        hb_spare_delivery = NULL;
-        if (delivery == NULL && (delivery = PyObject_CallNoArgs(type)) == NULL) {
-            Py_DECREF(event);
-            return;
-        }
-        Py_XSETREF(((PyStopIterationObject *)delivery)->value, event);
     #if PY_VERSION_HEX >= 0x030C0000
-        PyErr_SetRaisedException(delivery);
+    static PyObject *hb_spare = NULL;  /* its value is None while it is at rest */
+    static destructor hb_receive_free = NULL;
+
+    static void hb_empty_spare(void)
+    {
+        PyStopIterationObject *spare = (PyStopIterationObject *)hb_spare;
+        if (Py_REFCNT(spare) == 1 && spare->traceback == NULL && spare->dict == NULL && spare->context == NULL
+                && spare->cause == NULL && spare->notes == NULL && PyTuple_GET_SIZE(spare->args) == 0) {
+            PyObject *event = spare->value;
+            spare->value = Py_NewRef(Py_None);
+            Py_DECREF(event);
+        } else {
+            hb_spare = NULL;
+            Py_DECREF(spare);
+        }
+    }
+
+    static void hb_receive_dealloc(PyObject *self)
+    {
+        hb_receive_free(self);
+        /* Last: to free an event may run any code. */
+        if (hb_spare != NULL && ((PyStopIterationObject *)hb_spare)->value != Py_None)
+            hb_empty_spare();
+    }
+
+    static int hb_spare_is_free(void)
+    {
+        if (hb_spare == NULL && (hb_spare = PyObject_CallNoArgs(PyExc_StopIteration)) == NULL)
+            return -1;
+        return Py_REFCNT(hb_spare) == 1 && ((PyStopIterationObject *)hb_spare)->value == Py_None;
+    }
+    #endif
+
+    /* Raises a StopIteration with this event; takes over the reference to it. */
+    static void hb_raise_stop(PyObject *receive, PyObject *event)
+    {
+    #if PY_VERSION_HEX >= 0x030C0000
+        int is_free = Py_REFCNT(receive) == 1 ? hb_spare_is_free() : 0;
+        if (is_free == 1) {
+            PyStopIterationObject *spare = (PyStopIterationObject *)hb_spare;
+            Py_DECREF(spare->value);
+            spare->value = event;
+            PyErr_SetRaisedException(Py_NewRef(hb_spare));
+            return;
+        }
+        PyObject *stop = is_free < 0 ? NULL : PyObject_CallOneArg(PyExc_StopIteration, event);
+        Py_DECREF(event);
+        if (stop != NULL)
+            PyErr_SetRaisedException(stop);
     #else
-        PyErr_Restore(Py_NewRef(type), delivery, NULL);
+        PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, event);
+        Py_DECREF(event);
+        if (stop != NULL)
+            PyErr_Restore(Py_NewRef(PyExc_StopIteration), stop, NULL);
     #endif
     }
 
-    static int hb_set_slots(PyObject *receive_type, PyObject *delivery_type, sendfunc send, iternextfunc next)
+    static int hb_set_slots(PyObject *receive_type, sendfunc send, iternextfunc next)
     {
         /* Only subscriptions make one: without its subscription it would read from nowhere. */
         if (PyDict_DelItemString(((PyTypeObject *)receive_type)->tp_dict, "__new__") < 0)
@@ -1128,8 +1272,10 @@ cdef extern from *:
         PyType_Modified((PyTypeObject *)receive_type);
         ((PyTypeObject *)receive_type)->tp_as_async->am_send = send;
         ((PyTypeObject *)receive_type)->tp_iternext = next;
-        hb_delivery_free = ((PyTypeObject *)delivery_type)->tp_dealloc;
-        ((PyTypeObject *)delivery_type)->tp_dealloc = hb_delivery_dealloc;
+    #if PY_VERSION_HEX >= 0x030C0000
+        hb_receive_free = ((PyTypeObject *)receive_type)->tp_dealloc;
+        ((PyTypeObject *)receive_type)->tp_dealloc = hb_receive_dealloc;
+    #endif
         return 0;
     }
     """
@@ -1137,8 +1283,8 @@ cdef extern from *:
     ctypedef PyObject *(*iternextfunc)(PyObject *)
     object PyList_New(Py_ssize_t)
     void PyList_SET_ITEM(object, Py_ssize_t, object)
-    void hb_raise_delivery(PyObject *, PyObject *) noexcept
-    int hb_set_slots(PyObject *, PyObject *, sendfunc, iternextfunc) except -1
+    void hb_raise_stop(PyObject *, PyObject *) noexcept
+    int hb_set_slots(PyObject *, sendfunc, iternextfunc) except -1
 
 
 cdef inline PyObject *waiting_event(Receive receive) noexcept:
@@ -1153,13 +1299,15 @@ cdef inline PyObject *waiting_event(Receive receive) noexcept:
         and receive.subscription.head is None
         and receive.subscription.node is not None
         and receive.subscription.node.next is not None
-        and PyThread_get_thread_ident() == receive.subscription.channel.bus.thread
+        and HB_RUN() == <PyObject *>receive.subscription.channel.bus.run
     ):
         event = new_reference(receive.subscription.node.event)
         receive.state = DONE
         receive.subscription.position += 1
         receive.subscription.budget -= 1
         receive.subscription.node = receive.subscription.node.next
+        if Py_REFCNT(<PyObject *>receive) > 1:
+            receive.subscription = None  # else it is about to end
     return event
 
 
@@ -1173,16 +1321,15 @@ cdef PySendResult receive_send(PyObject *self, PyObject *value, PyObject **resul
 cdef PyObject *receive_next(PyObject *self) except NULL:
     cdef PyObject *result = waiting_event(<Receive>self)
     if result != NULL or (<Receive>self).step(&result) == PYGEN_RETURN:
-        hb_raise_delivery(DELIVERY, result)
+        hb_raise_stop(self, result)
         return NULL
     return result
 
 
-cdef PyObject *DELIVERY = <PyObject *>Delivery  # the module holds it
-hb_set_slots(<PyObject *>Receive, DELIVERY, <sendfunc>receive_send, <iternextfunc>receive_next)
+hb_set_slots(<PyObject *>Receive, <sendfunc>receive_send, <iternextfunc>receive_next)
 
 # Counted before the first of them is made (see _live.pxd).
-for counted in (Batches, Bound, Bus, Channel, Gap, Node, Receive, Subscription):
+for counted in (Batches, Bound, Bus, Channel, Due, Gap, Node, Receive, Subscription):
     live_count(<PyObject *>counted)
 del counted
 

@@ -23,17 +23,19 @@ from __future__ import annotations
 from asyncio import AbstractEventLoop, CancelledError, Future
 from asyncio.events import _get_running_loop, get_running_loop
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
 from contextvars import Context, ContextVar
-from sys import getrefcount, maxsize
+from sys import getrefcount, maxsize, version_info
 from threading import get_ident
-from types import TracebackType
-from typing import Any, Final, Generic, Literal, TypeVar, cast
+from types import FunctionType, TracebackType, coroutine
+from typing import Any, Final, Generic, Literal, NoReturn, TypeVar, cast
 from weakref import ref
 
 from haiway_bus.bus._first import first_of
 from haiway_bus.bus._flush import Mark, Pool, flush
 from haiway_bus.bus._inbox import Inbox
+from haiway_bus.bus._loops import runs_again
+from haiway_bus.bus._reads import drives, no_copy, read_over, read_taken, task_here
 from haiway_bus.bus._rules import (
     DROP_OLDEST,
     EVENT_TYPE_FLAGS,
@@ -74,14 +76,24 @@ TURN: Final = 1024
 # How long the observer is left alone between two reports of a subscription that drops events (contract 4.2).
 TELL_SECONDS: Final = 1.0
 
+# How long a call of `resume` that was asked of the loop is relied on, once another read is to be resumed by it.
+TRUST_SECONDS: Final = 0.005
+
 # The life of a Receive. NEW: not waited on yet. PARKED: in line. GRANTED: its task is being resumed and may
-# take an event. CANCELLED, ENDED: out of the line, to be resumed without an event. DONE: resumed for the last time.
+# take an event. CANCELLED, ENDED: out of the line, to be resumed without an event. YIELDED: the loop has its turn, in
+# the next one the read is NEW again. DONE: over.
 NEW: Final = 0
 PARKED: Final = 1
 GRANTED: Final = 2
 CANCELLED: Final = 3
 ENDED: Final = 4
-DONE: Final = 5
+YIELDED: Final = 5
+DONE: Final = 6
+
+
+# Where code runs, in one cheap call: a read of `async for` asks this each time. The loop tells more than its thread,
+# but 3.11 asks the kernel for it; and a loop of reads, whose first is checked in full, stays in the loop of its task.
+_here: Final[Callable[[], object]] = get_ident if version_info < (3, 12) else _get_running_loop
 
 
 class Node:
@@ -323,9 +335,9 @@ class Subscription(Generic[Event]):
 
     Invariants: `node` is the place of the next event, None once closed. `channel.sent - position` events wait.
     `head` is the read that is first in line and `line` those behind it; a read that did not wait may take an
-    event only while nobody is in line. `budget` counts down the reads until the loop gets a turn; negative, it
-    sends the first read through the checks. `plain` means that there is nothing else to see to: no bound, no pool,
-    no mark of a flush. `asked` is the position at which a reader last found nothing, and so was done with all before.
+    event only while nobody is in line. `budget` counts down the reads until the loop gets a turn. `plain` means that
+    there is nothing else to see to: no bound, no pool, no mark of a flush. `asked` is the position at which a reader
+    last found nothing, and so was done with all before.
     """
 
     __slots__ = (
@@ -352,7 +364,7 @@ class Subscription(Generic[Event]):
         self.position: int = channel.sent if bound is None else 0
         self.start: int = self.position
         self.asked: int = self.position
-        self.budget: int = -1
+        self.budget: int = TURN
         self.head: Receive | None = None
         self.line: OrderedDict[Receive, None] | None = None
         self.pool: Pool | None = None
@@ -395,29 +407,12 @@ class Subscription(Generic[Event]):
         """Whether no further event will reach it; what waits can still be read after its scope's end."""
         return self.node is None or self.channel.ended
 
-    def __aiter__(self) -> Subscription[Event]:
+    def __aiter__(self) -> Loop[Event]:
         self.check()
-        return self
+        return Loop(self)
 
-    async def __anext__(self) -> Event:
-        # The usual case, spelled out: nobody in line, an event there, and no turn of the loop due.
-        node = self.node
-        if (
-            node is not None
-            and node.next is not None
-            and self.budget > 0
-            and self.plain
-            and self.head is None
-            and get_ident() == self.channel.bus.thread
-        ):
-            self.node = node.next
-            self.position += 1
-            self.budget -= 1
-            event: Event = node.event
-        else:
-            node = None  # it will hold an event while this waits
-            event = await Receive(self)
-        return event
+    def __anext__(self) -> Coroutine[Any, Any, Event]:
+        return Receive(self)
 
     def batches(self, limit: int = TURN) -> Batches[Event]:
         """Iterate lists of the events that wait: at least one each, at most `limit` (contract 2.10).
@@ -606,12 +601,58 @@ class Subscription(Generic[Event]):
     ) -> None:
         self.close()
 
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        no_copy(self)
+
     def __repr__(self) -> str:
         state = "closed" if self.node is None else "ended" if self.channel.ended else "open"
         dropped = f" dropped={self.dropped}" if self.bound is not None else ""
         return (
             f"<Subscription {self.event_type.__qualname__} pending={self.pending}{dropped} {state}>"
         )
+
+
+class Loop(Generic[Event]):
+    """What an `async for` over a subscription iterates.
+
+    Its reads are coroutines, which Python makes faster than any object: nobody but the loop gets hold of them, where
+    what `anext()` gives has to refuse strangers (guarantee 2.13).
+    """
+
+    __slots__ = ("subscription",)
+
+    def __init__(self, subscription: Subscription[Event]) -> None:
+        self.subscription: Subscription[Event] = subscription
+
+    def __aiter__(self) -> Loop[Event]:
+        return self
+
+    async def __anext__(self) -> Event:
+        subscription = self.subscription
+        # The usual case, spelled out: nobody in line, an event there, and no turn of the loop due.
+        node = subscription.node
+        if (
+            node is not None
+            and node.next is not None
+            and subscription.budget > 0
+            and subscription.plain
+            and subscription.head is None
+            and _here() == subscription.channel.bus.here
+        ):
+            subscription.node = node.next
+            subscription.position += 1
+            subscription.budget -= 1
+            event: Event = node.event
+        else:
+            node = None  # it will hold an event while this waits
+            if _here() != subscription.channel.bus.here:
+                subscription.check()
+            steps, subscription = _walk(Receive(subscription)), None  # type: ignore[assignment]
+            event = await steps
+        return event
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        no_copy(self)
 
 
 class Batches(Generic[Event]):
@@ -628,65 +669,112 @@ class Batches(Generic[Event]):
         self.subscription.check()
         return self
 
-    async def __anext__(self) -> list[Event]:
-        return cast("list[Event]", await Receive(self.subscription, self.limit))
+    def __anext__(self) -> Coroutine[Any, Any, list[Event]]:
+        return Receive(self.subscription, self.limit)
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        no_copy(self)
 
 
 class Receive:
-    """One read that could not be served at once: a place in the line, and what its task waits on meanwhile.
+    """One read of a subscription by one task, and what the task waits on while there is no event.
+
+    With `send`, `throw` and `close` it counts as a coroutine, so that `asyncio.create_task(anext(subscription))` works.
 
     To a Task it is a future: `_asyncio_future_blocking`, `get_loop`, `add_done_callback`, `result` and `cancel`
     are all that a Task asks of one. It is no asyncio.Future: those are resumed by one call_soon each, where the
     bus resumes all its readers in one. And it is nobody else's: cancelling a task cancels what it waits on, so
-    that readers which shared a future would end each other (contract 2.5).
+    that readers which shared a future would end each other (contract 2.5). While somebody waits on it, it refuses
+    what anybody else does with it (guarantee 2.13).
 
-    Invariant: it stands in `subscription.head` or in `subscription.line` exactly while PARKED or GRANTED. `limit`
-    is 0 for the read of one event, else the most events of a batch.
+    Invariants: it stands in `subscription.head` or in `subscription.line` exactly while PARKED or GRANTED. It has its
+    subscription while NEW, YIELDED, PARKED or GRANTED, and holds nothing when it is over (guarantee 2.14). `wakeup`
+    tells who waits: the callback of the task that is to be resumed, or, while YIELDED, the task. `limit` is 0 for the
+    read of one event, else the most events of a batch. `steps` is the generator that takes its steps, which whoever
+    awaits it drives; None before and after.
     """
 
     __slots__ = (
-        "_asyncio_future_blocking",
         "context",
         "limit",
         "message",
         "slot",
         "state",
+        "steps",
         "subscription",
         "wakeup",
     )
 
+    # Set when it parks or is cancelled: most reads do neither.
+    slot: int
+    context: Context | None
+    message: Any
+
     def __init__(self, subscription: Subscription[Any], limit: int = 0) -> None:
-        self.subscription: Subscription[Any] = subscription
+        self.subscription: Subscription[Any] | None = subscription
         self.limit: int = limit
         self.state: int = NEW
-        self.slot: int = 0
-        self.wakeup: Callable[[Any], object] | None = None
-        self.context: Context | None = None
-        self.message: Any = None
-        self._asyncio_future_blocking = False
+        self.wakeup: Any = None
+        self.steps: Generator[Receive | None, None, Any] | None = None
 
     def __await__(self) -> Generator[Receive | None, None, Any]:
-        subscription = self.subscription
-        if subscription.budget < 0 or get_ident() != subscription.channel.bus.thread:
-            subscription.check()
-            subscription.budget = TURN
-        if not subscription.plain:
-            subscription.came_back()
-        while subscription.head is None:
-            if subscription.has_event():
-                if subscription.budget:
-                    return self.take()
-                subscription.budget = TURN
-                yield None  # to a Task: run me again in the loop's next turn (contract 2.6)
-            elif subscription.closed:
-                raise StopAsyncIteration
-            else:
-                break
-        subscription.asked = subscription.position
-        self.park()
+        if self.steps is not None:
+            # Somebody waits on it: refused at its next step. `anext()` with a default asks for this at each step.
+            return self  # type: ignore[return-value]
+        return self.begin()
+
+    def begin(self) -> Generator[Receive | None, None, Any]:
+        """Check where the read stands, and give what takes its steps."""
+        if self.subscription is None:
+            raise read_over()
+        self.subscription.check()
+        self.steps = self.walk()
+        return self.steps
+
+    def refused(self) -> RuntimeError:
+        """The error for awaiting it again."""
+        return read_over() if self.state == DONE else read_taken(self.wakeup)
+
+    def walk(self) -> Generator[Receive | None, None, Any]:
+        """The steps of the read, as its task takes them."""
+        subscription = cast("Subscription[Any]", self.subscription)
+        # The usual case, spelled out as in `Loop`.
+        node = subscription.node
+        if (
+            node is not None
+            and node.next is not None
+            and subscription.budget > 0
+            and subscription.plain
+            and subscription.head is None
+            and not self.limit
+        ):
+            self.state = DONE
+            self.subscription = self.steps = None
+            subscription.node = node.next
+            subscription.position += 1
+            subscription.budget -= 1
+            return node.event
+        node = None
         try:
+            if not subscription.plain:
+                subscription.came_back()
+            while subscription.head is None:
+                if subscription.has_event():
+                    if subscription.budget > 0:
+                        return self.take(subscription)
+                    subscription.budget = TURN
+                    self.wakeup = task_here()
+                    self.state = YIELDED
+                    yield None  # to a Task: run me again in the loop's next turn (contract 2.6)
+                    self.wakeup = None
+                    self.state = NEW
+                elif subscription.closed:
+                    raise StopAsyncIteration
+                else:
+                    break
+            subscription.asked = subscription.position
+            self.park(subscription)
             while True:
-                self._asyncio_future_blocking = True
                 yield self
                 if self.state == ENDED:
                     raise StopAsyncIteration
@@ -694,18 +782,61 @@ class Receive:
                     raise RuntimeError("a parked read was resumed by something else than its bus")
                 if subscription.has_event():
                     subscription.budget = TURN
-                    return self.take()
+                    return self.take(subscription)
                 if subscription.closed:
                     raise StopAsyncIteration
                 # What it was woken for is gone: it keeps its place at the head.
                 self.state = PARKED
                 subscription.channel.park(self)
         finally:
-            self.leave()
+            if self.state == PARKED or self.state == GRANTED:
+                self.leave()
+            self.state = DONE
+            # This frame, too: the traceback of an exception that comes through it would keep the subscription.
+            subscription = self.subscription = self.steps = None  # type: ignore[assignment]
 
-    def take(self) -> Any:
+    def __next__(self) -> Receive | None:
+        return self.send(None)
+
+    def send(self, value: None, /) -> Receive | None:
+        if self.state == DONE or (
+            self.wakeup is not None and not (self.state == YIELDED and self.wakeup is task_here())
+        ):
+            raise self.refused()
+        return (self.steps or self.begin()).send(value)
+
+    def __iter__(self) -> Iterator[Receive | None]:
+        return self
+
+    def throw(self, exception_type: Any, exception: Any = None, traceback: Any = None) -> Any:
+        self.give_up()
+        if exception is None:
+            exception = (
+                exception_type if isinstance(exception_type, BaseException) else exception_type()
+            )
+        elif not isinstance(exception, BaseException):
+            exception = exception_type(exception)
+        raise exception if traceback is None else exception.with_traceback(traceback)
+
+    def close(self) -> None:
+        self.give_up()
+
+    def give_up(self) -> None:
+        """Be over without an event. Refused while a task waits that does not itself do this."""
+        if self.state != DONE:
+            if self.wakeup is not None and not drives(self.wakeup, self):
+                raise read_taken(self.wakeup)
+            if self.steps is not None:
+                self.steps.close()
+            self.leave()
+            self.over()
+
+    def over(self) -> None:
+        self.state = DONE
+        self.subscription = self.steps = None
+
+    def take(self, subscription: Subscription[Any]) -> Any:
         """What the read is for: one event, or a batch when it has a limit; counted against the reader's budget."""
-        subscription = self.subscription
         if self.limit == 0:
             subscription.budget -= 1
             return subscription.take()
@@ -713,9 +844,8 @@ class Receive:
         subscription.budget = max(subscription.budget - len(batch), 0)
         return batch
 
-    def park(self) -> None:
+    def park(self, subscription: Subscription[Any]) -> None:
         """Take a place at the end of the line."""
-        subscription = self.subscription
         if subscription.head is None:
             subscription.channel.park(self)
             subscription.head = self
@@ -724,50 +854,69 @@ class Receive:
                 subscription.line = OrderedDict()
                 subscription.share_work()
             subscription.line[self] = None
+            self.slot = 0
         self.state = PARKED
 
     def leave(self) -> None:
         """Give up the place in line, if it has one, so that whoever is next waits no longer behind it."""
-        if self.state != PARKED and self.state != GRANTED:
-            return
         subscription = self.subscription
+        if subscription is None or (self.state != PARKED and self.state != GRANTED):
+            return
         if subscription.head is self:
             subscription.next_in_line()
-            subscription.channel.unpark(self)
+            if self.state == PARKED:
+                subscription.channel.unpark(self)
         elif subscription.line is not None:
             del subscription.line[self]
         self.state = DONE
+        self.subscription = None
 
     @property
     def idle(self) -> bool:
         """Whether it waits for an event that is not there (contract 5.4)."""
-        return self.state == PARKED and not (
-            self.subscription.has_event() or self.subscription.closed
+        return (
+            self.state == PARKED
+            and self.subscription is not None
+            and not (self.subscription.has_event() or self.subscription.closed)
         )
 
     def end(self) -> None:
         """End the wait without an event: its reader's loop finishes (contract 5.4)."""
-        if self.state == PARKED:
+        if self.state == PARKED and self.subscription is not None:
             self.subscription.channel.bus.wake(self)
             self.leave()
             self.state = ENDED
 
     @property
-    def channel(self) -> Channel:
-        return self.subscription.channel
+    def channel(self) -> Channel | None:
+        return None if self.subscription is None else self.subscription.channel
+
+    @property
+    def _asyncio_future_blocking(self) -> bool | None:
+        # True only while its Task takes it over. Else None: asyncio.isfuture() then sees a coroutine, so that gather,
+        # shield and the like run it in a task, in which it says whose it is.
+        return True if self.state == PARKED and self.wakeup is None else None
+
+    @_asyncio_future_blocking.setter
+    def _asyncio_future_blocking(self, blocking: bool) -> None:
+        pass  # the Task says so before it adds its callback, which says the same
 
     def get_loop(self) -> AbstractEventLoop:
+        if self.subscription is None:
+            raise read_over()
         return self.subscription.channel.bus.loop
 
     def add_done_callback(
         self, callback: Callable[[Any], object], *, context: Context | None = None
     ) -> None:
+        if self.state != PARKED or self.wakeup is not None:
+            raise self.refused()
         self.wakeup = callback
         self.context = context
 
     def cancel(self, msg: Any = None) -> bool:
         """Called by Task.cancel(). The event, if one has arrived meanwhile, stays where it is (contract 2.5)."""
-        if self.state != PARKED:
+        if self.state != PARKED or self.subscription is None:
             return False
         self.subscription.channel.bus.wake(self)
         self.leave()
@@ -777,11 +926,23 @@ class Receive:
 
     def result(self) -> None:
         if self.state == CANCELLED:
-            self.state = DONE
             raise CancelledError() if self.message is None else CancelledError(self.message)
 
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        no_copy(self)
+
     def __repr__(self) -> str:
-        return f"<Receive of {self.subscription!r}>"
+        return (
+            "<Receive, over>"
+            if self.subscription is None
+            else f"<Receive of {self.subscription!r}>"
+        )
+
+
+# The same steps as something that `await` takes directly, for `Loop`, which needs no object around them.
+_walk: Final[Callable[[Receive], Awaitable[Any]]] = coroutine(
+    FunctionType(Receive.walk.__code__, globals(), "walk")
+)
 
 
 class Bus:
@@ -789,44 +950,57 @@ class Bus:
 
     It belongs to the loop and the thread in which it was made (contract 6.1).
 
-    Invariants: `ready` holds reads whose wait is over, and while there are any, `resume` is scheduled or
-    running. `batch` is the list that `resume` is walking, None otherwise.
+    Invariants: `ready` holds reads whose wait is over, and while there are any, `resume` is scheduled (`due`) or
+    running. `batch` is the list that the innermost `resume` is walking, `walked` how far it has come; None while none
+    runs. `depth` is how many run: more than one where a task that is resumed runs the loop again (guarantee 2.16).
     """
 
     __slots__ = (
         "__weakref__",
         "batch",
-        "context",
+        "contexts",
+        "depth",
+        "due",
         "ended",
         "forgotten",
+        "here",
         "inbox",
         "loop",
         "name",
         "observer",
         "ready",
         "resumed",
-        "scheduled",
+        "run_forever",
         "table",
         "thread",
+        "trusted",
+        "walked",
     )
 
     def __init__(self, name: str) -> None:
         self.name: str = name
         self.loop: AbstractEventLoop = get_running_loop()
         self.thread: int = get_ident()
+        self.here: object = _here()
         # By identity, as a metaclass may compare its classes in its own way. A channel keeps its type alive.
         self.table: dict[int, Channel] = {}
         self.ready: list[Receive] = []
         self.batch: list[Receive] | None = None
-        self.scheduled: bool = False
+        self.walked: int = 0
+        self.depth: int = 0
+        # `resume` needs a context of its own, at each depth: it enters each task's, and none can be entered twice.
+        self.contexts: list[Context] = [Context()]
+        # The call of `resume` that the loop is to make, and until when it is relied on.
+        self.due: ref[Any] | None = None
+        self.trusted: float = 0.0
+        # That of the loop, if nothing that it calls can run it again.
+        self.run_forever: Any = None if runs_again(self.loop) else type(self.loop).run_forever
         self.ended: bool = False
-        # `resume` needs a context of its own: it enters each task's, and a context cannot be entered twice.
-        self.context: Context = Context()
         # A finished future, given to each task as the one that woke it: the Task finds its result faster than
         # it could ask a Receive.
         self.resumed: Future[None] = self.loop.create_future()
         self.resumed.set_result(None)
-        self.inbox: Inbox = Inbox(name, self.loop, self.context, self.send)
+        self.inbox: Inbox = Inbox(name, self.loop, Context(), self.send)
         # Who is told of drops: called in the loop with the type, the limit, the overflow, how many are new, how many
         # in all.
         self.observer: Callable[[type[Any], int, str, int, int], None] | None = None
@@ -918,9 +1092,31 @@ class Bus:
             self.ready.append(receive)
 
     def schedule(self) -> None:
-        if not self.scheduled:
-            self.loop.call_soon(self.resume, context=self.context)
-            self.scheduled = True
+        if self.due is None:
+            while len(self.contexts) <= self.depth:
+                self.contexts.append(Context())
+            self.call_resume(self.contexts[self.depth])
+        elif self.loop.time() >= self.trusted:
+            # A loop can lose what it was to call, to a KeyboardInterrupt just then, and who holds that exception hides
+            # the loss: the handle is not let go. So a second call is made now and then, which costs little.
+            self.trusted = self.loop.time() + TRUST_SECONDS
+            self.call_resume(Context())
+
+    def call_resume(self, context: Context) -> None:
+        # The handle that the loop drops uncalled tells that it was lost (guarantee 2.16).
+        handle = self.loop.call_soon(self.resume, context=context)
+        self.due = ref(handle, self.lost)
+
+    def lost(self, due: ref[Any]) -> None:
+        if self.due is due:
+            self.due = None
+            if not self.loop.is_closed():
+                self.loop.call_soon_threadsafe(self.wake_ready, context=Context())
+
+    def wake_ready(self) -> None:
+        """See to it that the reads whose wait is over are resumed."""
+        if self.ready:
+            self.schedule()
 
     def resume(self) -> None:
         """Run the tasks whose waits are over, each in its own context (contract 2.6, 2.7).
@@ -928,47 +1124,58 @@ class Bus:
         Workers of one subscription hand on to each other within the batch, which ends after TURN reads at the
         latest, so that the loop gets its turn.
         """
-        self.scheduled = False
-        batch = self.ready
+        self.due = None
+        outer, outer_walked = self.batch, self.walked
+        # Where a task that is being resumed runs the loop again, those behind it are not to wait until it is back.
+        batch = self.ready if outer is None else outer[outer_walked:] + self.ready
         limit = max(len(batch), TURN)
-        count = 0
+        self.walked = 0
+        self.depth += 1
         try:
             self.ready = []
             self.batch = batch
-            while count < len(batch) and count < limit:
+            if outer is not None:
+                del outer[outer_walked:]
+            if len(batch) > 1 and type(self.loop).run_forever is not self.run_forever:
+                self.schedule()  # where the loop may be run again, by what is resumed first
+            while (count := self.walked) < len(batch) and count < limit:
                 receive = batch[count]
-                count += 1
+                self.walked = count + 1
                 wakeup = receive.wakeup
                 if wakeup is None:
                     continue  # it stands here twice: cancelled or ended after it had been woken
-                receive.wakeup = None
+                context = receive.context
+                receive.wakeup = receive.context = None
                 cause: Any = self.resumed
                 if receive.state == PARKED:
                     receive.state = GRANTED
                 elif receive.state == CANCELLED:
                     cause = receive
-                cast("Context", receive.context).run(wakeup, cause)
-                if receive.state == GRANTED:
-                    receive.leave()  # its task did not come for the event
+                try:
+                    cast("Context", context).run(wakeup, cause)
+                finally:
+                    if receive.state == GRANTED:
+                        receive.leave()  # its task did not come for the event
         finally:
+            self.depth -= 1
             # Left over after KeyboardInterrupt or SystemExit, which a Task lets through, or after TURN reads.
-            self.batch = None
-            if count < len(batch):
-                woken, self.ready = self.ready, batch
-                if woken is not batch:
-                    batch.extend(woken)
+            if self.walked < len(batch):
+                del batch[: self.walked]
+                if self.ready is not batch:
+                    batch.extend(self.ready)
+                    self.ready = batch
                 self.schedule()
-                del batch[:count]
+            self.batch, self.walked = outer, outer_walked
             # The traceback of a task's exception may come through this frame, and would keep them.
             batch = []
-            receive = wakeup = cause = None  # type: ignore[assignment]
+            receive = wakeup = context = cause = None  # type: ignore[assignment]
 
     def note_dropped(self, bound: Bound) -> None:
         """Have the observer told: of the first drop at once, of later ones once a second (contract 4.2)."""
         now = self.loop.time()
         if now - bound.told_at >= TELL_SECONDS:
             bound.told_at = now
-            self.loop.call_soon(self.tell_dropped, bound, context=self.context)
+            self.loop.call_soon(self.tell_dropped, bound, context=Context())
 
     def tell_dropped(self, bound: Bound) -> None:
         new = bound.dropped - bound.told
@@ -1008,6 +1215,9 @@ class Bus:
         for channel in channels:
             for bound in list(channel.bounded.values()):
                 self.tell_dropped(bound)
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        no_copy(self)
 
     def __repr__(self) -> str:
         state = "ended" if self.ended else f"types={len(self.table)}"

@@ -12,6 +12,7 @@ from .models_cancelling import CANCELLING
 from .models_flush import FLUSH
 from .models_handlers import FIRST, HANDLERS
 from .models_idle import IDLE
+from .models_owners import OWNERS
 from .models_reading import READING
 from .models_scopes import SCOPES
 
@@ -21,6 +22,7 @@ MODELS: Final[Mapping[str, Model]] = {
     model.__name__: model
     for model in (
         *READING,
+        *OWNERS,
         *CANCELLING,
         *SCOPES,
         *IDLE,
