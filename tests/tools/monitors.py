@@ -1,0 +1,135 @@
+"""Tools by sys.monitoring, of kit.py's kind."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from types import CodeType
+from typing import Any
+
+import readers
+from kit import Shown
+
+from haiway_bus import ctx
+
+monitoring: Any = getattr(sys, "monitoring", None)
+
+
+def event_names() -> list[str]:
+    if monitoring is None:
+        return []
+    return [name for name in dir(monitoring.events) if name.isupper() and name != "NO_EVENTS"]
+
+
+GLOBAL = ("RAISE", "EXCEPTION_HANDLED", "PY_UNWIND", "PY_THROW", "RERAISE", "C_RETURN", "C_RAISE")
+CALLS = ("CALL", "C_RETURN", "C_RAISE")
+EXCEPTIONS = (*GLOBAL[:5], "STOP_ITERATION")
+
+# The code of a reader and what it calls of the bus, where that is Python.
+AT_WORK = {
+    readers.__file__,
+    *(
+        getattr(module, "__file__", "")
+        for name, module in sys.modules.items()
+        if name.startswith("haiway_bus.bus")
+    ),
+}
+RARE = [*EXCEPTIONS, "PY_START", "PY_RESUME", "PY_RETURN", "PY_YIELD", "C_RETURN", "C_RAISE"]
+
+
+@contextmanager
+def monitor(
+    *names: str,
+    keep: bool = True,
+    disable: bool = False,
+    then: Callable[[Shown], None] | None = None,
+) -> Iterator[Shown]:
+    """Callbacks for these events, or for all, by two tools at once."""
+    shown = Shown()
+    wanted = names or event_names()
+
+    def look(name: str, code: CodeType, *arguments: Any) -> Any:
+        if keep:
+            shown.kept.append((code, arguments))
+            if name in EXCEPTIONS:
+                shown.exception(arguments[-1], code)
+        if then is not None and code.co_filename in AT_WORK:
+            then(shown)
+        return monitoring.DISABLE if disable and name not in GLOBAL else None
+
+    with warnings.catch_warnings(), ExitStack() as stack:
+        warnings.simplefilter("ignore", DeprecationWarning)  # BRANCH, from 3.14 on
+        for tool in (3, 4):
+            monitoring.use_tool_id(tool, "tests")
+            stack.callback(monitoring.free_tool_id, tool)
+            stack.callback(monitoring.set_events, tool, 0)
+            events = 0
+            for name in wanted:
+                event = getattr(monitoring.events, name)
+                events |= event
+                if name in CALLS:
+                    # The one is not to be had without the others.
+                    for one in CALLS:
+                        events |= getattr(monitoring.events, one)
+                monitoring.register_callback(tool, event, partial(look, name))
+                stack.callback(monitoring.register_callback, tool, event, None)
+            monitoring.set_events(tool, events)
+        yield shown
+
+
+class Other:
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+class Aside:
+    """Reads a subscription of its own, one event at each call, makes garbage, collects it, lets other threads run."""
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+        self.others = [Other(number) for number in range(100)]
+        self.scopes: list[Any] = []  # the subscription of each that is open
+        self.calls = 0
+        self.took = 0
+        self.held: list[StopIteration] = []
+
+    def open(self) -> None:
+        if threading.get_ident() == self.thread:
+            self.scopes.append(ctx.subscribe(Other))
+            self.took = 0
+            for other in self.others:
+                ctx.send(other)
+
+    def close(self) -> None:
+        if threading.get_ident() == self.thread:
+            self.scopes.pop().close()
+            self.held.clear()
+
+    def __call__(self, shown: Shown) -> None:
+        self.calls += 1
+        time.sleep(0)
+        loop: list[Any] = []
+        loop.append(loop)
+        if self.calls % 10 == 0:
+            gc.collect(2 if self.calls % 500 == 0 else 0)
+        if threading.get_ident() != self.thread or not self.scopes or not self.scopes[-1].pending:
+            return
+        try:
+            next(anext(self.scopes[-1]).__await__())
+        except StopIteration as stop:
+            if stop.value.number != self.took:
+                shown.wrong.append(f"aside: {stop.value.number} came in the place of {self.took}")
+            self.took += 1
+            self.held = [*self.held[-2:], stop]
+        except RuntimeError as refused:
+            # In another loop's turn, or none's.
+            if "reading a subscription" not in str(refused):
+                shown.wrong.append(repr(refused))
+        else:
+            shown.wrong.append("aside: it waits")
