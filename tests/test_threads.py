@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import importlib
 import threading
 import time
@@ -199,6 +200,218 @@ class TestThreads:
 
 async def _awaited(future: Any) -> None:
     await future
+
+
+def in_thread(function: Any, *args: Any) -> None:
+    """Run it in another thread that has a copy of this context, and let the loop do nothing meanwhile."""
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(function, *args))
+    thread.start()
+    thread.join()
+
+
+class TestASubscriptionMadeAfterASend:
+    """Guarantee 2.1, 6.2: it sees what is sent after it was made, and a thread's send that has returned was before."""
+
+    async def test_it_does_not_get_the_event_and_those_before_it_do(self, hb: Any) -> None:
+        async with hb.ctx.scope("test"):
+            earlier = hb.ctx.subscribe(Sent)
+            in_thread(hb.ctx.send, Sent(0, 1))
+            later = hb.ctx.subscribe(Sent)
+            bounded = hb.ctx.subscribe(Sent, limit=5)
+            in_thread(hb.ctx.send, Sent(0, 2))
+            await asyncio.sleep(0.01)
+            for subscription, numbers in ((earlier, [1, 2]), (later, [2]), (bounded, [2])):
+                got = [subscription.receive_nowait().number for _ in range(subscription.pending)]
+                assert got == numbers
+
+    async def test_one_to_another_type_leaves_the_order_of_the_thread_as_it_is(
+        self, hb: Any
+    ) -> None:
+        class Other(Sent):
+            pass
+
+        async with hb.ctx.scope("test"):
+            sent, other = hb.ctx.subscribe(Sent), hb.ctx.subscribe(Other)
+            many = range(3000)  # more than the loop delivers in a row
+            in_thread(lambda: [hb.ctx.send((Sent, Other)[one % 2](0, one)) for one in many])
+            later = hb.ctx.subscribe(Other)
+            await asyncio.sleep(0.01)
+            assert [sent.receive_nowait().number for _ in range(sent.pending)] == [*many[::2]]
+            assert [other.receive_nowait().number for _ in range(other.pending)] == [*many[1::2]]
+            assert later.pending == 0
+
+    async def test_the_type_that_a_thread_sends_may_have_lost_its_only_subscription(
+        self, hb: Any
+    ) -> None:
+        """The event was for that one alone."""
+        async with hb.ctx.scope("test"):
+            earlier = hb.ctx.subscribe(Sent)
+            in_thread(hb.ctx.send, Sent(0, 1))
+            earlier.close()
+            later = hb.ctx.subscribe(Sent)
+            in_thread(hb.ctx.send, Sent(0, 2))
+            assert (await anext(later)).number == 2
+
+    async def test_one_made_by_a_finalizer_within_a_delivery_changes_no_order(
+        self, hb: Any
+    ) -> None:
+        """Guarantee 6.2: the event that is being delivered is not overtaken by those behind it."""
+
+        class Subscribes:
+            def __del__(self) -> None:
+                with scope.attach():  # the loop delivers outside of any scope
+                    made.append(hb.ctx.subscribe(Sent))
+
+        class Dropped(Sent):
+            def __init__(self) -> None:
+                super().__init__(0, 0)
+                self.subscribes = Subscribes()
+
+        made: list[Any] = []
+        scope = hb.ctx.scope("test")
+        async with scope:
+            first = hb.ctx.subscribe(Sent)
+            full = hb.ctx.subscribe(Dropped, limit=1)
+            hb.ctx.send(Dropped())
+            in_thread(
+                lambda: [
+                    hb.ctx.send(one)
+                    for one in (Sent(0, 1), Dropped(), Sent(0, 2), Dropped(), Sent(0, 3))
+                ]
+            )
+            await asyncio.sleep(0.01)
+            assert len(made) == 2
+            assert [first.receive_nowait().number for _ in range(first.pending)] == [1, 2, 3]
+            full.close()
+            made.clear()
+
+
+class TestALoopRunLaterInAnotherThread:
+    """Guarantee 6.1: it is refused and both threads are named, nothing spins, and the scope can be left."""
+
+    @pytest.fixture(params=["asyncio", "uvloop"])
+    def loop(self, request: pytest.FixtureRequest) -> Any:
+        kind = asyncio if request.param == "asyncio" else pytest.importorskip("uvloop")
+        loop = kind.new_event_loop()
+        yield loop
+        loop.close()
+
+    @staticmethod
+    def opened(hb: Any, loop: Any) -> tuple[Any, contextvars.Context]:
+        async def open_scope() -> tuple[Any, contextvars.Context]:
+            scope = hb.ctx.scope("test")
+            await scope.__aenter__()
+            return scope, contextvars.copy_context()
+
+        return loop.run_until_complete(open_scope())
+
+    @staticmethod
+    def run_in_thread(loop: Any, context: contextvars.Context, work: Any) -> Any:
+        found: list[Any] = []
+
+        def run() -> None:
+            task = context.run(loop.create_task, work())
+            try:
+                found.append(loop.run_until_complete(asyncio.wait_for(task, 10)))
+            except BaseException as error:
+                found.append(error)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        thread.join(20)
+        assert not thread.is_alive(), "it spins"
+        if isinstance(found[0], BaseException):
+            raise found[0]
+        return found[0]
+
+    def test_every_call_is_refused_and_names_both_threads(self, hb: Any, loop: Any) -> None:
+        scope, context = self.opened(hb, loop)
+
+        async def subscribe() -> Any:
+            return hb.ctx.subscribe(Sent)
+
+        subscription = loop.run_until_complete(context.run(loop.create_task, subscribe()))
+        context.run(hb.ctx.send, Sent(0, 1))  # the loop stands still: it waits for a reader
+
+        async def read() -> None:
+            await anext(subscription)
+
+        async def work() -> list[str]:
+            calls = (
+                lambda: hb.ctx.send(Sent(0, 2)),
+                lambda: hb.ctx.subscribe(Sent),
+                lambda: hb.ctx.spawn(read),
+                subscription.receive_nowait,
+                subscription.close,
+            )
+            messages = []
+            for call in calls:
+                with pytest.raises(RuntimeError) as refused:
+                    call()
+                messages.append(str(refused.value))
+            with pytest.raises(RuntimeError) as refused:
+                await read()
+            messages.append(str(refused.value))
+            here = threading.get_ident()
+            return [f"{message} from {here}" for message in messages]
+
+        for message in self.run_in_thread(loop, context, work):
+            text, _, thread = message.rpartition(" from ")
+            assert f"in thread {threading.get_ident()}" in text
+            assert f"that loop is run in thread {thread} now" in text
+        assert subscription.pending == 1
+        context.run(loop.run_until_complete, scope.__aexit__(None, None, None))
+
+    def test_what_other_threads_send_is_delivered_and_the_scope_can_be_left(
+        self, hb: Any, loop: Any
+    ) -> None:
+        """Also what is sent in the thread where the loop was run before: it wakes the loop where it is run now."""
+        scope, context = self.opened(hb, loop)
+        got: list[int] = []
+        kept: list[Any] = []
+        tasks: list[asyncio.Task[None]] = []
+
+        async def reader(subscription: Any) -> None:
+            got.append((await anext(subscription)).number)
+            await anext(subscription)
+
+        async def park() -> None:
+            kept.append(hb.ctx.subscribe(Sent))
+            tasks.append(hb.ctx.spawn(reader, hb.ctx.subscribe(Sent)))
+            await asyncio.sleep(0)
+
+        loop.run_until_complete(context.run(loop.create_task, park()))
+        there = threading.Event()
+
+        async def work() -> int:
+            there.set()
+            # Nothing else wakes the loop. The reader takes one event in its wait, and is refused when it comes back.
+            await asyncio.wait(tasks)
+            await asyncio.to_thread(hb.ctx.send, Sent(0, 2))
+            while kept[0].pending < 2:
+                await asyncio.sleep(0.001)
+            # One that is dropped is counted out by the loop.
+            kept.clear()
+            gc.collect()
+            while hb.ctx.events()[Sent].subscriptions > 1:
+                await asyncio.sleep(0.001)
+            with pytest.raises(BaseExceptionGroup) as failed:
+                await scope.__aexit__(None, None, None)
+            assert "that loop is run in thread" in str(failed.value.exceptions[0])
+            return len(got)
+
+        copies = [context.copy(), context.copy()]
+        results: list[Any] = []
+        runner = threading.Thread(
+            target=lambda: results.append(self.run_in_thread(loop, copies[0], work))
+        )
+        runner.start()
+        assert there.wait(10)
+        time.sleep(0.05)  # so that the loop has come to rest
+        copies[1].run(hb.ctx.send, Sent(0, 1))
+        runner.join(20)
+        assert results == [1]
+        assert got == [1]
 
 
 class TestAttach:

@@ -127,6 +127,7 @@ cdef class Bus:
     cpdef object send(self, object event)
     cpdef object subscribe(self, object event_type, object limit=*, object overflow=*)
     cdef int note_dropped(self, Bound bound) except -1
+    cdef bint runs_elsewhere(self) except -1
     cdef int wake_all(self, Channel channel) except -1
     cdef int wake(self, Receive receive) except -1
     cdef int schedule(self) except -1

@@ -134,6 +134,9 @@ cdef class Channel:
         cdef Node node = Node.__new__(Node)
         cdef Node tail
         if len(self.parked):
+            if self.bus.runs_elsewhere():
+                self.bus.inbox.put(event)
+                return 0
             self.bus.wake_all(self)
         self.sent += 1
         if self.sharing:
@@ -527,8 +530,11 @@ cdef class Subscription:
         parting = (self.channel, self.key, self.bound, self.delivered(), self.marks)
         if PyThread_get_thread_ident() == bus.thread or bus.loop.is_closed():
             Subscription.leave(*parting)
-        else:
+            return
+        try:
             bus.loop.call_soon_threadsafe(Subscription.leave, *parting)
+        except RuntimeError:  # closed meanwhile
+            Subscription.leave(*parting)
 
     async def __aenter__(self):
         return self
@@ -780,7 +786,7 @@ cdef class Bus:
         # it could ask a Receive.
         self.resumed = self.loop.create_future()
         self.resumed.set_result(None)
-        self.inbox = Inbox(name, self.loop, self.context, self.send)
+        self.inbox = Inbox(name, self.loop, self.context, self.accept)
         # Who is told of drops: called in the loop with the type, the limit, the overflow, how many are new, how many
         # in all.
         self.observer = None
@@ -807,6 +813,14 @@ cdef class Bus:
         elif self.ended:
             raise bus_ended("send()", self.name)
 
+    def accept(self, event):
+        """Append an event that another thread sent, unless its type has lost its subscriptions since."""
+        cdef Slot *slot = slot_of(&self.index, <PyObject *>Py_TYPE(<PyObject *>event))
+        cdef Channel channel
+        if slot.type != NULL:
+            channel = <Channel>slot.value  # held, as in send()
+            channel.append(event)
+
     cpdef subscribe(self, event_type, limit=None, overflow=None):
         """Start receiving the events of exactly this type (contract 2.1, 4.1)."""
         if not PyType_Check(event_type) or not HB_IS_EVENT_TYPE(<PyObject *>event_type):
@@ -815,6 +829,9 @@ cdef class Bus:
             raise bus_ended("subscribe()", self.name)
         self.check("subscribe()")
         overflow = overflow_of(limit, overflow)
+        if self.inbox.events:
+            # Their `send` has returned, and a subscription sees only what is sent after it (guarantee 2.1, 6.2).
+            self.inbox.deliver()
         while True:
             channel = self.table.get(id(event_type))
             if channel is None:
@@ -855,6 +872,13 @@ cdef class Bus:
         running = _get_running_loop()
         if running is not self.loop or PyThread_get_thread_ident() != self.thread:
             raise elsewhere(call, self.loop, self.thread, running)
+
+    cdef bint runs_elsewhere(self) except -1:
+        """Whether its loop is being run, but not by the caller: in another thread by now, or around a loop within it.
+
+        What wakes a reader must be handed over then, as from any thread.
+        """
+        return _get_running_loop() is not self.loop and self.loop.is_running()
 
     cdef int wake_all(self, Channel channel) except -1:
         """Hand over every read that is parked on the channel, in one step however many there are."""

@@ -173,6 +173,9 @@ class Channel:
         node = Node()
         node.next = None
         if self.parked:
+            if self.bus.runs_elsewhere():
+                self.bus.inbox.put(event)
+                return
             self.bus.wake_all(self)
         self.sent += 1
         if self.sharing:
@@ -592,8 +595,11 @@ class Subscription(Generic[Event]):
         parting = (self.channel, self.key, self.bound, self.delivered(), self.marks)
         if get_ident() == bus.thread or bus.loop.is_closed():
             self.leave(*parting)
-        else:
+            return
+        try:
             bus.loop.call_soon_threadsafe(self.leave, *parting)
+        except RuntimeError:  # closed meanwhile
+            self.leave(*parting)
 
     async def __aenter__(self) -> Subscription[Event]:
         return self
@@ -826,7 +832,7 @@ class Bus:
         # it could ask a Receive.
         self.resumed: Future[None] = self.loop.create_future()
         self.resumed.set_result(None)
-        self.inbox: Inbox = Inbox(name, self.loop, self.context, self.send)
+        self.inbox: Inbox = Inbox(name, self.loop, self.context, self.accept)
         # Who is told of drops: called in the loop with the type, the limit, the overflow, how many are new, how many
         # in all.
         self.observer: Callable[[type[Any], int, str, int, int], None] | None = None
@@ -847,6 +853,12 @@ class Bus:
         elif self.ended:
             raise bus_ended("send()", self.name)
 
+    def accept(self, event: Any) -> None:
+        """Append an event that another thread sent, unless its type has lost its subscriptions since."""
+        channel = self.table.get(id(type(event)))
+        if channel is not None:
+            channel.append(event)
+
     def subscribe(
         self, event_type: type[Event], limit: int | None = None, overflow: str | None = None
     ) -> Subscription[Event]:
@@ -856,6 +868,9 @@ class Bus:
             raise bus_ended("subscribe()", self.name)
         self.check("subscribe()")
         overflow = overflow_of(limit, overflow)
+        if self.inbox.events:
+            # Their `send` has returned, and a subscription sees only what is sent after it (guarantee 2.1, 6.2).
+            self.inbox.deliver()
         while True:
             channel = self.table.get(id(event_type))
             if channel is None:
@@ -899,6 +914,13 @@ class Bus:
         running = _get_running_loop()
         if running is not self.loop or get_ident() != self.thread:
             raise elsewhere(call, self.loop, self.thread, running)
+
+    def runs_elsewhere(self) -> bool:
+        """Whether its loop is being run, but not by the caller: in another thread by now, or around a loop within it.
+
+        What wakes a reader must be handed over then, as from any thread.
+        """
+        return _get_running_loop() is not self.loop and self.loop.is_running()
 
     def wake_all(self, channel: Channel) -> None:
         """Hand over every read that is parked on the channel, in one step however many there are."""

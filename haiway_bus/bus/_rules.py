@@ -173,9 +173,15 @@ def loop_closed(call: str, name: str) -> RuntimeError:
 
 def elsewhere(call: str, home: AbstractEventLoop, thread: int, here: Any) -> RuntimeError:
     """The error for a call from another loop or thread than the bus's own (contract 6.1)."""
+    place = f"{call} belongs to the loop and thread of its bus, {home!r} in thread {thread},"
+    if here is home:
+        return RuntimeError(
+            f"{place} and that loop is run in thread {threading.get_ident()} now:"
+            " run it in one thread for as long as the scope is open, or open the scope where it is run"
+        )
     running = "no running loop" if here is None else repr(here)
     return RuntimeError(
-        f"{call} belongs to the loop and thread of its bus, {home!r} in thread {thread},"
-        f" and was called with {running} in thread {threading.get_ident()}:"
-        " move the call there, or give this loop a scope of its own"
+        f"{place} and was called with {running} in thread {threading.get_ident()}:"
+        " move the call there (asyncio.run_coroutine_threadsafe does), or give this loop a scope and a bus of its own"
+        " with `async with ctx.scope(name, isolated=True):`"
     )
