@@ -7,12 +7,13 @@ state alone.
 from __future__ import annotations
 
 from contextvars import ContextVar, Token
+from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from haiway_bus.bus import Bus
 from haiway_bus.bus import current as current_bus
-from haiway_bus.bus._rules import no_scope
+from haiway_bus.bus._rules import no_scope, readers_ended
 from haiway_bus.errors import ContextMissing
 from haiway_bus.state import State
 from haiway_bus.states import States
@@ -56,10 +57,15 @@ class Attached:
         scope = self._scope
         if self._place_token is not None:
             raise RuntimeError(f"a block of {scope!r}.attach() is entered once: make another")
-        if not scope.is_open:
+        # The loop's own code may attach for as long as the bus lives; other threads from the beginning of the body, who
+        # can subscribe, until its readers are ended: what they send has somebody to read it (guarantee 6.2).
+        at_home = scope.is_open and get_ident() == scope.bus.inbox.thread
+        if not at_home and not (scope.is_open and scope.begun):
             raise ContextMissing(
                 f"the scope {scope.name!r} is not open: attach to it within its `async with` block"
             )
+        if not at_home and scope.bus.inbox.closed:
+            raise readers_ended("attach()", scope.name)
         self._bus_token = current_bus.set(scope.bus)
         self._place_token = current_place.set(Place(scope, scope.states))
         return scope

@@ -53,6 +53,7 @@ class Scope:
         "_observability",
         "_place_token",
         "_stack",
+        "begun",
         "bus",
         "identity",
         "observability",
@@ -86,7 +87,9 @@ class Scope:
         self._given = States(name, state, None)
         self._place_token: Token[Place | None] | None = None
         self._bus_token: Token[Bus | None] | None = None
-        self.tasks: ScopeTasks = ScopeTasks(name, self._deliver)
+        # Whether the body has begun: everything before it is entered.
+        self.begun: bool = False
+        self.tasks: ScopeTasks = ScopeTasks(name)
 
     @property
     def name(self) -> str:
@@ -140,6 +143,7 @@ class Scope:
             raise
         # Entered before the disposables, so that they can spawn; left before them, as tasks may use them.
         self._stack.push_async_exit(self.tasks)
+        self.begun = True
         return self.identity.trace_id
 
     async def __aexit__(
@@ -171,6 +175,7 @@ class Scope:
             outer.bus.check(f"entering the scope {self.name!r}")
             self.bus = outer.bus
             self.tasks.family = outer.tasks.family
+        self.tasks.bus, self.tasks.owns_bus = self.bus, self.owns_bus
         self.tasks.family[self.tasks] = None
         self._stack.callback(self._leave_context)
         # After all that may refuse the entry: a recorder that opens a span for it is sure to be told of its end.
@@ -189,17 +194,12 @@ class Scope:
     def _tell_exit(self, _: object, exception: BaseException | None, __: object) -> None:
         self.observability.scope_exited(self.identity, exception)
 
-    def _deliver(self) -> bool:
-        return self.bus.inbox.deliver()
-
     def _close_bus(
         self,
         exception_type: type[BaseException] | None,
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # Before the bus does it, so that what threads sent last counts among the unread.
-        self.bus.inbox.deliver(close=True)
         unread = self.bus.unread()
         self.bus.close()
         if exception is not None:
@@ -230,7 +230,8 @@ class Scope:
         A request of a web server, a callback, another thread: what is sent, subscribed and spawned there, and the
         scopes that are opened there, belong to this scope. The block can stand in as many places at once as needed.
 
-        Raises ContextMissing when it is entered before the scope or after its end.
+        Raises ContextMissing when it is entered before the scope or after its end; in another thread than the scope's
+        also before its body begins, and when its readers have ended.
         """
         return Attached(self)
 

@@ -37,6 +37,7 @@ INTERNAL = {
     "note_dropped",
     "park",
     "release",
+    "runs_elsewhere",
     "schedule",
     "skip",
     "take",

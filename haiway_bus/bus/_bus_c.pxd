@@ -118,6 +118,7 @@ cdef class Bus:
     cdef list batch             # the list that resume() is walking, or None
     cdef bint scheduled
     cdef readonly bint ended
+    cdef bint strict            # an event that nobody subscribes to may have to be refused
     cdef object context
     cdef object resumed
     cdef readonly object inbox

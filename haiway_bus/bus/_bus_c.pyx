@@ -810,8 +810,27 @@ cdef class Bus:
                 channel.append(event)
         elif not HB_IS_EVENT_TYPE(event_type):
             raise event_refused(event)
-        elif self.ended:
+        elif self.strict:
+            self.check_unheard(type(event))
+
+    def check_unheard(self, event_type):
+        """Raise when an event that nobody subscribes to must not be dropped: after the end, or from a thread before."""
+        if self.ended:
             raise bus_ended("send()", self.name)
+        if PyThread_get_thread_ident() != self.thread:
+            self.inbox.check(event_type)
+
+    def refuse_threads(self, event_types):
+        """Refuse what other threads send from now on, of these types or, given None, of all (guarantee 6.2).
+
+        Called at a scope's end, before its readers are ended: what has come is delivered first. False, and nothing is
+        refused, when a thread has just sent, so that those readers have work to do.
+        """
+        self.strict = True
+        if event_types is None:
+            self.inbox.deliver(close=True)
+            return True
+        return self.inbox.refuse(event_types)
 
     def accept(self, event):
         """Append an event that another thread sent, unless its type has lost its subscriptions since."""
@@ -832,6 +851,8 @@ cdef class Bus:
         if self.inbox.events:
             # Their `send` has returned, and a subscription sees only what is sent after it (guarantee 2.1, 6.2).
             self.inbox.deliver()
+        if self.strict:
+            self.inbox.refused.pop(id(event_type), None)  # it has a reader again
         while True:
             channel = self.table.get(id(event_type))
             if channel is None:
@@ -983,7 +1004,7 @@ cdef class Bus:
         """End the bus: reads that wait for an event end, `send` and `subscribe` are refused (contract 5.6)."""
         cdef Channel channel
         cdef Bound bound
-        self.inbox.deliver(close=True)
+        self.refuse_threads(None)
         self.ended = True
         channels = list(self.table.values())
         self.table.clear()

@@ -812,6 +812,7 @@ class Bus:
         "ready",
         "resumed",
         "scheduled",
+        "strict",
         "table",
         "thread",
     )
@@ -826,6 +827,8 @@ class Bus:
         self.batch: list[Receive] | None = None
         self.scheduled: bool = False
         self.ended: bool = False
+        # Whether an event that nobody subscribes to may have to be refused.
+        self.strict: bool = False
         # `resume` needs a context of its own: it enters each task's, and a context cannot be entered twice.
         self.context: Context = Context()
         # A finished future, given to each task as the one that woke it: the Task finds its result faster than
@@ -850,8 +853,27 @@ class Bus:
                 channel.append(event)
         elif event_type.__flags__ & EVENT_TYPE_MASK != EVENT_TYPE_FLAGS:
             raise event_refused(event)
-        elif self.ended:
+        elif self.strict:
+            self.check_unheard(event_type)
+
+    def check_unheard(self, event_type: type[Any]) -> None:
+        """Raise when an event that nobody subscribes to must not be dropped: after the end, or from a thread before."""
+        if self.ended:
             raise bus_ended("send()", self.name)
+        if get_ident() != self.thread:
+            self.inbox.check(event_type)
+
+    def refuse_threads(self, event_types: Iterable[type[Any]] | None) -> bool:
+        """Refuse what other threads send from now on, of these types or, given None, of all (guarantee 6.2).
+
+        Called at a scope's end, before its readers are ended: what has come is delivered first. False, and nothing is
+        refused, when a thread has just sent, so that those readers have work to do.
+        """
+        self.strict = True
+        if event_types is None:
+            self.inbox.deliver(close=True)
+            return True
+        return self.inbox.refuse(event_types)
 
     def accept(self, event: Any) -> None:
         """Append an event that another thread sent, unless its type has lost its subscriptions since."""
@@ -871,6 +893,8 @@ class Bus:
         if self.inbox.events:
             # Their `send` has returned, and a subscription sees only what is sent after it (guarantee 2.1, 6.2).
             self.inbox.deliver()
+        if self.strict:
+            self.inbox.refused.pop(id(event_type), None)  # it has a reader again
         while True:
             channel = self.table.get(id(event_type))
             if channel is None:
@@ -1015,7 +1039,7 @@ class Bus:
 
     def close(self) -> None:
         """End the bus: reads that wait for an event end, `send` and `subscribe` are refused (contract 5.6)."""
-        self.inbox.deliver(close=True)
+        self.refuse_threads(None)
         self.ended = True
         channels = list(self.table.values())
         self.table.clear()

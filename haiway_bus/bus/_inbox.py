@@ -5,13 +5,13 @@ from __future__ import annotations
 from asyncio import AbstractEventLoop
 from asyncio.events import _get_running_loop
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from contextvars import Context
 from threading import RLock, get_ident
 from typing import Any, Final
 
-from haiway_bus.bus._rules import bus_ended, elsewhere, loop_closed
+from haiway_bus.bus._rules import elsewhere, loop_closed, readers_ended
 
 __all__ = ("Inbox",)
 
@@ -23,8 +23,8 @@ class Inbox:
     """What other threads sent and the loop has not delivered yet.
 
     Invariants, under `lock`: events are in the order in which `put` was called; while there are any, `deliver_some` is
-    scheduled or running; once `closed`, nothing is put. So an event is delivered before the scope's end, or its send
-    raises. `delivering` while one is being delivered.
+    scheduled or running; of the types in `refused` nothing is put, and once `closed` nothing at all. So an event is
+    delivered while somebody can read it, or its send raises. `delivering` while one is being delivered.
     """
 
     __slots__ = (
@@ -36,6 +36,7 @@ class Inbox:
         "lock",
         "loop",
         "name",
+        "refused",
         "scheduled",
         "thread",
     )
@@ -54,17 +55,19 @@ class Inbox:
         # One that its holder may take again: the collector may run within `put`, and a finalizer may send.
         self.lock: AbstractContextManager[bool] = RLock()
         self.scheduled: bool = False
+        # By identity, as in the bus's table.
+        self.refused: dict[int, type[Any]] = {}
         self.closed: bool = False
         self.delivering: bool = False
 
     def put(self, event: Any) -> None:
         """Called in any thread but the bus's own. Wakes the loop once a burst.
 
-        Raises ContextMissing after the scope's end, RuntimeError when the loop is closed or runs in this thread.
+        Raises ContextMissing when the scope's readers have ended, RuntimeError when the loop is closed or runs in this
+        thread.
         """
         with self.lock:
-            if self.closed:
-                raise bus_ended("send()", self.name)
+            self.check(type(event))
             if self.loop.is_closed():
                 raise loop_closed("send()", self.name)
             if _get_running_loop() is self.loop:
@@ -76,6 +79,19 @@ class Inbox:
                     raise loop_closed("send()", self.name) from error
                 self.scheduled = True
             self.events.append(event)
+
+    def check(self, event_type: type[Any]) -> None:
+        """Called in any thread but the bus's own: raise when what it sends of this type has no reader any more."""
+        if self.closed or id(event_type) in self.refused:
+            raise readers_ended(f"send() of {event_type.__qualname__}", self.name)
+
+    def refuse(self, event_types: Iterable[type[Any]]) -> bool:
+        """Called in the loop: put no more events of these types. False, and nothing is refused, when some are here."""
+        with self.lock:
+            if self.events:
+                return False
+            self.refused.update((id(event_type), event_type) for event_type in event_types)
+            return True
 
     def deliver_some(self) -> None:
         """Called by the loop: deliver what has come, a thousand at a time, so that the loop gets its turn."""

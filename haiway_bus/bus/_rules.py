@@ -95,6 +95,14 @@ def bus_ended(call: str, name: str) -> ContextMissing:
     )
 
 
+def readers_ended(call: str, name: str) -> ContextMissing:
+    """The error for a call from another thread at the end of a scope, when nobody reads any more (guarantee 6.2)."""
+    return ContextMissing(
+        f"{call} came from a thread when the readers of the scope {name!r} had ended: stop the thread before the end"
+        " of the scope's body, or let it take this error as its sign to stop"
+    )
+
+
 def nothing_waits(subscription: object) -> QueueEmpty:
     """The error for a read that must not wait and found nothing for it (contract 2.10)."""
     return QueueEmpty(
