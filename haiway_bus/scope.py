@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from haiway_bus.bus import Bus
 from haiway_bus.bus import current as current_bus
-from haiway_bus.bus._rules import bus_ended
+from haiway_bus.bus._rules import bus_over
 from haiway_bus.disposables import Disposable, checked_disposables
 from haiway_bus.observability import (
     LoggingObservability,
@@ -26,7 +26,7 @@ from haiway_bus.observability import (
     identify,
     teller_of_forgotten,
 )
-from haiway_bus.places import Attached, Place, current_place
+from haiway_bus.places import Attached, Place, current_place, own_place
 from haiway_bus.state import State
 from haiway_bus.states import States
 from haiway_bus.tasks import ScopeTasks
@@ -127,7 +127,7 @@ class Scope:
             )
         self._entered = True
         try:
-            self._open(current_place.get())
+            self._open(own_place())
             await self.tasks.__aenter__()
         except BaseException as error:
             await self._stack.__aexit__(type(error), error, error.__traceback__)
@@ -171,7 +171,7 @@ class Scope:
             self._stack.push(self._close_bus)
         else:
             if outer.bus.ended:
-                raise bus_ended(f"entering the scope {self.name!r}", outer.name)
+                raise bus_over(f"entering the scope {self.name!r}", outer.name, outer.bus.lost)
             outer.bus.check(f"entering the scope {self.name!r}")
             self.bus = outer.bus
             self.tasks.family = outer.tasks.family

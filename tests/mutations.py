@@ -11,6 +11,8 @@ ACTIVITY = "haiway_bus/activity.py"
 SCOPE = "haiway_bus/scope.py"
 HANDLERS = "haiway_bus/handlers.py"
 INBOX = "haiway_bus/bus/_inbox.py"
+WATCH = "haiway_bus/bus/_watch.py"
+PLACES = "haiway_bus/places.py"
 
 
 class Mutation(NamedTuple):
@@ -265,7 +267,7 @@ MUTATIONS = [
         "5.6",
         PURE,
         "a bus that has ended takes subscriptions",
-        'raise bus_ended("subscribe()", self.name)',
+        'raise bus_over("subscribe()", self.name, self.lost)',
         "pass",
         "test_scope.py::TestBuses::test_a_bus_whose_scope_has_ended_refuses_and_what_is_left_can_be_read",
     ),
@@ -273,7 +275,7 @@ MUTATIONS = [
         "5.6",
         COMPILED,
         "a bus that has ended takes events",
-        'raise bus_ended("send()", self.name)',
+        'raise bus_over("send()", self.name, self.lost)',
         "pass",
         "test_scope.py::TestBuses::test_a_bus_whose_scope_has_ended_refuses_and_what_is_left_can_be_read",
     ),
@@ -372,5 +374,53 @@ MUTATIONS = [
         "self.inbox.check(event_type)",
         "pass",
         "test_threads.py::TestTheEndOfAScope",
+    ),
+    Mutation(
+        "6.2",
+        WATCH,
+        "nobody notices that a loop is closed",
+        "self.abandon(LOOP_CLOSED)",
+        "pass",
+        "test_threads.py::TestAClosedLoop",
+    ),
+    Mutation(
+        "6.2",
+        PURE,
+        "the close of a loop ends the tasks that wait for events there",
+        "self.kept, self.table = self.table, {}\n        for channel in self.kept.values():",
+        "kept, self.table = self.table, {}\n        for channel in kept.values():",
+        "test_threads.py::TestAClosedLoop::test_its_tasks_are_left_to_those_who_hold_them",
+    ),
+    Mutation(
+        "6.3",
+        COMPILED,
+        "a forked process takes what its parent's subscription holds",
+        "self.thread = 0  # of no thread",
+        "pass  # of no thread",
+        "test_fork.py",
+    ),
+    Mutation(
+        "6.3",
+        WATCH,
+        "a forked process ends the tasks of its parent",
+        "inherited.extend(one.abandon(FORKED))",
+        "one.abandon(FORKED)",
+        "test_fork.py::test_nothing_of_the_parent_is_finalized_there",
+    ),
+    Mutation(
+        "6.3",
+        INBOX,
+        "a thread that is not in a forked process has the lock there",
+        "        self.lock = RLock()\n        self.closed = True",
+        "        self.closed = True",
+        "test_fork.py::test_a_lock_that_another_thread_had_at_the_fork_locks_nothing_up",
+    ),
+    Mutation(
+        "6.3",
+        PLACES,
+        "a scope of a forked process lies in one of its parent",
+        "        return None\n    return here",
+        "        return here\n    return here",
+        "test_fork.py::test_a_loop_there_opens_scopes_of_its_own",
     ),
 ]

@@ -511,6 +511,187 @@ class TestTheEndOfAScope:
         assert refused == ["in a thread"]
 
 
+class TestAClosedLoop:
+    """Guarantee 6.2: a send into a scope whose loop has closed raises, in its own thread too."""
+
+    @pytest.fixture(params=["asyncio", "uvloop"])
+    def new_loop(self, request: pytest.FixtureRequest) -> Any:
+        kind = asyncio if request.param == "asyncio" else pytest.importorskip("uvloop")
+        return kind.new_event_loop
+
+    @staticmethod
+    def left_open(hb: Any, run: Any) -> tuple[Any, contextvars.Context, Any]:
+        """A scope that was never left, a copy of its context, and a subscription to Sent with one event."""
+
+        async def main() -> tuple[Any, contextvars.Context, Any]:
+            scope = hb.ctx.scope("test")
+            await scope.__aenter__()
+            subscription = hb.ctx.subscribe(Sent)
+            hb.ctx.send(Sent(0, 0))
+            return scope, contextvars.copy_context(), subscription
+
+        return run(main())
+
+    @staticmethod
+    def run_and_close(new_loop: Any) -> Any:
+        def run(main: Any) -> Any:
+            loop = new_loop()
+            try:
+                return loop.run_until_complete(main)
+            finally:
+                loop.close()
+
+        return run
+
+    @pytest.mark.parametrize("by", ["close", "asyncio.run"])
+    def test_every_call_is_refused_and_says_so(self, hb: Any, new_loop: Any, by: str) -> None:
+        run = asyncio.run if by == "asyncio.run" else self.run_and_close(new_loop)
+        scope, context, subscription = self.left_open(hb, run)
+
+        class Unheard:
+            pass
+
+        async def in_the_next_loop() -> None:
+            for call in calls:
+                refused(call)
+            async with hb.ctx.scope("apart", isolated=True):
+                own = hb.ctx.subscribe(Sent)
+                hb.ctx.send(Sent(0, 2))
+                await asyncio.to_thread(hb.ctx.send, Sent(0, 3))
+                assert [(await anext(own)).number for _ in range(2)] == [2, 3]
+            with pytest.raises(hb.ContextMissing, match="isolated=True"):
+                async with hb.ctx.scope("nested"):
+                    pass
+            with pytest.raises(RuntimeError, match="that loop is closed, leave the scope before"):
+                await anext(subscription)
+
+        def refused(call: Any) -> None:
+            with pytest.raises(hb.ContextMissing, match="loop of the scope 'test' was closed"):
+                call()
+
+        calls = [
+            lambda: hb.ctx.send(Sent(0, 1)),
+            lambda: hb.ctx.send(Unheard()),
+            lambda: hb.ctx.subscribe(Sent),
+            scope.attach().__enter__,
+        ]
+        for call in calls:
+            context.run(refused, call)
+            context.run(in_thread, refused, call)
+        context.run(run, in_the_next_loop())
+        with pytest.raises(TypeError):
+            context.run(hb.ctx.send, 5)
+        assert not scope.is_open
+        assert subscription.closed
+        assert subscription.pending == 1
+        subscription.close()
+        assert subscription.pending == 0
+
+    def test_one_that_stands_still_may_run_on_and_takes_events(
+        self, hb: Any, new_loop: Any
+    ) -> None:
+        """In the thread where it was run, and from others; and another loop that closes is none of its business."""
+        loop = new_loop()
+        scope, context, subscription = self.left_open(hb, loop.run_until_complete)
+        self.left_open(hb, self.run_and_close(new_loop))
+        context.run(hb.ctx.send, Sent(0, 1))
+        context.run(in_thread, hb.ctx.send, Sent(0, 2))
+
+        async def go_on() -> list[int]:
+            numbers = [(await anext(subscription)).number for _ in range(3)]
+            await scope.__aexit__(None, None, None)
+            return numbers
+
+        task = context.run(loop.create_task, go_on())
+        assert loop.run_until_complete(task) == [0, 1, 2]
+        loop.close()
+        with pytest.raises(hb.ContextMissing, match="had ended"):
+            context.run(hb.ctx.send, Sent(0, 3))
+
+    def test_its_tasks_are_left_to_those_who_hold_them(self, hb: Any, new_loop: Any) -> None:
+        """A loop that is closed with readers parked runs no code of theirs within close()."""
+        ended: list[str] = []
+
+        async def reader() -> None:
+            try:
+                async for _ in hb.ctx.subscribe(Sent):
+                    pass
+            finally:
+                ended.append("the reader")
+
+        async def main() -> tuple[Any, Any]:
+            scope = hb.ctx.scope("test")
+            await scope.__aenter__()
+            task = asyncio.create_task(reader())
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            await asyncio.sleep(0)
+            return scope, contextvars.copy_context()
+
+        loop = new_loop()
+        scope, context = loop.run_until_complete(main())
+        loop.close()
+        gc.collect()
+        assert ended == []
+        with pytest.raises(hb.ContextMissing):
+            context.run(hb.ctx.send, Sent(0, 1))
+        del scope, context
+        gc.collect()
+        assert ended == ["the reader"]
+
+    def test_nothing_is_kept_for_loops_that_are_gone(self, hb: Any, new_loop: Any) -> None:
+        watch = importlib.import_module("haiway_bus.bus._watch")
+        gc.collect()
+        before = len(watch._by_loop)
+        for _ in range(5):
+            self.left_open(hb, self.run_and_close(new_loop))
+        gc.collect()
+        assert len(watch._by_loop) == before
+
+
+class TestALoopOfAThread:
+    """Guarantee 6.1: `asyncio.run` in a thread that has the scope's context, as a synchronous library does it."""
+
+    async def test_its_scopes_have_a_bus_of_their_own(self, hb: Any) -> None:
+        async def job(*, isolated: bool) -> list[int]:
+            async with hb.ctx.scope("job", isolated=isolated):
+                got: list[int] = []
+                hb.ctx.on(Sent, lambda event: got.append(event.number))
+                async with hb.ctx.scope("nested"):
+                    hb.ctx.send(Sent(0, 1))
+                await asyncio.to_thread(hb.ctx.send, Sent(0, 2))
+                await hb.ctx.flush(Sent)
+                return got
+
+        def refused() -> str:
+            with pytest.raises(RuntimeError) as error:
+                asyncio.run(job(isolated=False))
+            return str(error.value)
+
+        heard: list[int] = []
+        async with hb.ctx.scope("service"):
+            hb.ctx.on(Sent, lambda event: heard.append(event.number))
+            message = await asyncio.to_thread(refused)
+            assert "`async with ctx.scope(name, isolated=True):`" in message
+            assert message.startswith("entering the scope 'job'")
+            assert await asyncio.to_thread(asyncio.run, job(isolated=True)) == [1, 2]
+        assert heard == []
+
+    async def test_what_it_sends_outside_of_them_goes_to_the_scope_as_from_any_thread(
+        self, hb: Any
+    ) -> None:
+        heard: list[int] = []
+
+        async def send() -> None:
+            for number in range(3):
+                hb.ctx.send(Sent(0, number))
+                await asyncio.sleep(0)
+
+        async with hb.ctx.scope("service"):
+            hb.ctx.on(Sent, lambda event: heard.append(event.number))
+            await asyncio.to_thread(asyncio.run, send())
+        assert heard == [0, 1, 2]
+
+
 class TestALoopRunLaterInAnotherThread:
     """Guarantee 6.1: it is refused and both threads are named, nothing spins, and the scope can be left."""
 

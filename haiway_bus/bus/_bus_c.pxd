@@ -122,6 +122,9 @@ cdef class Bus:
     cdef object context
     cdef object resumed
     cdef readonly object inbox
+    cdef readonly str lost
+    cdef dict kept              # id of the type -> Channel
+    cdef object open_buses
     cdef public object observer
     cdef public object forgotten
 

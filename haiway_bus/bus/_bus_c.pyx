@@ -29,8 +29,9 @@ from haiway_bus.bus._flush import Pool, flush
 from haiway_bus.bus._inbox import Inbox
 from haiway_bus.bus._rules import (
     DROP_OLDEST as DROP_OLDEST_NAME,
+    FORKED,
     RAISE as RAISE_NAME,
-    bus_ended,
+    bus_over,
     check_limit,
     check_timeout,
     check_type,
@@ -42,6 +43,7 @@ from haiway_bus.bus._rules import (
     overflowed,
 )
 from haiway_bus.bus._stats import stats_of
+from haiway_bus.bus._watch import open_buses
 
 __all__ = (
     "Batches",
@@ -482,7 +484,7 @@ cdef class Subscription:
         if self.node is None and self.head is None:
             return
         cdef Bus bus = self.channel.bus
-        if PyThread_get_thread_ident() != bus.thread and not bus.loop.is_closed():
+        if PyThread_get_thread_ident() != bus.thread and not bus.lost and not bus.loop.is_closed():
             self.check()
         try:
             if self.node is not None:
@@ -528,7 +530,7 @@ cdef class Subscription:
         self.release()
         cdef Bus bus = self.channel.bus
         parting = (self.channel, self.key, self.bound, self.delivered(), self.marks)
-        if PyThread_get_thread_ident() == bus.thread or bus.loop.is_closed():
+        if PyThread_get_thread_ident() == bus.thread or bus.lost or bus.loop.is_closed():
             Subscription.leave(*parting)
             return
         try:
@@ -792,6 +794,12 @@ cdef class Bus:
         self.observer = None
         # Who is told the last numbers of a type that has lost its last subscription.
         self.forgotten = None
+        # Why it ended when its scope had no part in it, and the table that it had then.
+        self.lost = ""
+        self.kept = {}
+        # Those of the loop, which hear of its close, and of a fork.
+        self.open_buses = open_buses(self.loop).buses
+        self.open_buses.add(self)
 
     def __dealloc__(self):
         PyMem_Free(self.index.slots)
@@ -816,7 +824,7 @@ cdef class Bus:
     def check_unheard(self, event_type):
         """Raise when an event that nobody subscribes to must not be dropped: after the end, or from a thread before."""
         if self.ended:
-            raise bus_ended("send()", self.name)
+            raise bus_over("send()", self.name, self.lost)
         if PyThread_get_thread_ident() != self.thread:
             self.inbox.check(event_type)
 
@@ -845,7 +853,7 @@ cdef class Bus:
         if not PyType_Check(event_type) or not HB_IS_EVENT_TYPE(<PyObject *>event_type):
             check_type("subscribe()", event_type)  # which refuses it
         if self.ended:
-            raise bus_ended("subscribe()", self.name)
+            raise bus_over("subscribe()", self.name, self.lost)
         self.check("subscribe()")
         overflow = overflow_of(limit, overflow)
         if self.inbox.events:
@@ -892,7 +900,9 @@ cdef class Bus:
     def check(self, str call):
         running = _get_running_loop()
         if running is not self.loop or PyThread_get_thread_ident() != self.thread:
-            raise elsewhere(call, self.loop, self.thread, running)
+            if self.lost == FORKED:
+                raise bus_over(call, self.name, self.lost)
+            raise elsewhere(call, self.loop, self.inbox.thread, running)
 
     cdef bint runs_elsewhere(self) except -1:
         """Whether its loop is being run, but not by the caller: in another thread by now, or around a loop within it.
@@ -1005,6 +1015,7 @@ cdef class Bus:
         cdef Channel channel
         cdef Bound bound
         self.refuse_threads(None)
+        self.open_buses.discard(self)
         self.ended = True
         channels = list(self.table.values())
         self.table.clear()
@@ -1020,6 +1031,22 @@ cdef class Bus:
         for channel in channels:
             for bound in list(channel.bounded.values()):
                 self.tell_dropped(bound)
+
+    def abandon(self, str reason):
+        """End the bus as it stands, as its loop is closed or this process was forked. Nobody is woken or told.
+
+        What it holds is kept where `send` does not find it: to free a parked read would end its task, here.
+        """
+        self.lost = reason
+        self.ended = self.strict = True
+        self.thread = 0  # of no thread: each call looks closer, and is refused
+        self.scheduled = True  # nothing more is scheduled
+        self.observer = self.forgotten = None
+        self.inbox.abandon()
+        self.kept, self.table = self.table, {}
+        index_clear(&self.index)
+        for channel in self.kept.values():
+            (<Channel>channel).ended = True
 
     def __repr__(self):
         state = "ended" if self.ended else f"types={len(self.table)}"

@@ -29,7 +29,7 @@ from sys import getrefcount, maxsize
 from threading import get_ident
 from types import TracebackType
 from typing import Any, Final, Generic, Literal, TypeVar, cast
-from weakref import ref
+from weakref import WeakSet, ref
 
 from haiway_bus.bus._first import first_of
 from haiway_bus.bus._flush import Mark, Pool, flush
@@ -38,8 +38,9 @@ from haiway_bus.bus._rules import (
     DROP_OLDEST,
     EVENT_TYPE_FLAGS,
     EVENT_TYPE_MASK,
+    FORKED,
     RAISE,
-    bus_ended,
+    bus_over,
     check_limit,
     check_timeout,
     check_type,
@@ -51,6 +52,7 @@ from haiway_bus.bus._rules import (
     overflowed,
 )
 from haiway_bus.bus._stats import EventStats, stats_of
+from haiway_bus.bus._watch import open_buses
 
 __all__ = (
     "Batches",
@@ -545,7 +547,7 @@ class Subscription(Generic[Event]):
         if self.node is None and self.head is None:
             return
         bus = self.channel.bus
-        if get_ident() != bus.thread and not bus.loop.is_closed():
+        if get_ident() != bus.thread and not bus.lost and not bus.loop.is_closed():
             self.check()
         try:
             if self.node is not None:
@@ -593,7 +595,7 @@ class Subscription(Generic[Event]):
         self.release()
         bus = self.channel.bus
         parting = (self.channel, self.key, self.bound, self.delivered(), self.marks)
-        if get_ident() == bus.thread or bus.loop.is_closed():
+        if get_ident() == bus.thread or bus.lost or bus.loop.is_closed():
             self.leave(*parting)
             return
         try:
@@ -806,9 +808,12 @@ class Bus:
         "ended",
         "forgotten",
         "inbox",
+        "kept",
         "loop",
+        "lost",
         "name",
         "observer",
+        "open_buses",
         "ready",
         "resumed",
         "scheduled",
@@ -841,6 +846,12 @@ class Bus:
         self.observer: Callable[[type[Any], int, str, int, int], None] | None = None
         # Who is told the last numbers of a type that has lost its last subscription.
         self.forgotten: Callable[[type[Any], EventStats], None] | None = None
+        # Why it ended when its scope had no part in it, and the table that it had then.
+        self.lost: str = ""
+        self.kept: dict[int, Channel] = {}
+        # Those of the loop, which hear of its close, and of a fork.
+        self.open_buses: WeakSet[Bus] = open_buses(self.loop).buses
+        self.open_buses.add(self)
 
     def send(self, event: Any) -> None:
         """Append the event to its type's chain, or drop it if nobody subscribes to the type (contract 1)."""
@@ -859,7 +870,7 @@ class Bus:
     def check_unheard(self, event_type: type[Any]) -> None:
         """Raise when an event that nobody subscribes to must not be dropped: after the end, or from a thread before."""
         if self.ended:
-            raise bus_ended("send()", self.name)
+            raise bus_over("send()", self.name, self.lost)
         if get_ident() != self.thread:
             self.inbox.check(event_type)
 
@@ -887,7 +898,7 @@ class Bus:
         """Start receiving the events of exactly this type (contract 2.1, 4.1)."""
         check_type("subscribe()", event_type)
         if self.ended:
-            raise bus_ended("subscribe()", self.name)
+            raise bus_over("subscribe()", self.name, self.lost)
         self.check("subscribe()")
         overflow = overflow_of(limit, overflow)
         if self.inbox.events:
@@ -937,7 +948,9 @@ class Bus:
     def check(self, call: str) -> None:
         running = _get_running_loop()
         if running is not self.loop or get_ident() != self.thread:
-            raise elsewhere(call, self.loop, self.thread, running)
+            if self.lost == FORKED:
+                raise bus_over(call, self.name, self.lost)
+            raise elsewhere(call, self.loop, self.inbox.thread, running)
 
     def runs_elsewhere(self) -> bool:
         """Whether its loop is being run, but not by the caller: in another thread by now, or around a loop within it.
@@ -1040,6 +1053,7 @@ class Bus:
     def close(self) -> None:
         """End the bus: reads that wait for an event end, `send` and `subscribe` are refused (contract 5.6)."""
         self.refuse_threads(None)
+        self.open_buses.discard(self)
         self.ended = True
         channels = list(self.table.values())
         self.table.clear()
@@ -1054,6 +1068,21 @@ class Bus:
         for channel in channels:
             for bound in list(channel.bounded.values()):
                 self.tell_dropped(bound)
+
+    def abandon(self, reason: str) -> None:
+        """End the bus as it stands, as its loop is closed or this process was forked. Nobody is woken or told.
+
+        What it holds is kept where `send` does not find it: to free a parked read would end its task, here.
+        """
+        self.lost = reason
+        self.ended = self.strict = True
+        self.thread = 0  # of no thread: each call looks closer, and is refused
+        self.scheduled = True  # nothing more is scheduled
+        self.observer = self.forgotten = None
+        self.inbox.abandon()
+        self.kept, self.table = self.table, {}
+        for channel in self.kept.values():
+            channel.ended = True
 
     def __repr__(self) -> str:
         state = "ended" if self.ended else f"types={len(self.table)}"

@@ -111,6 +111,11 @@ class Inbox:
             number = len(self.events)
         return self.take(number)
 
+    def abandon(self) -> None:
+        """Put nothing any more. Also where this process was forked while another thread, not here now, had the lock."""
+        self.lock = RLock()
+        self.closed = True
+
     def take(self, number: int) -> bool:
         # Within a delivery the collector may run a finalizer that subscribes, and so asks for this. What follows the
         # event in hand must not overtake it.

@@ -27,7 +27,12 @@ DROP_NEWEST: Final = "drop_newest"
 RAISE: Final = "raise"
 OVERFLOWS: Final = (DROP_OLDEST, DROP_NEWEST, RAISE)
 
+# Why a bus was lost to its scope; "" says that it was not.
+FORKED: Final = "forked"
+LOOP_CLOSED: Final = "loop closed"
+
 _DEFINE = "define a class for it: a State, a dataclass, a NamedTuple"
+_APART = "open a scope here that has its own bus: `async with ctx.scope(name, isolated=True):`"
 
 
 def event_refused(event: object) -> TypeError:
@@ -87,11 +92,19 @@ def no_scope(call: str) -> ContextMissing:
     )
 
 
-def bus_ended(call: str, name: str) -> ContextMissing:
-    """The error for a call on the bus of a scope that has ended (contract 5.6)."""
+def bus_over(call: str, name: str, lost: str) -> ContextMissing:
+    """The error for a call on a bus that has ended, with its scope or without (contract 5.6, guarantee 6.2, 6.3)."""
+    if lost == FORKED:
+        return ContextMissing(
+            f"{call} needs a scope, and the scope {name!r} belongs to the process from which this one was forked:"
+            " open one here, by `async with ctx.scope(name):` in `asyncio.run(...)`, or hand the result back to that"
+            " process and send it there"
+        )
+    if lost == LOOP_CLOSED:
+        return loop_closed(call, name)
     return ContextMissing(
-        f"{call} came after the scope {name!r} had ended, and its bus with it:"
-        " call it before the scope's end, or open a scope of its own"
+        f"{call} came after the scope {name!r} had ended, and its bus with it: call it before the scope's end, or"
+        f" {_APART}"
     )
 
 
@@ -172,10 +185,11 @@ def check_limit(call: str, limit: object) -> None:
         raise kind(f"{call} takes a limit of at least one event, not {limit!r}")
 
 
-def loop_closed(call: str, name: str) -> RuntimeError:
-    """The error for a call from another thread when the loop of the bus is closed (contract 6.2)."""
-    return RuntimeError(
-        f"{call} came after the loop of the scope {name!r} was closed: nobody can deliver the event any more"
+def loop_closed(call: str, name: str) -> ContextMissing:
+    """The error for a call when the loop of the bus is closed (guarantee 6.2)."""
+    return ContextMissing(
+        f"{call} came after the loop of the scope {name!r} was closed, where nobody can read any more: leave the scope"
+        f" before its loop ends, or {_APART}"
     )
 
 
@@ -188,8 +202,11 @@ def elsewhere(call: str, home: AbstractEventLoop, thread: int, here: Any) -> Run
             " run it in one thread for as long as the scope is open, or open the scope where it is run"
         )
     running = "no running loop" if here is None else repr(here)
+    way_out = (
+        "that loop is closed, leave the scope before its loop ends"
+        if home.is_closed()
+        else "move the call there (asyncio.run_coroutine_threadsafe does)"
+    )
     return RuntimeError(
-        f"{place} and was called with {running} in thread {threading.get_ident()}:"
-        " move the call there (asyncio.run_coroutine_threadsafe does), or give this loop a scope and a bus of its own"
-        " with `async with ctx.scope(name, isolated=True):`"
+        f"{place} and was called with {running} in thread {threading.get_ident()}: {way_out}, or {_APART}"
     )
