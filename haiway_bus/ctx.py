@@ -19,7 +19,7 @@ from haiway_bus.observability import (
     ScopeIdentity,
     check_record,
 )
-from haiway_bus.places import Updated, current_place, place
+from haiway_bus.places import Updated, own_place, place
 from haiway_bus.scope import Scope
 from haiway_bus.state import State
 
@@ -34,7 +34,7 @@ _OUTSIDE = LoggingObservability()
 
 
 def _observed() -> tuple[Observability, ScopeIdentity | None]:
-    here = current_place.get()
+    here = own_place()
     return (_OUTSIDE, None) if here is None else (here.scope.observability, here.scope.identity)
 
 

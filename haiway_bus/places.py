@@ -7,12 +7,14 @@ state alone.
 from __future__ import annotations
 
 from contextvars import ContextVar, Token
+from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from haiway_bus.bus import Bus
 from haiway_bus.bus import current as current_bus
-from haiway_bus.bus._rules import no_scope
+from haiway_bus.bus._rules import FORKED, bus_over, no_scope, readers_ended
+from haiway_bus.bus._watch import inherited
 from haiway_bus.errors import ContextMissing
 from haiway_bus.printable import described
 from haiway_bus.state import State
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     # A name for type checkers: the scope stands above, and is only handed on here.
     from haiway_bus.scope import Scope
 
-__all__ = ("Attached", "Place", "Updated", "current_place", "place")
+__all__ = ("Attached", "Place", "Updated", "current_place", "own_place", "place")
 
 
 class Place(NamedTuple):
@@ -36,10 +38,20 @@ current_place: Final[ContextVar[Place | None]] = ContextVar("haiway_bus.place", 
 
 
 def place(call: str) -> Place:
-    """Where the caller stands. Raises ContextMissing outside any scope (contract 5.2)."""
+    """Where the caller stands. Raises ContextMissing outside any scope of this process (contract 5.2, 6.3)."""
     here = current_place.get()
     if here is None:
         raise no_scope(call)
+    if inherited and here.scope.bus.lost == FORKED:
+        raise bus_over(call, here.scope.name, FORKED)
+    return here
+
+
+def own_place() -> Place | None:
+    """Where the caller stands; None outside any scope, and in one of the process from which this one was forked."""
+    here = current_place.get()
+    if inherited and here is not None and here.scope.bus.lost == FORKED:
+        return None
     return here
 
 
@@ -57,10 +69,17 @@ class Attached:
         scope = self._scope
         if self._place_token is not None:
             raise RuntimeError(f"a block of {scope!r}.attach() is entered once: make another")
-        if not scope.is_open:
+        if scope.begun and scope.bus.lost:
+            raise bus_over("attach()", scope.name, scope.bus.lost)
+        # The loop's own code may attach for as long as the bus lives; other threads from the beginning of the body, who
+        # can subscribe, until its readers are ended: what they send has somebody to read it (guarantee 6.2).
+        at_home = scope.is_open and get_ident() == scope.bus.inbox.thread
+        if not at_home and not (scope.is_open and scope.begun):
             raise ContextMissing(
                 f"the scope {described(scope.name)} is not open: attach to it within its `async with` block"
             )
+        if not at_home and scope.bus.inbox.closed:
+            raise readers_ended("attach()", scope.name)
         self._bus_token = current_bus.set(scope.bus)
         self._place_token = current_place.set(Place(scope, scope.states))
         return scope

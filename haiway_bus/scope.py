@@ -19,7 +19,7 @@ from haiway_bus.arguments import coroutine_of, is_class
 from haiway_bus.bus import Bus
 from haiway_bus.bus import current as current_bus
 from haiway_bus.bus._reads import no_copy
-from haiway_bus.bus._rules import bus_ended
+from haiway_bus.bus._rules import bus_over
 from haiway_bus.by_type import ByType
 from haiway_bus.disposables import Disposable, checked_disposables
 from haiway_bus.observability import (
@@ -29,7 +29,7 @@ from haiway_bus.observability import (
     identify,
     teller_of_forgotten,
 )
-from haiway_bus.places import Attached, Place, current_place
+from haiway_bus.places import Attached, Place, current_place, own_place
 from haiway_bus.printable import described, name_of_type
 from haiway_bus.state import State
 from haiway_bus.states import States
@@ -57,6 +57,7 @@ class Scope:
         "_observability",
         "_place_token",
         "_stack",
+        "begun",
         "bus",
         "identity",
         "observability",
@@ -96,7 +97,9 @@ class Scope:
         self._given = States(name, state, None)
         self._place_token: Token[Place | None] | None = None
         self._bus_token: Token[Bus | None] | None = None
-        self.tasks: ScopeTasks = ScopeTasks(name, self._deliver)
+        # Whether the body has begun: everything before it is entered.
+        self.begun: bool = False
+        self.tasks: ScopeTasks = ScopeTasks(name)
 
     @property
     def name(self) -> str:
@@ -135,7 +138,7 @@ class Scope:
             )
         self._entered = True
         try:
-            self._open(current_place.get())
+            self._open(own_place())
             await self.tasks.__aenter__()
         except BaseException as error:
             await self._stack.__aexit__(type(error), error, error.__traceback__)
@@ -152,6 +155,7 @@ class Scope:
             raise
         # Entered before the disposables, so that they can spawn; left before them, as tasks may use them.
         self._stack.push_async_exit(self.tasks)
+        self.begun = True
         return self.identity.trace_id
 
     async def __aexit__(
@@ -179,10 +183,13 @@ class Scope:
             self._stack.push(self._close_bus)
         else:
             if outer.bus.ended:
-                raise bus_ended(f"entering the scope {described(self.name)}", outer.name)
+                raise bus_over(
+                    f"entering the scope {described(self.name)}", outer.name, outer.bus.lost
+                )
             outer.bus.check(f"entering the scope {described(self.name)}")
             self.bus = outer.bus
             self.tasks.family = outer.tasks.family
+        self.tasks.bus, self.tasks.owns_bus = self.bus, self.owns_bus
         self.tasks.family[self.tasks] = None
         self._stack.callback(self._leave_context)
         # After all that may refuse the entry: a recorder that opens a span for it is sure to be told of its end.
@@ -201,17 +208,12 @@ class Scope:
     def _tell_exit(self, _: object, exception: BaseException | None, __: object) -> None:
         self.observability.scope_exited(self.identity, exception)
 
-    def _deliver(self) -> bool:
-        return self.bus.inbox.deliver()
-
     def _close_bus(
         self,
         exception_type: type[BaseException] | None,
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # Before the bus does it, so that what threads sent last counts among the unread.
-        self.bus.inbox.deliver(close=True)
         unread = self.bus.unread()
         self.bus.close()
         if exception is not None:
@@ -242,7 +244,8 @@ class Scope:
         A request of a web server, a callback, another thread: what is sent, subscribed and spawned there, and the
         scopes that are opened there, belong to this scope. The block can stand in as many places at once as needed.
 
-        Raises ContextMissing when it is entered before the scope or after its end.
+        Raises ContextMissing when it is entered before the scope or after its end; in another thread than the scope's
+        also before its body begins, and when its readers have ended.
         """
         return Attached(self)
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import Task
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from itertools import islice
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from haiway_bus.activity import Activity
 from haiway_bus.asyncio_helpers import ScopeGroup, let_go
-from haiway_bus.bus import Receive
+from haiway_bus.bus import Bus, Receive
 from haiway_bus.errors import ContextMissing
 from haiway_bus.printable import described, name_of_type
 
@@ -42,12 +42,24 @@ class ScopeTasks:
     tasks that it waited for.
     """
 
-    __slots__ = ("closed", "deliver", "ended", "family", "group", "name", "tasks", "witness")
+    __slots__ = (
+        "bus",
+        "closed",
+        "ended",
+        "family",
+        "group",
+        "name",
+        "owns_bus",
+        "tasks",
+        "witness",
+    )
 
-    def __init__(self, name: str, deliver: Callable[[], bool]) -> None:
+    bus: Bus
+
+    def __init__(self, name: str) -> None:
         self.name: str = name
-        # Sends what other threads have handed over, and says whether that was anything.
-        self.deliver: Callable[[], bool] = deliver
+        # Whether the bus ends with the scope.
+        self.owns_bus: bool = False
         self.group: ScopeGroup = ScopeGroup()
         self.tasks: dict[Task[Any], None] = {}
         self.ended: dict[Task[Any], dict[int, tuple[type[Any], int]]] = {}
@@ -78,6 +90,8 @@ class ScopeTasks:
                 # Cancelled from outside, or by the group because a task failed: the group can tell. Whatever else it
                 # is, the group ends the tasks before it raises that.
                 raised = broken
+        # From here on nobody of the scope reads: its tasks have ended, or are about to be cancelled.
+        self.refuse_threads(None)
         watch = None if raised is None else Watch(self)
         try:
             await self.group.__aexit__(
@@ -119,8 +133,14 @@ class ScopeTasks:
                 " a task that is cancelled can finish its own work, but start no other"
             ) from refused
         self.tasks[task] = None
-        task.add_done_callback(self.tasks.pop)
+        task.add_done_callback(self.task_ended)
         return task
+
+    def task_ended(self, task: Task[Any]) -> None:
+        del self.tasks[task]
+        if not task.cancelled() and task.exception() is not None:
+            # The group cancels the others in this moment, long before the body may come to its end.
+            self.refuse_threads(None)
 
     def is_ending(self, task: Task[Any] | None) -> bool:
         """Whether a CancelledError in this task is meant for it: it is being cancelled, or waits of it were ended."""
@@ -137,7 +157,7 @@ class ScopeTasks:
         # One task that is known to be busy is enough to know, so that the others are not looked at meanwhile.
         if self.witness is None or not active.found_in(self.witness):
             self.witness = next(filter(active.found_in, self.tasks), None)
-            if self.witness is None and not self.deliver():
+            if self.witness is None and not self.bus.inbox.deliver():
                 self.end_waits(active)
         return active
 
@@ -152,7 +172,7 @@ class ScopeTasks:
             active = Activity()
             if not busy or not active.found_in(busy[0]):
                 busy = self.busy(active, 1)
-                if not busy and not self.deliver():
+                if not busy and not self.bus.inbox.deliver():
                     return
             await active.changed()
 
@@ -178,6 +198,9 @@ class ScopeTasks:
                 else:
                     waits.setdefault(receive.channel, []).append((task, receive))
         share = max(1, len(waits) // _ROUNDS)
+        # Before they are ended: what a thread sends from here on would wait for readers that are gone (guarantee 6.2).
+        if not self.refuse_threads(list(waits)[:share]):
+            return
         for channel, reads in list(waits.items())[:share]:
             for task in dict.fromkeys(task for task, _ in reads):
                 self.count(task, channel.event_type)
@@ -188,6 +211,22 @@ class ScopeTasks:
             for task, waiting in stranded:
                 self.ended.setdefault(task, {})
                 let_go(waiting)
+
+    def refuse_threads(self, channels: Iterable[Any] | None) -> bool:
+        """Refuse what other threads send on these channels from now on or, given None, on all (guarantee 6.2).
+
+        False, and nothing is refused, when one has just sent. A bus that is not the scope's own goes on, and so do the
+        readers that others have on it.
+        """
+        if not self.owns_bus:
+            return True
+        if channels is None:
+            return self.bus.refuse_threads(None)
+        own = self.bus.table
+        types = [(one.event_type, one) for one in channels]
+        return self.bus.refuse_threads(
+            [kind for kind, channel in types if own.get(id(kind)) is channel]
+        )
 
     def count(self, task: Task[Any], event_type: type[Any]) -> None:
         """Count a round that ends waits of the task; cancel it when it comes back all the time."""

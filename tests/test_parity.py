@@ -32,7 +32,16 @@ INTERNAL = {
     "Channel": {"append", "join", "park", "unpark"},
     "Subscription": {"has_event", "next_in_line", "release", "skip", "take", "take_batch"},
     "Receive": {"begin", "give_up", "leave", "over", "park", "refused", "take", "walk"},
-    "Bus": {"call_resume", "lost", "note_dropped", "resume", "schedule", "wake", "wake_all"},
+    "Bus": {
+        "ask_again",
+        "call_resume",
+        "note_dropped",
+        "resume",
+        "runs_elsewhere",
+        "schedule",
+        "wake",
+        "wake_all",
+    },
 }
 
 

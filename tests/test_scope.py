@@ -1149,7 +1149,8 @@ class TestHome:
                 subscriptions.append(hb.ctx.subscribe(Ping))
             hb.ctx.send(Ping())
 
-        asyncio.run(leave())
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(leave())
 
         async def read() -> None:
             async for _ in subscriptions[0]:
@@ -1158,6 +1159,8 @@ class TestHome:
         async def take() -> None:
             await anext(subscriptions[1])
 
-        for call in (read, take):
-            with pytest.raises(RuntimeError, match=r"Loop .*Loop "):
-                asyncio.run(call())
+        for close in (lambda: None, loop.close):
+            close()
+            for call in (read, take):
+                with pytest.raises(RuntimeError, match=r"Loop .*Loop "):
+                    asyncio.run(call())

@@ -133,14 +133,19 @@ cdef class Bus:
     cdef double trusted         # until when `due` is relied on
     cdef object run_forever     # that of the loop, if nothing that it calls can run it again; else None
     cdef readonly bint ended
+    cdef bint strict            # an event that nobody subscribes to may have to be refused
     cdef object resumed
     cdef readonly object inbox
+    cdef readonly str lost
+    cdef dict kept              # id of the type -> Channel
+    cdef object open_buses
     cdef public object observer
     cdef public object forgotten
 
     cpdef object send(self, object event)
     cpdef object subscribe(self, object event_type, object limit=*, object overflow=*)
     cdef int note_dropped(self, Bound bound) except -1
+    cdef bint runs_elsewhere(self) except -1
     cdef int wake_all(self, Channel channel) except -1
     cdef int wake(self, Receive receive) except -1
     cdef int schedule(self) except -1

@@ -17,6 +17,7 @@ from cpython.mem cimport PyMem_Free
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.type cimport PyType_Check
+from libc.math cimport INFINITY
 
 from haiway_bus._live cimport live_count, live_objects
 from haiway_bus._type_index cimport Slot, index_add, index_allot, index_clear, index_remove, index_reserve, slot_of
@@ -35,8 +36,9 @@ from haiway_bus.bus._loops import runs_again
 from haiway_bus.bus._reads import drives, no_copy, read_over, read_taken, task_here
 from haiway_bus.bus._rules import (
     DROP_OLDEST as DROP_OLDEST_NAME,
+    FORKED,
     RAISE as RAISE_NAME,
-    bus_ended,
+    bus_over,
     check_limit,
     apart_from,
     check_timeout,
@@ -50,6 +52,7 @@ from haiway_bus.bus._rules import (
     overflowed,
 )
 from haiway_bus.bus._stats import stats_of
+from haiway_bus.bus._watch import open_buses
 from haiway_bus.by_type import ByType
 from haiway_bus.printable import described, name_of_type
 
@@ -162,6 +165,9 @@ cdef class Channel:
         cdef Node node = Node.__new__(Node)
         cdef Node tail
         if len(self.parked):
+            if HB_RUN() != <PyObject *>self.bus.run and self.bus.runs_elsewhere():
+                self.bus.inbox.put(event)
+                return 0
             self.bus.wake_all(self)
         self.sent += 1
         if self.sharing:
@@ -513,7 +519,7 @@ cdef class Subscription:
         if self.node is None and self.head is None:
             return
         cdef Bus bus = self.channel.bus
-        if PyThread_get_thread_ident() != bus.thread and not bus.loop.is_closed():
+        if PyThread_get_thread_ident() != bus.thread and not bus.lost and not bus.loop.is_closed():
             self.check()
         try:
             if self.node is not None:
@@ -559,10 +565,13 @@ cdef class Subscription:
         self.release()
         cdef Bus bus = self.channel.bus
         parting = (self.channel, self.key, self.bound, self.delivered(), self.marks)
-        if PyThread_get_thread_ident() == bus.thread or bus.loop.is_closed():
+        if PyThread_get_thread_ident() == bus.thread or bus.lost or bus.loop.is_closed():
             Subscription.leave(*parting)
-        else:
+            return
+        try:
             bus.loop.call_soon_threadsafe(Subscription.leave, *parting)
+        except RuntimeError:  # closed meanwhile
+            Subscription.leave(*parting)
 
     async def __aenter__(self):
         return self
@@ -865,12 +874,18 @@ cdef class Bus:
         # it could ask a Receive.
         self.resumed = self.loop.create_future()
         self.resumed.set_result(None)
-        self.inbox = Inbox(name, self.loop, Context(), self.send)
+        self.inbox = Inbox(name, self.loop, Context(), self.accept)
         # Who is told of drops: called in the loop with the type, the limit, the overflow, how many are new, how many
         # in all.
         self.observer = None
         # Who is told the last numbers of a type that has lost its last subscription.
         self.forgotten = None
+        # Why it ended when its scope had no part in it, and the table that it had then.
+        self.lost = ""
+        self.kept = {}
+        # Those of the loop, which hear of its close, and of a fork.
+        self.open_buses = open_buses(self.loop).buses
+        self.open_buses.add(self)
 
     def __dealloc__(self):
         PyMem_Free(self.index.slots)
@@ -889,17 +904,49 @@ cdef class Bus:
                 channel.append(event)
         elif not HB_IS_EVENT_TYPE(event_type) and not is_event_type(<object>event_type):
             raise event_refused(event)
-        elif self.ended:
-            raise bus_ended("send()", self.name)
+        elif self.strict:
+            self.check_unheard(type(event))
+
+    def check_unheard(self, event_type):
+        """Raise when an event that nobody subscribes to must not be dropped: after the end, or from a thread before."""
+        if self.ended:
+            raise bus_over("send()", self.name, self.lost)
+        if PyThread_get_thread_ident() != self.thread:
+            self.inbox.check(event_type)
+
+    def refuse_threads(self, event_types):
+        """Refuse what other threads send from now on, of these types or, given None, of all (guarantee 6.2).
+
+        Called at a scope's end, before its readers are ended: what has come is delivered first. False, and nothing is
+        refused, when a thread has just sent, so that those readers have work to do.
+        """
+        self.strict = True
+        if event_types is None:
+            self.inbox.deliver(close=True)
+            return True
+        return self.inbox.refuse(event_types)
+
+    def accept(self, event):
+        """Append an event that another thread sent, unless its type has lost its subscriptions since."""
+        cdef Slot *slot = slot_of(&self.index, <PyObject *>Py_TYPE(<PyObject *>event))
+        cdef Channel channel
+        if slot.type != NULL:
+            channel = <Channel>slot.value  # held, as in send()
+            channel.append(event)
 
     cpdef subscribe(self, event_type, limit=None, overflow=None):
         """Start receiving the events of exactly this type (contract 2.1, 4.1)."""
         if not PyType_Check(event_type) or not HB_IS_EVENT_TYPE(<PyObject *>event_type):
             check_type("subscribe()", event_type)  # which refuses it, or finds that it is an exception of a user's
         if self.ended:
-            raise bus_ended("subscribe()", self.name)
+            raise bus_over("subscribe()", self.name, self.lost)
         self.check("subscribe()")
         overflow = overflow_of(limit, overflow)
+        if self.inbox.events:
+            # Their `send` has returned, and a subscription sees only what is sent after it (guarantee 2.1, 6.2).
+            self.inbox.deliver()
+        if self.strict:
+            self.inbox.refused.pop(id(event_type), None)  # it has a reader again
         while True:
             channel = self.table.get(id(event_type))
             if channel is None:
@@ -939,7 +986,16 @@ cdef class Bus:
     def check(self, str call):
         running = _get_running_loop()
         if running is not self.loop or PyThread_get_thread_ident() != self.thread:
-            raise elsewhere(call, self.loop, self.thread, running)
+            if self.lost == FORKED:
+                raise bus_over(call, self.name, self.lost)
+            raise elsewhere(call, self.loop, self.inbox.thread, running)
+
+    cdef bint runs_elsewhere(self) except -1:
+        """Whether its loop is being run, but not by the caller: in another thread by now, or around a loop within it.
+
+        What wakes a reader must be handed over then, as from any thread.
+        """
+        return _get_running_loop() is not self.loop and self.loop.is_running()
 
     cdef int note_run(self) except -1:
         """The loop that runs here is the bus's own: so it is until another one runs, or it runs anew."""
@@ -1094,7 +1150,8 @@ cdef class Bus:
         """End the bus: reads that wait for an event end, `send` and `subscribe` are refused (contract 5.6)."""
         cdef Channel channel
         cdef Bound bound
-        self.inbox.deliver(close=True)
+        self.refuse_threads(None)
+        self.open_buses.discard(self)
         self.ended = True
         channels = list(self.table.values())
         self.table.clear()
@@ -1113,6 +1170,26 @@ cdef class Bus:
 
     def __reduce_ex__(self, protocol):
         no_copy(self)
+
+    def abandon(self, str reason):
+        """End the bus as it stands, as its loop is closed or this process was forked. Nobody is woken or told.
+
+        What it holds is kept where `send` does not find it: to free a parked read would end its task, here.
+        """
+        self.lost = reason
+        self.ended = self.strict = True
+        # Of no thread and no run of a loop: each call looks closer, and is refused.
+        self.thread = 0
+        self.run = None
+        # Nothing more is asked of the loop.
+        self.due = <PyObject *>self
+        self.trusted = INFINITY
+        self.observer = self.forgotten = None
+        self.inbox.abandon()
+        self.kept, self.table = self.table, {}
+        index_clear(&self.index)
+        for channel in self.kept.values():
+            (<Channel>channel).ended = True
 
     def __repr__(self):
         state = "ended" if self.ended else f"types={len(self.table)}"

@@ -26,11 +26,12 @@ from asyncio.events import _get_running_loop, get_running_loop
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
 from contextvars import Context, ContextVar
+from math import inf
 from sys import maxsize, version_info
 from threading import get_ident
 from types import FunctionType, TracebackType, coroutine
 from typing import Any, Final, Generic, Literal, NoReturn, TypeVar, cast
-from weakref import ref
+from weakref import WeakSet, ref
 
 from haiway_bus.bus._first import first_of
 from haiway_bus.bus._flush import Mark, Pool, flush
@@ -41,10 +42,11 @@ from haiway_bus.bus._rules import (
     DROP_OLDEST,
     EVENT_TYPE_FLAGS,
     EVENT_TYPE_MASK,
+    FORKED,
     METACLASSES_ARE_MARKED,
     RAISE,
     apart_from,
-    bus_ended,
+    bus_over,
     check_limit,
     check_timeout,
     check_type,
@@ -57,6 +59,7 @@ from haiway_bus.bus._rules import (
     overflowed,
 )
 from haiway_bus.bus._stats import EventStats, stats_of
+from haiway_bus.bus._watch import open_buses
 from haiway_bus.by_type import ByType
 from haiway_bus.printable import described, name_of_type
 
@@ -198,6 +201,9 @@ class Channel:
         node = Node()
         node.next = None
         if self.parked:
+            if self.bus.runs_elsewhere():
+                self.bus.inbox.put(event)
+                return
             self.bus.wake_all(self)
         self.sent += 1
         if self.sharing:
@@ -556,7 +562,7 @@ class Subscription(Generic[Event]):
         if self.node is None and self.head is None:
             return
         bus = self.channel.bus
-        if get_ident() != bus.thread and not bus.loop.is_closed():
+        if get_ident() != bus.thread and not bus.lost and not bus.loop.is_closed():
             self.check()
         try:
             if self.node is not None:
@@ -606,10 +612,13 @@ class Subscription(Generic[Event]):
         self.release()
         bus = self.channel.bus
         parting = (self.channel, self.key, self.bound, self.delivered(), self.marks)
-        if get_ident() == bus.thread or bus.loop.is_closed():
+        if get_ident() == bus.thread or bus.lost or bus.loop.is_closed():
             self.leave(*parting)
-        else:
+            return
+        try:
             bus.loop.call_soon_threadsafe(self.leave, *parting)
+        except RuntimeError:  # closed meanwhile
+            self.leave(*parting)
 
     async def __aenter__(self) -> Subscription[Event]:
         return self
@@ -984,12 +993,16 @@ class Bus:
         "forgotten",
         "here",
         "inbox",
+        "kept",
         "loop",
+        "lost",
         "name",
         "observer",
+        "open_buses",
         "ready",
         "resumed",
         "run_forever",
+        "strict",
         "table",
         "thread",
         "trusted",
@@ -1015,16 +1028,24 @@ class Bus:
         # That of the loop, if nothing that it calls can run it again.
         self.run_forever: Any = None if runs_again(self.loop) else type(self.loop).run_forever
         self.ended: bool = False
+        # Whether an event that nobody subscribes to may have to be refused.
+        self.strict: bool = False
         # A finished future, given to each task as the one that woke it: the Task finds its result faster than
         # it could ask a Receive.
         self.resumed: Future[None] = self.loop.create_future()
         self.resumed.set_result(None)
-        self.inbox: Inbox = Inbox(name, self.loop, Context(), self.send)
+        self.inbox: Inbox = Inbox(name, self.loop, Context(), self.accept)
         # Who is told of drops: called in the loop with the type, the limit, the overflow, how many are new, how many
         # in all.
         self.observer: Callable[[type[Any], int, str, int, int], None] | None = None
         # Who is told the last numbers of a type that has lost its last subscription.
         self.forgotten: Callable[[type[Any], EventStats], None] | None = None
+        # Why it ended when its scope had no part in it, and the table that it had then.
+        self.lost: str = ""
+        self.kept: dict[int, Channel] = {}
+        # Those of the loop, which hear of its close, and of a fork.
+        self.open_buses: WeakSet[Bus] = open_buses(self.loop).buses
+        self.open_buses.add(self)
 
     def send(self, event: Any) -> None:
         """Append the event to its type's chain, or drop it if nobody subscribes to the type (contract 1)."""
@@ -1040,8 +1061,33 @@ class Bus:
             or (not METACLASSES_ARE_MARKED and issubclass(event_type, type))
         ) and not is_event_type(event_type):
             raise event_refused(event)
-        elif self.ended:
-            raise bus_ended("send()", self.name)
+        elif self.strict:
+            self.check_unheard(event_type)
+
+    def check_unheard(self, event_type: type[Any]) -> None:
+        """Raise when an event that nobody subscribes to must not be dropped: after the end, or from a thread before."""
+        if self.ended:
+            raise bus_over("send()", self.name, self.lost)
+        if get_ident() != self.thread:
+            self.inbox.check(event_type)
+
+    def refuse_threads(self, event_types: Iterable[type[Any]] | None) -> bool:
+        """Refuse what other threads send from now on, of these types or, given None, of all (guarantee 6.2).
+
+        Called at a scope's end, before its readers are ended: what has come is delivered first. False, and nothing is
+        refused, when a thread has just sent, so that those readers have work to do.
+        """
+        self.strict = True
+        if event_types is None:
+            self.inbox.deliver(close=True)
+            return True
+        return self.inbox.refuse(event_types)
+
+    def accept(self, event: Any) -> None:
+        """Append an event that another thread sent, unless its type has lost its subscriptions since."""
+        channel = self.table.get(id(type(event)))
+        if channel is not None:
+            channel.append(event)
 
     def subscribe(
         self, event_type: type[Event], limit: int | None = None, overflow: str | None = None
@@ -1049,9 +1095,14 @@ class Bus:
         """Start receiving the events of exactly this type (contract 2.1, 4.1)."""
         check_type("subscribe()", event_type)
         if self.ended:
-            raise bus_ended("subscribe()", self.name)
+            raise bus_over("subscribe()", self.name, self.lost)
         self.check("subscribe()")
         overflow = overflow_of(limit, overflow)
+        if self.inbox.events:
+            # Their `send` has returned, and a subscription sees only what is sent after it (guarantee 2.1, 6.2).
+            self.inbox.deliver()
+        if self.strict:
+            self.inbox.refused.pop(id(event_type), None)  # it has a reader again
         while True:
             channel = self.table.get(id(event_type))
             if channel is None:
@@ -1094,7 +1145,16 @@ class Bus:
     def check(self, call: str) -> None:
         running = _get_running_loop()
         if running is not self.loop or get_ident() != self.thread:
-            raise elsewhere(call, self.loop, self.thread, running)
+            if self.lost == FORKED:
+                raise bus_over(call, self.name, self.lost)
+            raise elsewhere(call, self.loop, self.inbox.thread, running)
+
+    def runs_elsewhere(self) -> bool:
+        """Whether its loop is being run, but not by the caller: in another thread by now, or around a loop within it.
+
+        What wakes a reader must be handed over then, as from any thread.
+        """
+        return _get_running_loop() is not self.loop and self.loop.is_running()
 
     def wake_all(self, channel: Channel) -> None:
         """Hand over every read that is parked on the channel, in one step however many there are."""
@@ -1130,9 +1190,9 @@ class Bus:
     def call_resume(self, context: Context) -> None:
         # The handle that the loop drops uncalled tells that it was lost (guarantee 2.16).
         handle = self.loop.call_soon(self.resume, context=context)
-        self.due = ref(handle, self.lost)
+        self.due = ref(handle, self.ask_again)
 
-    def lost(self, due: ref[Any]) -> None:
+    def ask_again(self, due: ref[Any]) -> None:
         if self.due is due:
             self.due = None
             if not self.loop.is_closed():
@@ -1227,7 +1287,8 @@ class Bus:
 
     def close(self) -> None:
         """End the bus: reads that wait for an event end, `send` and `subscribe` are refused (contract 5.6)."""
-        self.inbox.deliver(close=True)
+        self.refuse_threads(None)
+        self.open_buses.discard(self)
         self.ended = True
         channels = list(self.table.values())
         self.table.clear()
@@ -1245,6 +1306,25 @@ class Bus:
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         no_copy(self)
+
+    def abandon(self, reason: str) -> None:
+        """End the bus as it stands, as its loop is closed or this process was forked. Nobody is woken or told.
+
+        What it holds is kept where `send` does not find it: to free a parked read would end its task, here.
+        """
+        self.lost = reason
+        self.ended = self.strict = True
+        # Of no thread and no loop: each call looks closer, and is refused.
+        self.thread = 0
+        self.here = None
+        # Nothing more is asked of the loop.
+        self.due = ref(self)
+        self.trusted = inf
+        self.observer = self.forgotten = None
+        self.inbox.abandon()
+        self.kept, self.table = self.table, {}
+        for channel in self.kept.values():
+            channel.ended = True
 
     def __repr__(self) -> str:
         state = "ended" if self.ended else f"types={len(self.table)}"

@@ -3,50 +3,75 @@
 from __future__ import annotations
 
 from asyncio import AbstractEventLoop
+from asyncio.events import _get_running_loop
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from contextvars import Context
-from threading import RLock
-from typing import Any
+from threading import RLock, get_ident
+from typing import Any, Final
 
-from haiway_bus.bus._rules import bus_ended, loop_closed
+from haiway_bus.bus._rules import elsewhere, loop_closed, readers_ended
 
 __all__ = ("Inbox",)
+
+# How many events are delivered before the loop gets a turn.
+TURN: Final = 1024
 
 
 class Inbox:
     """What other threads sent and the loop has not delivered yet.
 
-    Invariants, under `lock`: events are in the order in which `put` was called; while there are any, `deliver` is
-    scheduled; once `closed`, nothing is put. So an event is delivered before the scope's end, or its send raises.
+    Invariants, under `lock`: events are in the order in which `put` was called; while there are any, `deliver_some` is
+    scheduled or running; of the types in `refused` nothing is put, and once `closed` nothing at all. So an event is
+    delivered while somebody can read it, or its send raises. `delivering` while one is being delivered.
     """
 
-    __slots__ = ("closed", "context", "events", "lock", "loop", "name", "scheduled", "send")
+    __slots__ = (
+        "accept",
+        "closed",
+        "context",
+        "delivering",
+        "events",
+        "lock",
+        "loop",
+        "name",
+        "refused",
+        "scheduled",
+        "thread",
+    )
 
     def __init__(
-        self, name: str, loop: AbstractEventLoop, context: Context, send: Callable[[Any], None]
+        self, name: str, loop: AbstractEventLoop, context: Context, accept: Callable[[Any], None]
     ) -> None:
         self.name: str = name
         self.loop: AbstractEventLoop = loop
+        self.thread: int = get_ident()
         self.context: Context = context
-        self.send: Callable[[Any], None] = send
+        # Does not ask which thread it is in. `send` would, and hand the event back for ever where the loop is run in
+        # another thread than before (guarantee 6.1).
+        self.accept: Callable[[Any], None] = accept
         self.events: deque[Any] = deque()
         # One that its holder may take again: the collector may run within `put`, and a finalizer may send.
         self.lock: AbstractContextManager[bool] = RLock()
         self.scheduled: bool = False
+        # By identity, as in the bus's table.
+        self.refused: dict[int, type[Any]] = {}
         self.closed: bool = False
+        self.delivering: bool = False
 
     def put(self, event: Any) -> None:
-        """Called in any thread. Wakes the loop once a burst.
+        """Called in any thread but the bus's own. Wakes the loop once a burst.
 
-        Raises ContextMissing after the scope's end, RuntimeError when the loop is closed.
+        Raises ContextMissing when the scope's readers have ended, RuntimeError when the loop is closed or runs in this
+        thread.
         """
         with self.lock:
-            if self.closed:
-                raise bus_ended("send()", self.name)
+            self.check(type(event))
             if self.loop.is_closed():
                 raise loop_closed("send()", self.name)
+            if _get_running_loop() is self.loop:
+                raise elsewhere("send()", self.loop, self.thread, self.loop)
             if not self.scheduled:
                 try:
                     self.loop.call_soon_threadsafe(self.deliver_some, context=self.context)
@@ -55,23 +80,51 @@ class Inbox:
                 self.scheduled = True
             self.events.append(event)
 
-    def deliver_some(self) -> None:
-        """Called by the loop: send what has come, a thousand at a time, so that the loop gets its turn."""
+    def check(self, event_type: type[Any]) -> None:
+        """Called in any thread but the bus's own: raise when what it sends of this type has no reader any more."""
+        if self.closed or id(event_type) in self.refused:
+            raise readers_ended(f"send() of {event_type.__qualname__}", self.name)
+
+    def refuse(self, event_types: Iterable[type[Any]]) -> bool:
+        """Called in the loop: put no more events of these types. False, and nothing is refused, when some are here."""
         with self.lock:
-            self.scheduled = False
-            some = [self.events.popleft() for _ in range(min(len(self.events), 1024))]
             if self.events:
-                self.loop.call_soon(self.deliver_some, context=self.context)
-                self.scheduled = True
-        for event in some:
-            self.send(event)
+                return False
+            self.refused.update((id(event_type), event_type) for event_type in event_types)
+            return True
+
+    def deliver_some(self) -> None:
+        """Called by the loop: deliver what has come, a thousand at a time, so that the loop gets its turn."""
+        try:
+            self.take(min(len(self.events), TURN))
+        finally:
+            with self.lock:
+                self.scheduled = False
+                if self.events:
+                    self.loop.call_soon(self.deliver_some, context=self.context)
+                    self.scheduled = True
 
     def deliver(self, *, close: bool = False) -> bool:
-        """Called in the loop's thread: send all that has come, and say whether that was anything."""
+        """Called in the loop: deliver all that has come, and say whether that was anything."""
         with self.lock:
             self.closed = self.closed or close
-            some = list(self.events)
-            self.events.clear()
-        for event in some:
-            self.send(event)
-        return bool(some)
+            number = len(self.events)
+        return self.take(number)
+
+    def abandon(self) -> None:
+        """Put nothing any more. Also where this process was forked while another thread, not here now, had the lock."""
+        self.lock = RLock()
+        self.closed = True
+
+    def take(self, number: int) -> bool:
+        # Within a delivery the collector may run a finalizer that subscribes, and so asks for this. What follows the
+        # event in hand must not overtake it.
+        if self.delivering:
+            return False
+        self.delivering = True
+        try:
+            for _ in range(number):
+                self.accept(self.events.popleft())
+        finally:
+            self.delivering = False
+        return number > 0

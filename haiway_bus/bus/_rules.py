@@ -42,7 +42,12 @@ DROP_NEWEST: Final = "drop_newest"
 RAISE: Final = "raise"
 OVERFLOWS: Final = (DROP_OLDEST, DROP_NEWEST, RAISE)
 
+# Why a bus was lost to its scope; "" says that it was not.
+FORKED: Final = "forked"
+LOOP_CLOSED: Final = "loop closed"
+
 _DEFINE = "define a class for it: a State, a dataclass, a NamedTuple"
+_APART = "open a scope here that has its own bus: `async with ctx.scope(name, isolated=True):`"
 
 
 def is_event_type(kind: type[Any]) -> bool:
@@ -136,11 +141,27 @@ def no_scope(call: str) -> ContextMissing:
     )
 
 
-def bus_ended(call: str, name: str) -> ContextMissing:
-    """The error for a call on the bus of a scope that has ended (contract 5.6)."""
+def bus_over(call: str, name: str, lost: str) -> ContextMissing:
+    """The error for a call on a bus that has ended, with its scope or without (contract 5.6, guarantee 6.2, 6.3)."""
+    if lost == FORKED:
+        return ContextMissing(
+            f"{call} needs a scope, and the scope {name!r} belongs to the process from which this one was forked:"
+            " open one here, by `async with ctx.scope(name):` in `asyncio.run(...)`, or hand the result back to that"
+            " process and send it there"
+        )
+    if lost == LOOP_CLOSED:
+        return loop_closed(call, name)
     return ContextMissing(
-        f"{call} came after the scope {described(name)} had ended, and its bus with it:"
-        " call it before the scope's end, or open a scope of its own"
+        f"{call} came after the scope {described(name)} had ended, and its bus with it: call it before the scope's end,"
+        f" or {_APART}"
+    )
+
+
+def readers_ended(call: str, name: str) -> ContextMissing:
+    """The error for a call from another thread at the end of a scope, when nobody reads any more (guarantee 6.2)."""
+    return ContextMissing(
+        f"{call} came from a thread when the readers of the scope {described(name)} had ended: stop the thread before"
+        " the end of the scope's body, or let it take this error as its sign to stop"
     )
 
 
@@ -213,18 +234,30 @@ def check_limit(call: str, limit: Any) -> None:
         raise kind(f"{call} takes a limit of at least one event, not {described(limit)}")
 
 
-def loop_closed(call: str, name: str) -> RuntimeError:
-    """The error for a call from another thread when the loop of the bus is closed (contract 6.2)."""
-    return RuntimeError(
-        f"{call} came after the loop of the scope {described(name)} was closed: nobody can deliver the event any more"
+def loop_closed(call: str, name: str) -> ContextMissing:
+    """The error for a call when the loop of the bus is closed (guarantee 6.2)."""
+    return ContextMissing(
+        f"{call} came after the loop of the scope {described(name)} was closed, where nobody can read any more: leave"
+        f" the scope before its loop ends, or {_APART}"
     )
 
 
 def elsewhere(call: str, home: AbstractEventLoop, thread: int, here: Any) -> RuntimeError:
     """The error for a call from another loop or thread than the bus's own (contract 6.1)."""
-    running = "no running loop" if here is None else described(here)
-    return RuntimeError(
+    place = (
         f"{call} belongs to the loop and thread of its bus, {described(home)} in thread {thread},"
-        f" and was called with {running} in thread {threading.get_ident()}:"
-        " move the call there, or give this loop a scope of its own"
+    )
+    if here is home:
+        return RuntimeError(
+            f"{place} and that loop is run in thread {threading.get_ident()} now:"
+            " run it in one thread for as long as the scope is open, or open the scope where it is run"
+        )
+    running = "no running loop" if here is None else described(here)
+    way_out = (
+        "that loop is closed, leave the scope before its loop ends"
+        if home.is_closed()
+        else "move the call there (asyncio.run_coroutine_threadsafe does)"
+    )
+    return RuntimeError(
+        f"{place} and was called with {running} in thread {threading.get_ident()}: {way_out}, or {_APART}"
     )

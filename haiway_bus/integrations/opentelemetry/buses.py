@@ -9,6 +9,7 @@ All six instruments of one collection show one reading, so that sent, delivered 
 
 from __future__ import annotations
 
+import os
 from asyncio import AbstractEventLoop, get_running_loop
 from collections import deque
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ from functools import partial
 from threading import Event, Lock, get_ident
 from time import monotonic
 from typing import Any, Final
+from weakref import WeakMethod
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
@@ -106,13 +108,15 @@ class BusInstruments:
     collection interval counts, too: a scope, or the subscription to the one answer of a request.
     """
 
-    __slots__ = ("_ended", "_lock", "_served", "_sources")
+    __slots__ = ("__weakref__", "_ended", "_lock", "_served", "_sources")
 
     def __init__(self, meter: Meter) -> None:
-        self._lock = Lock()
-        self._sources: dict[str, Source] = {}
-        self._ended: dict[tuple[str, str], EventStats] = {}
-        self._served: set[str] | None = None
+        self._begin()
+        if hasattr(os, "register_at_fork"):
+            # The buses, and what they counted, are those of the process that forked, which tells of them itself. Its
+            # exporter's thread may have had the lock.
+            begin = WeakMethod(self._begin)
+            os.register_at_fork(after_in_child=lambda: (method := begin()) and method())
         create = meter.create_observable_counter
         create("haiway_bus.events.sent", [partial(self.observe, "sent")], "{event}", "Events sent")
         create(
@@ -145,6 +149,12 @@ class BusInstruments:
             "{event}",
             "Events that wait in the slowest subscription",
         )
+
+    def _begin(self) -> None:
+        self._lock = Lock()
+        self._sources: dict[str, Source] = {}
+        self._ended: dict[tuple[str, str], EventStats] = {}
+        self._served: set[str] | None = None
 
     def add(self, scope: ScopeIdentity) -> None:
         """A scope with a bus of its own is entered, here."""
