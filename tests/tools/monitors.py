@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import cycle
 from types import CodeType
 from typing import Any
 
@@ -93,39 +94,41 @@ class Aside:
 
     def __init__(self) -> None:
         self.thread = threading.get_ident()
-        self.others = [Other(number) for number in range(100)]
-        self.scopes: list[Any] = []  # the subscription of each that is open
+        self.others = [Other(number) for number in range(40)]
+        self.scopes: list[tuple[Any, Iterator[Other]]] = []  # what each that is open has to bring
         self.calls = 0
-        self.took = 0
         self.held: list[StopIteration] = []
 
     def open(self) -> None:
         if threading.get_ident() == self.thread:
-            self.scopes.append(ctx.subscribe(Other))
-            self.took = 0
+            # A nested scope is on the same bus, and brings them once more.
+            self.scopes.append((ctx.subscribe(Other), cycle(self.others)))
             for other in self.others:
                 ctx.send(other)
 
     def close(self) -> None:
         if threading.get_ident() == self.thread:
-            self.scopes.pop().close()
+            subscription, _ = self.scopes.pop()
+            subscription.close()
             self.held.clear()
 
     def __call__(self, shown: Shown) -> None:
         self.calls += 1
-        time.sleep(0)
-        loop: list[Any] = []
-        loop.append(loop)
         if self.calls % 10 == 0:
-            gc.collect(2 if self.calls % 500 == 0 else 0)
-        if threading.get_ident() != self.thread or not self.scopes or not self.scopes[-1].pending:
+            time.sleep(0)
+            loop: list[Any] = []
+            loop.append(loop)
+            gc.collect(2 if self.calls % 1000 == 0 else 0)
+        if threading.get_ident() != self.thread or not self.scopes:
+            return
+        subscription, others = self.scopes[-1]
+        if not subscription.pending:
             return
         try:
-            next(anext(self.scopes[-1]).__await__())
+            next(anext(subscription).__await__())
         except StopIteration as stop:
-            if stop.value.number != self.took:
-                shown.wrong.append(f"aside: {stop.value.number} came in the place of {self.took}")
-            self.took += 1
+            if stop.value is not (due := next(others)):
+                shown.wrong.append(f"aside: {stop.value} came in the place of {due}")
             self.held = [*self.held[-2:], stop]
         except RuntimeError as refused:
             # In another loop's turn, or none's.
