@@ -11,6 +11,7 @@ ACTIVITY = "haiway_bus/activity.py"
 SCOPE = "haiway_bus/scope.py"
 HANDLERS = "haiway_bus/handlers.py"
 INBOX = "haiway_bus/bus/_inbox.py"
+FLUSH = "haiway_bus/bus/_flush.py"
 
 
 class Mutation(NamedTuple):
@@ -201,17 +202,57 @@ MUTATIONS = [
         "4.4",
         PURE,
         "flush returns before the readers came back",
-        "if self.position >= mark.goal and not self.at_work(mark.goal):",
-        "if self.position >= mark.goal - 1:",
+        "        self.asked = self.position\n        if self.work is not None:",
+        "        self.asked = self.position + 1\n        if self.work is not None:",
         "test_bounded.py::TestFlush",
     ),
     Mutation(
         "4.4",
         COMPILED,
         "flush returns before the readers came back",
-        "if self.position >= mark.goal and not self.at_work(mark.goal):",
-        "if self.position >= mark.goal - 1:",
+        "        self.asked = self.position\n        if self.work is not None:",
+        "        self.asked = self.position + 1\n        if self.work is not None:",
         "test_bounded.py::TestFlush",
+    ),
+    Mutation(
+        "4.4",
+        FLUSH,
+        "flush waits for no worker of a pool",
+        "return self.busy[first] - 1",
+        "break",
+        "test_bounded.py::TestFlush::test_every_worker_of_a_pool_has_to_come_back",
+    ),
+    Mutation(
+        "4.4",
+        FLUSH,
+        "a worker that ends holds up flush for ever",
+        "task.add_done_callback(self.look)",
+        "pass",
+        "test_bounded.py::TestFlush::test_a_worker_that_dies_is_waited_for_no_longer",
+    ),
+    Mutation(
+        "4.4",
+        FLUSH,
+        "a batch counts as its last event",
+        "self.busy.setdefault(weakref.ref(task), position)",
+        "self.busy[weakref.ref(task)] = position",
+        "test_flush.py::TestWhoIsWaitedFor::test_a_worker_is_at_work_on_each_event_of_its_batch",
+    ),
+    Mutation(
+        "4.5",
+        FLUSH,
+        "calls that wait for the same events do not share a round",
+        "if found is None or found.sent != channel.sent or apart:",
+        "if True:",
+        "test_flush.py::TestTheCost",
+    ),
+    Mutation(
+        "4.5",
+        FLUSH,
+        "what a call leaves behind is looked at by each read",
+        "if found.left and not found.callers:",
+        "if False:",
+        "test_flush.py::TestTheCost",
     ),
     Mutation(
         "5.1",

@@ -32,6 +32,7 @@ cdef class Channel:
     cdef dict members           # key -> weak reference, of every subscription
     cdef dict bounded           # key -> Bound, of those with a chain of their own
     cdef list walk              # the values of `bounded`, or None when they have changed
+    cdef public object round    # the latest Round of flush, or None
     cdef readonly int64_t delivered  # by subscriptions that are closed
     cdef readonly int64_t dropped
     cdef readonly bint ended
@@ -67,13 +68,12 @@ cdef class Subscription:
     cdef Node node              # None once closed
     cdef readonly int64_t position  # events that it has behind it, of the channel or of its bound
     cdef int64_t start          # position at the beginning
-    cdef int64_t asked          # position at which a reader last found nothing
+    cdef readonly int64_t asked  # position at which a reader asked for the next event
     cdef Py_ssize_t budget      # reads until the loop gets a turn; negative before the first
     cdef Receive head           # first in line
     cdef object line            # OrderedDict of those behind it; None until there is one
-    cdef object pool            # Pool; None until it is known to have several workers
-    cdef list marks             # of Mark, or None
-    cdef bint plain             # neither bound nor pool nor marks
+    cdef readonly object work   # Work; None unless it is known to have several workers, or a flush waits
+    cdef bint plain             # neither bound nor work
 
     cdef bint is_closed(self) noexcept
     cdef bint has_event(self) noexcept

@@ -25,7 +25,7 @@ from types import GenericAlias
 from weakref import ref
 
 from haiway_bus.bus._first import first_of
-from haiway_bus.bus._flush import Pool, flush
+from haiway_bus.bus._flush import Work, flush
 from haiway_bus.bus._inbox import Inbox
 from haiway_bus.bus._rules import (
     DROP_OLDEST as DROP_OLDEST_NAME,
@@ -285,7 +285,8 @@ cdef class Subscription:
     `head` is the read that is first in line and `line` those behind it; a read that did not wait may take an
     event only while nobody is in line. `budget` counts down the reads until the loop gets a turn; negative, it
     sends the first read through the checks. `plain` means that there is nothing else to see to: no bound, no pool,
-    no mark of a flush. `asked` is the position at which a reader last found nothing, and so was done with all before.
+    and no call of flush that waits. `asked` is a position at which a reader asked for the next event, and so was done
+    with all before: the latest, or, while it is `plain`, the latest at which there was none.
     """
 
     __class_getitem__ = classmethod(GenericAlias)
@@ -378,8 +379,8 @@ cdef class Subscription:
                 self.bound.gap = None
             raise overflowed(self.event_type, self.bound.limit, (<Gap>node.event).lost)
         self.position += 1
-        if self.pool is not None:
-            self.pool.took(self.position, self.marks)
+        if self.work is not None:
+            self.work.took(self.position)
         return node.event
 
     cdef int skip(self) except -1:
@@ -395,7 +396,7 @@ cdef class Subscription:
         cdef Py_ssize_t count
         cdef PyObject *event
         cdef int64_t position = self.position
-        if self.bound is None and self.pool is None:
+        if self.bound is None and self.work is None:
             count = min(limit, self.channel.sent - position)
             batch = PyList_New(count)
             if self.node is not None and self.position == position:
@@ -415,36 +416,19 @@ cdef class Subscription:
 
     def came_back(self):
         """A reader asks for the next event, and so is done with the one before."""
-        if self.pool is not None:
-            self.pool.came_back()
-        for mark in list(self.marks or ()):
-            if self.position >= mark.goal and not self.at_work(mark.goal):
-                self.unwatch(mark)
-                mark.reached()
-
-    def is_back(self, goal):
-        """Whether all up to this position was taken, and its readers asked for more since, or never took anything."""
-        return self.position >= goal and self.asked == self.position and not self.at_work(goal)
-
-    def at_work(self, goal):
-        return [] if self.pool is None else self.pool.at_work(goal)
+        self.asked = self.position
+        if self.work is not None:
+            self.work.came_back()
 
     def share_work(self):
         """From now on, tell apart the tasks that read it: they are a pool of workers."""
-        if self.pool is None:
-            self.pool = Pool()
-            self.plain = False
+        if self.work is None:
+            self.set_work(Work(self))
+        self.work.share()
 
-    def watch(self, mark):
-        self.marks = [*(self.marks or ()), mark]
-        self.plain = False
-
-    def unwatch(self, mark):
-        if self.marks is not None and mark in self.marks:
-            self.marks.remove(mark)
-            if not self.marks:
-                self.marks = None
-        self.plain = self.marks is None and self.bound is None and self.pool is None
+    def set_work(self, work):
+        self.work = work
+        self.plain = work is None and self.bound is None
 
     cdef bint has_event(self) noexcept:
         return self.node is not None and self.node.next is not None
@@ -483,7 +467,7 @@ cdef class Subscription:
             self.check()
         try:
             if self.node is not None:
-                parting = (self.channel, self.key, self.bound, self.delivered(), self.marks)
+                parting = (self.channel, self.key, self.bound, self.delivered(), self.work)
                 self.release()
                 Subscription.leave(*parting)
         finally:
@@ -496,10 +480,10 @@ cdef class Subscription:
         return self.position - self.start - skipped
 
     @staticmethod
-    def leave(Channel channel, key, Bound bound, delivered, marks):
+    def leave(Channel channel, key, Bound bound, delivered, work):
+        if work is not None:
+            work.end()
         channel.leave(key, bound, delivered)
-        for mark in marks or ():
-            mark.reached()
 
     cdef int release(self) except -1:
         # In a loop, because a chain that is let go at its head frees itself recursively, one stack frame a node
@@ -524,7 +508,7 @@ cdef class Subscription:
             return
         self.release()
         cdef Bus bus = self.channel.bus
-        parting = (self.channel, self.key, self.bound, self.delivered(), self.marks)
+        parting = (self.channel, self.key, self.bound, self.delivered(), self.work)
         if PyThread_get_thread_ident() == bus.thread or bus.loop.is_closed():
             Subscription.leave(*parting)
         else:
@@ -843,13 +827,7 @@ cdef class Bus:
         self.inbox.deliver()
         channel = self.table.get(id(event_type))
         if channel is not None:
-            apart = [id(one) for one in without]
-            await flush(
-                event_type,
-                # No variable here holds them: one that its reader has dropped is not to be waited for.
-                [one for one in channel.subscriptions() if id(one) not in apart],
-                timeout,
-            )
+            await flush(channel, timeout, {id(one) for one in without})
 
     def check(self, str call):
         running = _get_running_loop()
@@ -969,8 +947,8 @@ cdef class Bus:
             if channel.parked and not self.loop.is_closed():
                 self.wake_all(channel)
             for subscription in channel.subscriptions():
-                for mark in list((<Subscription>subscription).marks or ()):
-                    mark.reached()
+                if (<Subscription>subscription).work is not None:
+                    (<Subscription>subscription).work.end()
         # Last: an observer that fails leaves nothing half ended.
         for channel in channels:
             for bound in list(channel.bounded.values()):

@@ -32,7 +32,7 @@ from typing import Any, Final, Generic, Literal, TypeVar, cast
 from weakref import ref
 
 from haiway_bus.bus._first import first_of
-from haiway_bus.bus._flush import Mark, Pool, flush
+from haiway_bus.bus._flush import Round, Work, flush
 from haiway_bus.bus._inbox import Inbox
 from haiway_bus.bus._rules import (
     DROP_OLDEST,
@@ -144,6 +144,7 @@ class Channel:
         "joined",
         "members",
         "parked",
+        "round",
         "sent",
         "sharing",
         "tail",
@@ -165,6 +166,8 @@ class Channel:
         self.walk: list[Bound] | None = None
         self.parked: list[Receive] = []
         self.ended: bool = False
+        # The latest round of flush.
+        self.round: Round | None = None
         # Of the subscriptions that are closed, so that the channel can tell of them, too (contract 8.3).
         self.delivered: int = 0
         self.dropped: int = 0
@@ -325,7 +328,8 @@ class Subscription(Generic[Event]):
     `head` is the read that is first in line and `line` those behind it; a read that did not wait may take an
     event only while nobody is in line. `budget` counts down the reads until the loop gets a turn; negative, it
     sends the first read through the checks. `plain` means that there is nothing else to see to: no bound, no pool,
-    no mark of a flush. `asked` is the position at which a reader last found nothing, and so was done with all before.
+    and no call of flush that waits. `asked` is a position at which a reader asked for the next event, and so was done
+    with all before: the latest, or, while it is `plain`, the latest at which there was none.
     """
 
     __slots__ = (
@@ -337,12 +341,11 @@ class Subscription(Generic[Event]):
         "head",
         "key",
         "line",
-        "marks",
         "node",
         "plain",
-        "pool",
         "position",
         "start",
+        "work",
     )
 
     def __init__(self, channel: Channel, bound: Bound | None = None) -> None:
@@ -355,8 +358,7 @@ class Subscription(Generic[Event]):
         self.budget: int = -1
         self.head: Receive | None = None
         self.line: OrderedDict[Receive, None] | None = None
-        self.pool: Pool | None = None
-        self.marks: list[Mark] | None = None
+        self.work: Work | None = None
         self.plain: bool = bound is None
         self.key: int = 0
         if bound is not None:
@@ -462,8 +464,8 @@ class Subscription(Generic[Event]):
                 self.bound.gap = None
             raise overflowed(self.event_type, self.bound.limit, event.lost)
         self.position += 1
-        if self.pool is not None:
-            self.pool.took(self.position, self.marks)
+        if self.work is not None:
+            self.work.took(self.position)
         return event
 
     def skip(self) -> None:
@@ -482,36 +484,19 @@ class Subscription(Generic[Event]):
 
     def came_back(self) -> None:
         """A reader asks for the next event, and so is done with the one before."""
-        if self.pool is not None:
-            self.pool.came_back()
-        for mark in list(self.marks or ()):
-            if self.position >= mark.goal and not self.at_work(mark.goal):
-                self.unwatch(mark)
-                mark.reached()
-
-    def is_back(self, goal: int) -> bool:
-        """Whether all up to this position was taken, and its readers asked for more since, or never took anything."""
-        return self.position >= goal and self.asked == self.position and not self.at_work(goal)
-
-    def at_work(self, goal: int) -> list[Any]:
-        return [] if self.pool is None else self.pool.at_work(goal)
+        self.asked = self.position
+        if self.work is not None:
+            self.work.came_back()
 
     def share_work(self) -> None:
         """From now on, tell apart the tasks that read it: they are a pool of workers."""
-        if self.pool is None:
-            self.pool = Pool()
-            self.plain = False
+        if self.work is None:
+            self.set_work(Work(self))
+        cast("Work", self.work).share()
 
-    def watch(self, mark: Mark) -> None:
-        self.marks = [*(self.marks or ()), mark]
-        self.plain = False
-
-    def unwatch(self, mark: Mark) -> None:
-        if self.marks is not None and mark in self.marks:
-            self.marks.remove(mark)
-            if not self.marks:
-                self.marks = None
-        self.plain = self.marks is None and self.bound is None and self.pool is None
+    def set_work(self, work: Work | None) -> None:
+        self.work = work
+        self.plain = work is None and self.bound is None
 
     def has_event(self) -> bool:
         return self.node is not None and self.node.next is not None
@@ -546,7 +531,7 @@ class Subscription(Generic[Event]):
             self.check()
         try:
             if self.node is not None:
-                parting = (self.channel, self.key, self.bound, self.delivered(), self.marks)
+                parting = (self.channel, self.key, self.bound, self.delivered(), self.work)
                 self.release()
                 self.leave(*parting)
         finally:
@@ -568,11 +553,11 @@ class Subscription(Generic[Event]):
         key: int,
         bound: Bound | None,
         delivered: int,
-        marks: list[Mark] | None,
+        work: Work | None,
     ) -> None:
+        if work is not None:
+            work.end()
         channel.leave(key, bound, delivered)
-        for mark in marks or ():
-            mark.reached()
 
     def release(self) -> None:
         # In a loop, because a chain that is let go at its head frees itself recursively, one stack frame a node
@@ -589,7 +574,7 @@ class Subscription(Generic[Event]):
             return
         self.release()
         bus = self.channel.bus
-        parting = (self.channel, self.key, self.bound, self.delivered(), self.marks)
+        parting = (self.channel, self.key, self.bound, self.delivered(), self.work)
         if get_ident() == bus.thread or bus.loop.is_closed():
             self.leave(*parting)
         else:
@@ -887,13 +872,7 @@ class Bus:
         self.inbox.deliver()
         channel = self.table.get(id(event_type))
         if channel is not None:
-            apart = [id(one) for one in without]
-            await flush(
-                event_type,
-                # No variable here holds them: one that its reader has dropped is not to be waited for.
-                [one for one in channel.subscriptions() if id(one) not in apart],
-                timeout,
-            )
+            await flush(channel, timeout, {id(one) for one in without})
 
     def check(self, call: str) -> None:
         running = _get_running_loop()
@@ -1002,8 +981,8 @@ class Bus:
             if channel.parked and not self.loop.is_closed():
                 self.wake_all(channel)
             for subscription in channel.subscriptions():
-                for mark in list(subscription.marks or ()):
-                    mark.reached()
+                if subscription.work is not None:
+                    subscription.work.end()
         # Last: an observer that fails leaves nothing half ended.
         for channel in channels:
             for bound in list(channel.bounded.values()):

@@ -27,6 +27,9 @@ DROP_NEWEST: Final = "drop_newest"
 RAISE: Final = "raise"
 OVERFLOWS: Final = (DROP_OLDEST, DROP_NEWEST, RAISE)
 
+# How many subscriptions the error of flush() names.
+NAMED: Final = 10
+
 _DEFINE = "define a class for it: a State, a dataclass, a NamedTuple"
 
 
@@ -113,16 +116,16 @@ def first_timed_out(subscription: object, timeout: float | None) -> TimeoutError
 
 
 def flush_timed_out(
-    event_type: type[Any], timeout: float | None, behind: list[tuple[object, int]]
+    event_type: type[Any], timeout: float | None, behind: list[tuple[object, int]], left: int
 ) -> TimeoutError:
-    """The error of flush() after its time (contract 4.4)."""
+    """The error of flush() after its time (contract 4.4). `behind` are the first NAMED of `left` subscriptions."""
     named = [
         f"{subscription!r} is behind by {number}"
         if number
         else f"{subscription!r} took all, but is still at work"
         for subscription, number in behind
     ]
-    shown = "; ".join(named[:10]) + (f"; and {len(named) - 10} more" if len(named) > 10 else "")
+    shown = "; ".join(named) + (f"; and {left - NAMED} more" if left > NAMED else "")
     return TimeoutError(f"flush() of {event_type.__qualname__} waited {timeout} s: {shown}")
 
 
