@@ -38,7 +38,8 @@ cdef class Channel:
     cdef readonly bint ended
 
     cdef int append(self, object event) except -1
-    cdef int append_bounded(self, object event) except -1
+    cdef int make_room(self) except -1
+    cdef int offer(self, object event, Node node) except -1
     cdef int park(self, Receive receive) except -1
     cdef int unpark(self, Receive receive) except -1
     cdef int join(self, Subscription subscription) except -1
@@ -48,6 +49,7 @@ cdef class Bound:
     cdef Channel channel
     cdef PyObject *subscription  # borrowed; NULL once it is closed
     cdef Node tail              # never None: the empty node that the next event fills
+    cdef Node spare             # in which the next tail is ready, with a Gap as its event for overflow="raise"; or None
     cdef Gap gap                # the last item of the chain, or None
     cdef Py_ssize_t limit       # at least 1
     cdef str overflow
@@ -55,9 +57,6 @@ cdef class Bound:
     cdef int64_t dropped
     cdef int64_t told           # of the dropped ones
     cdef double told_at
-
-    cdef int offer(self, object event) except -1
-    cdef int push(self, object item, Node node) except -1
 
 
 cdef class Subscription:
@@ -78,7 +77,6 @@ cdef class Subscription:
     cdef bint is_closed(self) noexcept
     cdef bint has_event(self) noexcept
     cdef object take(self)
-    cdef int skip(self) except -1
     cdef list take_batch(self, Py_ssize_t limit)
     cdef int next_in_line(self) except -1
     cdef int release(self) except -1
@@ -126,7 +124,7 @@ cdef class Bus:
 
     cpdef object send(self, object event)
     cpdef object subscribe(self, object event_type, object limit=*, object overflow=*)
-    cdef int note_dropped(self, Bound bound) except -1
+    cdef int note_dropped(self, list walk) except -1
     cdef int wake_all(self, Channel channel) except -1
     cdef int wake(self, Receive receive) except -1
     cdef int schedule(self) except -1

@@ -107,6 +107,16 @@ cdef class Node:
     """
 
 
+cdef int let_go(Node node) except -1:
+    """Free a chain node by node, as one that is let go at its head frees itself recursively (contract 3.3)."""
+    cdef Node following
+    while node is not None:
+        following = node.next
+        node.next = None
+        node = following
+    return 0
+
+
 @cython.final
 cdef class Gap:
     """Stands in a chain of its own for events that were lost at this place (contract 4.1, overflow="raise")."""
@@ -131,27 +141,106 @@ cdef class Channel:
         self.parked = []
 
     cdef int append(self, object event) except -1:
+        """Give the event to every subscription, or raise and give it to none.
+
+        What can fail comes first, near the recursion limit say, and so does what can run other code, as the collector
+        may where an object is made. From the first change to the last nothing does.
+        """
         cdef Node node = Node.__new__(Node)
         cdef Node tail
         if len(self.parked):
             self.bus.wake_all(self)
+        if len(self.bounded):
+            self.make_room()
+            return self.offer(event, node)
         self.sent += 1
         if self.sharing:
             tail = self.tail
             tail.event = event
             tail.next = node
             self.tail = node
-        if len(self.bounded):
-            self.append_bounded(event)
         return 0
 
-    cdef int append_bounded(self, object event) except -1:
-        if self.walk is None:
-            self.walk = list(self.bounded.values())
-        cdef list walk = self.walk  # held here: to free an event may run code that subscribes or closes
+    cdef int make_room(self) except -1:
+        """See to it that each bound in `walk` has a spare node, with a Gap in it where one may be needed."""
+        cdef int64_t sent
+        cdef list walk
+        cdef Bound bound
+        cdef Node node
         cdef Py_ssize_t index
+        while True:
+            sent = self.sent
+            if self.walk is None:
+                self.walk = list(self.bounded.values())
+            walk = self.walk
+            for index in range(len(walk)):
+                bound = <Bound>walk[index]
+                if bound.spare is None:
+                    node = Node.__new__(Node)
+                    if bound.overflow is RAISE:
+                        node.event = Gap.__new__(Gap)
+                    bound.spare = node
+            if sent == self.sent and walk is self.walk:
+                return 0
+            # Else what the collector ran has sent, subscribed or closed.
+
+    cdef int offer(self, object event, Node node) except -1:
+        """What `append` does, and give the event to each bound, at the price that `overflow` says where it is full."""
+        cdef list walk = self.walk
+        cdef Py_ssize_t index
+        cdef Bound bound
+        cdef Subscription subscription
+        cdef Node tail = self.tail
+        cdef Node oldest
+        cdef Node gone = None
+        cdef bint lost = False
+        self.sent += 1
+        if self.sharing:
+            tail.event = event
+            tail.next = node
+            self.tail = node
         for index in range(len(walk)):
-            (<Bound>walk[index]).offer(event)
+            bound = <Bound>walk[index]
+            if bound.subscription == NULL:
+                continue
+            subscription = <Subscription>bound.subscription
+            if subscription.node is None:
+                continue
+            node = bound.spare
+            tail = bound.tail
+            if bound.accepted - subscription.position >= bound.limit:
+                lost = True
+                bound.dropped += 1
+                if bound.overflow is DROP_OLDEST:
+                    # Held until the end: to free an event may run code that sends, reads, subscribes or closes.
+                    oldest = subscription.node
+                    subscription.node = oldest.next
+                    oldest.next = gone
+                    gone = oldest
+                    subscription.position += 1
+                else:
+                    if bound.overflow is RAISE:
+                        if bound.gap is None:
+                            bound.gap = <Gap>node.event
+                            node.event = None
+                            tail.event = bound.gap
+                            tail.next = bound.tail = node
+                            bound.spare = None
+                        bound.gap.lost += 1
+                    continue
+            node.event = None
+            tail.event = event
+            tail.next = bound.tail = node
+            bound.spare = None
+            bound.accepted += 1
+            bound.gap = None
+        if lost:
+            # Every subscription has the event. What cannot be told now is told with the next drop, or at the end.
+            try:
+                self.bus.note_dropped(walk)
+            except Exception:
+                pass
+            let_go(gone)
         return 0
 
     cdef int park(self, Receive receive) except -1:
@@ -233,43 +322,6 @@ cdef class Bound:
         self.overflow = overflow
         self.tail = Node.__new__(Node)
         self.told_at = -TELL_SECONDS
-
-    cdef int offer(self, object event) except -1:
-        """Take one event in, at the price that `overflow` says if there is no room for it."""
-        # Made first: to make an object may run code, by the collector, which sends, reads or closes. From here to the
-        # report at the end nothing does, as what is dropped is held until then.
-        cdef Node node = Node.__new__(Node)
-        cdef Gap gap = Gap.__new__(Gap) if self.overflow is RAISE else None
-        if self.subscription == NULL:
-            return 0
-        cdef Subscription subscription = <Subscription>self.subscription
-        if subscription.node is None:
-            return 0
-        cdef Node _gone = subscription.node
-        cdef bint full = self.accepted - subscription.position >= self.limit
-        if full:
-            self.dropped += 1
-            if self.overflow is DROP_OLDEST:
-                subscription.skip()
-            elif gap is not None:
-                if self.gap is None:
-                    self.push(gap, node)
-                    self.gap = gap
-                self.gap.lost += 1
-        if not full or self.overflow is DROP_OLDEST:
-            self.push(event, node)
-            self.accepted += 1
-            self.gap = None
-        if full:
-            self.channel.bus.note_dropped(self)
-        return 0
-
-    cdef int push(self, object item, Node node) except -1:
-        cdef Node tail = self.tail
-        tail.event = item
-        tail.next = node
-        self.tail = node
-        return 0
 
 
 @cython.final
@@ -382,13 +434,6 @@ cdef class Subscription:
         if self.work is not None:
             self.work.took(self.position)
         return node.event
-
-    cdef int skip(self) except -1:
-        """Let go of the next event unread."""
-        cdef Node node = self.node
-        self.node = node.next
-        self.position += 1
-        return 0
 
     cdef list take_batch(self, Py_ssize_t limit):
         # Node by node: to jump ahead would leave a chain that frees itself recursively.
@@ -904,12 +949,14 @@ cdef class Bus:
                 self.schedule()
                 del batch[:count]
 
-    cdef int note_dropped(self, Bound bound) except -1:
+    cdef int note_dropped(self, list walk) except -1:
         """Have the observer told: of the first drop at once, of later ones once a second (contract 4.2)."""
-        now = self.loop.time()
-        if now - bound.told_at >= TELL_SECONDS:
-            bound.told_at = now
-            self.loop.call_soon(self.tell_dropped, bound, context=self.context)
+        cdef Bound bound
+        cdef double now = self.loop.time()
+        for bound in walk:
+            if bound.dropped > bound.told and now - bound.told_at >= TELL_SECONDS:
+                self.loop.call_soon(self.tell_dropped, bound, context=self.context)
+                bound.told_at = now
         return 0
 
     def tell_dropped(self, Bound bound):

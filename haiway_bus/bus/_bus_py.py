@@ -162,7 +162,7 @@ class Channel:
         self.joined: int = 0
         self.members: dict[int, ref[Subscription[Any]]] = {}
         self.bounded: dict[int, Bound] = {}
-        # What `append` walks over, made anew after a change: to free an event may run code that subscribes or closes.
+        # What `make_room` walks over, made anew after a change.
         self.walk: list[Bound] | None = None
         self.parked: list[Receive] = []
         self.ended: bool = False
@@ -173,21 +173,90 @@ class Channel:
         self.dropped: int = 0
 
     def append(self, event: Any) -> None:
+        """Give the event to every subscription, or raise and give it to none.
+
+        What can fail comes first, near the recursion limit say, and so does what can run other code, as the collector
+        may where an object is made. From the first change to the last no call goes deeper than one that went well.
+        """
         node = Node()
         node.next = None
         if self.parked:
             self.bus.wake_all(self)
+        if self.bounded:
+            self.make_room()
+            self.offer(event, node)
+            return
         self.sent += 1
         if self.sharing:
             tail = self.tail
             tail.event = event
             tail.next = node
             self.tail = node
-        if self.bounded:
-            if self.walk is None:
-                self.walk = list(self.bounded.values())
-            for bound in self.walk:
-                bound.offer(event)
+
+    def make_room(self) -> None:
+        """See to it that each bound in `walk` has a spare node, with a Gap in it where one may be needed."""
+        while True:
+            sent = self.sent
+            walk = self.walk
+            if walk is None:
+                walk = self.walk = list(self.bounded.values())
+            for bound in walk:
+                # Also where one is left over: a call here goes as deep as any that CPython makes of a line of `offer`.
+                node = Node()
+                node.next = None
+                node.event = Gap() if bound.overflow is RAISE else None
+                bound.spare = node
+            if sent == self.sent and walk is self.walk:
+                return
+            # Else what the collector ran has sent, subscribed or closed.
+
+    def offer(self, event: Any, node: Node) -> None:
+        """What `append` does, and give the event to each bound, at the price that `overflow` says where it is full."""
+        walk: Any = self.walk
+        gone: Node | None = None
+        lost = False
+        self.sent += 1
+        if self.sharing:
+            tail = self.tail
+            tail.event = event
+            tail.next = node
+            self.tail = node
+        for bound in walk:
+            subscription = None if bound.subscription is None else bound.subscription()
+            if subscription is None or subscription.node is None:
+                continue
+            node = bound.spare
+            tail = bound.tail
+            if bound.accepted - subscription.position >= bound.limit:
+                lost = True
+                bound.dropped += 1
+                if bound.overflow is DROP_OLDEST:
+                    # Held until the end: to free an event may run code that sends, reads, subscribes or closes.
+                    oldest = subscription.node
+                    subscription.node, oldest.next = oldest.next, gone
+                    gone = oldest
+                    subscription.position += 1
+                else:
+                    if bound.overflow is RAISE:
+                        if bound.gap is None:
+                            tail.event = bound.gap = node.event
+                            tail.next = bound.tail = node
+                            node.event = bound.spare = None
+                        bound.gap.lost += 1
+                    continue
+            tail.event = event
+            tail.next = bound.tail = node
+            node.event = bound.spare = None
+            bound.accepted += 1
+            bound.gap = None
+        if lost:
+            # Every subscription has the event. What cannot be told now is told with the next drop, or at the end.
+            try:  # noqa: SIM105 - suppress() would be one more call that can fail
+                self.bus.note_dropped(walk)
+            except Exception:  # noqa: S110
+                pass
+            while gone is not None:
+                gone.next, gone = None, gone.next
 
     def park(self, receive: Receive) -> None:
         receive.slot = len(self.parked)
@@ -263,6 +332,7 @@ class Bound:
         "gap",
         "limit",
         "overflow",
+        "spare",
         "subscription",
         "tail",
         "told",
@@ -278,42 +348,9 @@ class Bound:
         self.accepted: int = 0
         self.dropped: int = 0
         self.gap: Gap | None = None
+        self.spare: Node | None = None
         self.told: int = 0
         self.told_at: float = -TELL_SECONDS
-
-    def offer(self, event: Any) -> None:
-        """Take one event in, at the price that `overflow` says if there is no room for it."""
-        # Made first: to make an object may run code, by the collector, which sends, reads or closes. From here to the
-        # report at the end nothing does, as what is dropped is held until then.
-        node = empty_node()
-        gap = Gap() if self.overflow == RAISE else None
-        subscription = None if self.subscription is None else self.subscription()
-        if subscription is None or subscription.node is None:
-            return
-        gone = subscription.node
-        full = self.accepted - subscription.position >= self.limit
-        if full:
-            self.dropped += 1
-            if self.overflow == DROP_OLDEST:
-                subscription.skip()
-            elif gap is not None:
-                if self.gap is None:
-                    self.push(gap, node)
-                    self.gap = gap
-                self.gap.lost += 1
-        if not full or self.overflow == DROP_OLDEST:
-            self.push(event, node)
-            self.accepted += 1
-            self.gap = None
-        if full:
-            self.channel.bus.note_dropped(self)
-        del gone
-
-    def push(self, item: Any, node: Node) -> None:
-        tail = self.tail
-        tail.event = item
-        tail.next = node
-        self.tail = node
 
 
 class Subscription(Generic[Event]):
@@ -467,12 +504,6 @@ class Subscription(Generic[Event]):
         if self.work is not None:
             self.work.took(self.position)
         return event
-
-    def skip(self) -> None:
-        """Let go of the next event unread."""
-        node = cast("Node", self.node)
-        self.node = node.next
-        self.position += 1
 
     def take_batch(self, limit: int) -> list[Any]:
         batch = [self.take()]
@@ -942,12 +973,13 @@ class Bus:
             batch = []
             receive = wakeup = cause = None  # type: ignore[assignment]
 
-    def note_dropped(self, bound: Bound) -> None:
+    def note_dropped(self, walk: list[Bound]) -> None:
         """Have the observer told: of the first drop at once, of later ones once a second (contract 4.2)."""
         now = self.loop.time()
-        if now - bound.told_at >= TELL_SECONDS:
-            bound.told_at = now
-            self.loop.call_soon(self.tell_dropped, bound, context=self.context)
+        for bound in walk:
+            if bound.dropped > bound.told and now - bound.told_at >= TELL_SECONDS:
+                self.loop.call_soon(self.tell_dropped, bound, context=self.context)
+                bound.told_at = now
 
     def tell_dropped(self, bound: Bound) -> None:
         new = bound.dropped - bound.told
