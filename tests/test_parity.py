@@ -29,8 +29,8 @@ FUNCTIONS = ("send", "subscribe")
 # What one twin has for the sake of its language: attributes that are C fields there, and methods that are C functions.
 FIELDS = {name for kind in CLASSES for name in getattr(_bus_py, kind).__slots__}
 INTERNAL = {
-    "Channel": {"append", "join", "park", "unpark"},
-    "Subscription": {"has_event", "next_in_line", "release", "skip", "take", "take_batch"},
+    "Channel": {"append", "join", "make_room", "offer", "park", "unpark"},
+    "Subscription": {"has_event", "next_in_line", "release", "take", "take_batch"},
     "Receive": {"begin", "give_up", "leave", "over", "park", "refused", "take", "walk"},
     "Bus": {
         "ask_again",

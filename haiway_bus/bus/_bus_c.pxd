@@ -32,12 +32,14 @@ cdef class Channel:
     cdef dict members           # key -> weak reference, of every subscription
     cdef dict bounded           # key -> Bound, of those with a chain of their own
     cdef list walk              # the values of `bounded`, or None when they have changed
+    cdef public object round    # the latest Round of flush, or None
     cdef readonly int64_t delivered  # by subscriptions that are closed
     cdef readonly int64_t dropped
     cdef readonly bint ended
 
     cdef int append(self, object event) except -1
-    cdef int append_bounded(self, object event) except -1
+    cdef int make_room(self) except -1
+    cdef int offer(self, object event, Node node) except -1
     cdef int park(self, Receive receive) except -1
     cdef int unpark(self, Receive receive) except -1
     cdef int join(self, Subscription subscription) except -1
@@ -47,6 +49,7 @@ cdef class Bound:
     cdef Channel channel
     cdef PyObject *subscription  # borrowed; NULL once it is closed
     cdef Node tail              # never None: the empty node that the next event fills
+    cdef Node spare             # in which the next tail is ready, with a Gap as its event for overflow="raise"; or None
     cdef Gap gap                # the last item of the chain, or None
     cdef Py_ssize_t limit       # at least 1
     cdef str overflow
@@ -54,9 +57,6 @@ cdef class Bound:
     cdef int64_t dropped
     cdef int64_t told           # of the dropped ones
     cdef double told_at
-
-    cdef int offer(self, object event) except -1
-    cdef int push(self, object item, Node node) except -1
 
 
 cdef class Subscription:
@@ -67,18 +67,16 @@ cdef class Subscription:
     cdef Node node              # None once closed
     cdef readonly int64_t position  # events that it has behind it, of the channel or of its bound
     cdef int64_t start          # position at the beginning
-    cdef int64_t asked          # position at which a reader last found nothing
+    cdef readonly int64_t asked  # position at which a reader asked for the next event
     cdef Py_ssize_t budget      # reads until the loop gets a turn
     cdef Receive head           # first in line
     cdef object line            # OrderedDict of those behind it; None until there is one
-    cdef object pool            # Pool; None until it is known to have several workers
-    cdef list marks             # of Mark, or None
-    cdef bint plain             # neither bound nor pool nor marks
+    cdef readonly object work   # Work; None unless it is known to have several workers, or a flush waits
+    cdef bint plain             # neither bound nor work
 
     cdef bint is_closed(self) noexcept
     cdef bint has_event(self) noexcept
     cdef object take(self)
-    cdef int skip(self) except -1
     cdef list take_batch(self, Py_ssize_t limit)
     cdef int next_in_line(self) except -1
     cdef int release(self) except -1
@@ -144,7 +142,7 @@ cdef class Bus:
 
     cpdef object send(self, object event)
     cpdef object subscribe(self, object event_type, object limit=*, object overflow=*)
-    cdef int note_dropped(self, Bound bound) except -1
+    cdef int note_dropped(self, list walk) except -1
     cdef bint runs_elsewhere(self) except -1
     cdef int wake_all(self, Channel channel) except -1
     cdef int wake(self, Receive receive) except -1

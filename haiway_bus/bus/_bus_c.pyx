@@ -30,7 +30,7 @@ from types import GenericAlias
 from weakref import ref
 
 from haiway_bus.bus._first import first_of
-from haiway_bus.bus._flush import Pool, flush
+from haiway_bus.bus._flush import Work, flush
 from haiway_bus.bus._inbox import Inbox
 from haiway_bus.bus._loops import runs_again
 from haiway_bus.bus._reads import drives, no_copy, read_over, read_taken, task_here
@@ -138,6 +138,16 @@ cdef class Node:
     """
 
 
+cdef int let_go(Node node) except -1:
+    """Free a chain node by node, as one that is let go at its head frees itself recursively (contract 3.3)."""
+    cdef Node following
+    while node is not None:
+        following = node.next
+        node.next = None
+        node = following
+    return 0
+
+
 @cython.final
 cdef class Gap:
     """Stands in a chain of its own for events that were lost at this place (contract 4.1, overflow="raise")."""
@@ -162,6 +172,11 @@ cdef class Channel:
         self.parked = []
 
     cdef int append(self, object event) except -1:
+        """Give the event to every subscription, or raise and give it to none.
+
+        What can fail comes first, near the recursion limit say, and so does what can run other code, as the collector
+        may where an object is made. From the first change to the last nothing does.
+        """
         cdef Node node = Node.__new__(Node)
         cdef Node tail
         if len(self.parked):
@@ -169,23 +184,97 @@ cdef class Channel:
                 self.bus.inbox.put(event)
                 return 0
             self.bus.wake_all(self)
+        if len(self.bounded):
+            self.make_room()
+            return self.offer(event, node)
         self.sent += 1
         if self.sharing:
             tail = self.tail
             tail.event = event
             tail.next = node
             self.tail = node
-        if len(self.bounded):
-            self.append_bounded(event)
         return 0
 
-    cdef int append_bounded(self, object event) except -1:
-        if self.walk is None:
-            self.walk = list(self.bounded.values())
-        cdef list walk = self.walk  # held here: to free an event may run code that subscribes or closes
+    cdef int make_room(self) except -1:
+        """See to it that each bound in `walk` has a spare node, with a Gap in it where one may be needed."""
+        cdef int64_t sent
+        cdef list walk
+        cdef Bound bound
+        cdef Node node
         cdef Py_ssize_t index
+        while True:
+            sent = self.sent
+            if self.walk is None:
+                self.walk = list(self.bounded.values())
+            walk = self.walk
+            for index in range(len(walk)):
+                bound = <Bound>walk[index]
+                if bound.spare is None:
+                    node = Node.__new__(Node)
+                    if bound.overflow is RAISE:
+                        node.event = Gap.__new__(Gap)
+                    bound.spare = node
+            if sent == self.sent and walk is self.walk:
+                return 0
+            # Else what the collector ran has sent, subscribed or closed.
+
+    cdef int offer(self, object event, Node node) except -1:
+        """What `append` does, and give the event to each bound, at the price that `overflow` says where it is full."""
+        cdef list walk = self.walk
+        cdef Py_ssize_t index
+        cdef Bound bound
+        cdef Subscription subscription
+        cdef Node tail = self.tail
+        cdef Node oldest
+        cdef Node gone = None
+        cdef bint lost = False
+        self.sent += 1
+        if self.sharing:
+            tail.event = event
+            tail.next = node
+            self.tail = node
         for index in range(len(walk)):
-            (<Bound>walk[index]).offer(event)
+            bound = <Bound>walk[index]
+            if bound.subscription == NULL:
+                continue
+            subscription = <Subscription>bound.subscription
+            if subscription.node is None:
+                continue
+            node = bound.spare
+            tail = bound.tail
+            if bound.accepted - subscription.position >= bound.limit:
+                lost = True
+                bound.dropped += 1
+                if bound.overflow is DROP_OLDEST:
+                    # Held until the end: to free an event may run code that sends, reads, subscribes or closes.
+                    oldest = subscription.node
+                    subscription.node = oldest.next
+                    oldest.next = gone
+                    gone = oldest
+                    subscription.position += 1
+                else:
+                    if bound.overflow is RAISE:
+                        if bound.gap is None:
+                            bound.gap = <Gap>node.event
+                            node.event = None
+                            tail.event = bound.gap
+                            tail.next = bound.tail = node
+                            bound.spare = None
+                        bound.gap.lost += 1
+                    continue
+            node.event = None
+            tail.event = event
+            tail.next = bound.tail = node
+            bound.spare = None
+            bound.accepted += 1
+            bound.gap = None
+        if lost:
+            # Every subscription has the event. What cannot be told now is told with the next drop, or at the end.
+            try:
+                self.bus.note_dropped(walk)
+            except Exception:
+                pass
+            let_go(gone)
         return 0
 
     cdef int park(self, Receive receive) except -1:
@@ -268,43 +357,6 @@ cdef class Bound:
         self.tail = Node.__new__(Node)
         self.told_at = -TELL_SECONDS
 
-    cdef int offer(self, object event) except -1:
-        """Take one event in, at the price that `overflow` says if there is no room for it."""
-        # Made first: to make an object may run code, by the collector, which sends, reads or closes. From here to the
-        # report at the end nothing does, as what is dropped is held until then.
-        cdef Node node = Node.__new__(Node)
-        cdef Gap gap = Gap.__new__(Gap) if self.overflow is RAISE else None
-        if self.subscription == NULL:
-            return 0
-        cdef Subscription subscription = <Subscription>self.subscription
-        if subscription.node is None:
-            return 0
-        cdef Node _gone = subscription.node
-        cdef bint full = self.accepted - subscription.position >= self.limit
-        if full:
-            self.dropped += 1
-            if self.overflow is DROP_OLDEST:
-                subscription.skip()
-            elif gap is not None:
-                if self.gap is None:
-                    self.push(gap, node)
-                    self.gap = gap
-                self.gap.lost += 1
-        if not full or self.overflow is DROP_OLDEST:
-            self.push(event, node)
-            self.accepted += 1
-            self.gap = None
-        if full:
-            self.channel.bus.note_dropped(self)
-        return 0
-
-    cdef int push(self, object item, Node node) except -1:
-        cdef Node tail = self.tail
-        tail.event = item
-        tail.next = node
-        self.tail = node
-        return 0
-
 
 @cython.final
 cdef class Subscription:
@@ -318,8 +370,9 @@ cdef class Subscription:
     Invariants: `node` is the place of the next event, None once closed. `channel.sent - position` events wait.
     `head` is the read that is first in line and `line` those behind it; a read that did not wait may take an
     event only while nobody is in line. `budget` counts down the reads until the loop gets a turn. `plain` means that
-    there is nothing else to see to: no bound, no pool, no mark of a flush. `asked` is the position at which a reader
-    last found nothing, and so was done with all before.
+    there is nothing else to see to: no bound, no pool, and no call of flush that waits. `asked` is a position at which
+    a reader asked for the next event, and so was done with all before: the latest, or, while it is `plain`, the latest
+    at which there was none.
     """
 
     __class_getitem__ = classmethod(GenericAlias)
@@ -415,16 +468,9 @@ cdef class Subscription:
                 self.bound.gap = None
             raise overflowed(self.event_type, self.bound.limit, (<Gap>node.event).lost)
         self.position += 1
-        if self.pool is not None:
-            self.pool.took(self.position, self.marks)
+        if self.work is not None:
+            self.work.took(self.position)
         return node.event
-
-    cdef int skip(self) except -1:
-        """Let go of the next event unread."""
-        cdef Node node = self.node
-        self.node = node.next
-        self.position += 1
-        return 0
 
     cdef list take_batch(self, Py_ssize_t limit):
         # Node by node: to jump ahead would leave a chain that frees itself recursively.
@@ -432,7 +478,7 @@ cdef class Subscription:
         cdef Py_ssize_t count
         cdef PyObject *event
         cdef int64_t position = self.position
-        if self.bound is None and self.pool is None:
+        if self.bound is None and self.work is None:
             count = min(limit, self.channel.sent - position)
             batch = PyList_New(count)
             if self.node is not None and self.position == position:
@@ -452,39 +498,22 @@ cdef class Subscription:
 
     def came_back(self):
         """A reader asks for the next event, and so is done with the one before."""
-        if self.pool is not None:
-            self.pool.came_back()
-        for mark in list(self.marks or ()):
-            if self.position >= mark.goal and not self.at_work(mark.goal):
-                self.unwatch(mark)
-                mark.reached()
-
-    def is_back(self, goal):
-        """Whether all up to this position was taken, and its readers asked for more since, or never took anything."""
-        return self.position >= goal and self.asked == self.position and not self.at_work(goal)
-
-    def at_work(self, goal):
-        return [] if self.pool is None else self.pool.at_work(goal)
+        self.asked = self.position
+        if self.work is not None:
+            self.work.came_back()
 
     def belongs_to(self, bus, event_type):
         return self.channel.bus is bus and self.channel.event_type is event_type
 
     def share_work(self):
         """From now on, tell apart the tasks that read it: they are a pool of workers."""
-        if self.pool is None:
-            self.pool = Pool()
-            self.plain = False
+        if self.work is None:
+            self.set_work(Work(self))
+        self.work.share()
 
-    def watch(self, mark):
-        self.marks = [*(self.marks or ()), mark]
-        self.plain = False
-
-    def unwatch(self, mark):
-        if self.marks is not None and mark in self.marks:
-            self.marks.remove(mark)
-            if not self.marks:
-                self.marks = None
-        self.plain = self.marks is None and self.bound is None and self.pool is None
+    def set_work(self, work):
+        self.work = work
+        self.plain = work is None and self.bound is None
 
     cdef bint has_event(self) noexcept:
         return self.node is not None and self.node.next is not None
@@ -523,7 +552,7 @@ cdef class Subscription:
             self.check()
         try:
             if self.node is not None:
-                parting = (self.channel, self.key, self.bound, self.delivered(), self.marks)
+                parting = (self.channel, self.key, self.bound, self.delivered(), self.work)
                 self.release()
                 Subscription.leave(*parting)
         finally:
@@ -536,10 +565,10 @@ cdef class Subscription:
         return self.position - self.start - skipped
 
     @staticmethod
-    def leave(Channel channel, key, Bound bound, delivered, marks):
+    def leave(Channel channel, key, Bound bound, delivered, work):
+        if work is not None:
+            work.end()
         channel.leave(key, bound, delivered)
-        for mark in marks or ():
-            mark.reached()
 
     cdef int release(self) except -1:
         # In a loop, because a chain that is let go at its head frees itself recursively, one stack frame a node
@@ -564,7 +593,7 @@ cdef class Subscription:
             return
         self.release()
         cdef Bus bus = self.channel.bus
-        parting = (self.channel, self.key, self.bound, self.delivered(), self.marks)
+        parting = (self.channel, self.key, self.bound, self.delivered(), self.work)
         if PyThread_get_thread_ident() == bus.thread or bus.lost or bus.loop.is_closed():
             Subscription.leave(*parting)
             return
@@ -976,12 +1005,7 @@ cdef class Bus:
         self.inbox.deliver()
         channel = self.table.get(id(event_type))
         if channel is not None:
-            await flush(
-                event_type,
-                # No variable here holds them: one that its reader has dropped is not to be waited for.
-                [one for one in channel.subscriptions() if id(one) not in apart],
-                timeout,
-            )
+            await flush(channel, timeout, apart)
 
     def check(self, str call):
         running = _get_running_loop()
@@ -1117,12 +1141,14 @@ cdef class Bus:
             self.walked = outer_walked
         return 0
 
-    cdef int note_dropped(self, Bound bound) except -1:
+    cdef int note_dropped(self, list walk) except -1:
         """Have the observer told: of the first drop at once, of later ones once a second (contract 4.2)."""
-        now = self.loop.time()
-        if now - bound.told_at >= TELL_SECONDS:
-            bound.told_at = now
-            self.loop.call_soon(self.tell_dropped, bound, context=Context())
+        cdef Bound bound
+        cdef double now = self.loop.time()
+        for bound in walk:
+            if bound.dropped > bound.told and now - bound.told_at >= TELL_SECONDS:
+                self.loop.call_soon(self.tell_dropped, bound, context=Context())
+                bound.told_at = now
         return 0
 
     def tell_dropped(self, Bound bound):
@@ -1161,8 +1187,8 @@ cdef class Bus:
             if channel.parked and not self.loop.is_closed():
                 self.wake_all(channel)
             for subscription in channel.subscriptions():
-                for mark in list((<Subscription>subscription).marks or ()):
-                    mark.reached()
+                if (<Subscription>subscription).work is not None:
+                    (<Subscription>subscription).work.end()
         # Last: an observer that fails leaves nothing half ended.
         for channel in channels:
             for bound in list(channel.bounded.values()):

@@ -34,7 +34,7 @@ from typing import Any, Final, Generic, Literal, NoReturn, TypeVar, cast
 from weakref import WeakSet, ref
 
 from haiway_bus.bus._first import first_of
-from haiway_bus.bus._flush import Mark, Pool, flush
+from haiway_bus.bus._flush import Round, Work, flush
 from haiway_bus.bus._inbox import Inbox
 from haiway_bus.bus._loops import runs_again
 from haiway_bus.bus._reads import drives, no_copy, read_over, read_taken, task_here
@@ -172,6 +172,7 @@ class Channel:
         "joined",
         "members",
         "parked",
+        "round",
         "sent",
         "sharing",
         "tail",
@@ -189,15 +190,22 @@ class Channel:
         self.joined: int = 0
         self.members: dict[int, ref[Subscription[Any]]] = {}
         self.bounded: dict[int, Bound] = {}
-        # What `append` walks over, made anew after a change: to free an event may run code that subscribes or closes.
+        # What `make_room` walks over, made anew after a change.
         self.walk: list[Bound] | None = None
         self.parked: list[Receive] = []
         self.ended: bool = False
+        # The latest round of flush.
+        self.round: Round | None = None
         # Of the subscriptions that are closed, so that the channel can tell of them, too (contract 8.3).
         self.delivered: int = 0
         self.dropped: int = 0
 
     def append(self, event: Any) -> None:
+        """Give the event to every subscription, or raise and give it to none.
+
+        What can fail comes first, near the recursion limit say, and so does what can run other code, as the collector
+        may where an object is made. From the first change to the last no call goes deeper than one that went well.
+        """
         node = Node()
         node.next = None
         if self.parked:
@@ -205,17 +213,81 @@ class Channel:
                 self.bus.inbox.put(event)
                 return
             self.bus.wake_all(self)
+        if self.bounded:
+            self.make_room()
+            self.offer(event, node)
+            return
         self.sent += 1
         if self.sharing:
             tail = self.tail
             tail.event = event
             tail.next = node
             self.tail = node
-        if self.bounded:
-            if self.walk is None:
-                self.walk = list(self.bounded.values())
-            for bound in self.walk:
-                bound.offer(event)
+
+    def make_room(self) -> None:
+        """See to it that each bound in `walk` has a spare node, with a Gap in it where one may be needed."""
+        while True:
+            sent = self.sent
+            walk = self.walk
+            if walk is None:
+                walk = self.walk = list(self.bounded.values())
+            for bound in walk:
+                # Also where one is left over: a call here goes as deep as any that CPython makes of a line of `offer`.
+                node = Node()
+                node.next = None
+                node.event = Gap() if bound.overflow is RAISE else None
+                bound.spare = node
+            if sent == self.sent and walk is self.walk:
+                return
+            # Else what the collector ran has sent, subscribed or closed.
+
+    def offer(self, event: Any, node: Node) -> None:
+        """What `append` does, and give the event to each bound, at the price that `overflow` says where it is full."""
+        walk: Any = self.walk
+        gone: Node | None = None
+        lost = False
+        self.sent += 1
+        if self.sharing:
+            tail = self.tail
+            tail.event = event
+            tail.next = node
+            self.tail = node
+        for bound in walk:
+            subscription = None if bound.subscription is None else bound.subscription()
+            if subscription is None or subscription.node is None:
+                continue
+            node = bound.spare
+            tail = bound.tail
+            if bound.accepted - subscription.position >= bound.limit:
+                lost = True
+                bound.dropped += 1
+                if bound.overflow is DROP_OLDEST:
+                    # Held until the end: to free an event may run code that sends, reads, subscribes or closes.
+                    oldest = subscription.node
+                    subscription.node, oldest.next = oldest.next, gone
+                    gone = oldest
+                    subscription.position += 1
+                else:
+                    if bound.overflow is RAISE:
+                        if bound.gap is None:
+                            tail.event = bound.gap = node.event
+                            tail.next = bound.tail = node
+                            node.event = bound.spare = None
+                        bound.gap.lost += 1
+                    continue
+            tail.event = event
+            tail.next = bound.tail = node
+            node.event = bound.spare = None
+            bound.accepted += 1
+            bound.gap = None
+        if lost:
+            # Every subscription has the event. What cannot be told now is told with the next drop, or at the end.
+            try:  # noqa: SIM105 - suppress() would be one more call that can fail
+                self.bus.note_dropped(walk)
+            except Exception:  # noqa: S110
+                pass
+            while gone is not None:
+                gone.next, gone = None, gone.next
 
     def park(self, receive: Receive) -> None:
         receive.slot = len(self.parked)
@@ -291,6 +363,7 @@ class Bound:
         "gap",
         "limit",
         "overflow",
+        "spare",
         "subscription",
         "tail",
         "told",
@@ -306,42 +379,9 @@ class Bound:
         self.accepted: int = 0
         self.dropped: int = 0
         self.gap: Gap | None = None
+        self.spare: Node | None = None
         self.told: int = 0
         self.told_at: float = -TELL_SECONDS
-
-    def offer(self, event: Any) -> None:
-        """Take one event in, at the price that `overflow` says if there is no room for it."""
-        # Made first: to make an object may run code, by the collector, which sends, reads or closes. From here to the
-        # report at the end nothing does, as what is dropped is held until then.
-        node = empty_node()
-        gap = Gap() if self.overflow == RAISE else None
-        subscription = None if self.subscription is None else self.subscription()
-        if subscription is None or subscription.node is None:
-            return
-        gone = subscription.node
-        full = self.accepted - subscription.position >= self.limit
-        if full:
-            self.dropped += 1
-            if self.overflow == DROP_OLDEST:
-                subscription.skip()
-            elif gap is not None:
-                if self.gap is None:
-                    self.push(gap, node)
-                    self.gap = gap
-                self.gap.lost += 1
-        if not full or self.overflow == DROP_OLDEST:
-            self.push(event, node)
-            self.accepted += 1
-            self.gap = None
-        if full:
-            self.channel.bus.note_dropped(self)
-        del gone
-
-    def push(self, item: Any, node: Node) -> None:
-        tail = self.tail
-        tail.event = item
-        tail.next = node
-        self.tail = node
 
 
 class Subscription(Generic[Event]):
@@ -355,8 +395,9 @@ class Subscription(Generic[Event]):
     Invariants: `node` is the place of the next event, None once closed. `channel.sent - position` events wait.
     `head` is the read that is first in line and `line` those behind it; a read that did not wait may take an
     event only while nobody is in line. `budget` counts down the reads until the loop gets a turn. `plain` means that
-    there is nothing else to see to: no bound, no pool, no mark of a flush. `asked` is the position at which a reader
-    last found nothing, and so was done with all before.
+    there is nothing else to see to: no bound, no pool, and no call of flush that waits. `asked` is a position at which
+    a reader asked for the next event, and so was done with all before: the latest, or, while it is `plain`, the latest
+    at which there was none.
     """
 
     __slots__ = (
@@ -368,12 +409,11 @@ class Subscription(Generic[Event]):
         "head",
         "key",
         "line",
-        "marks",
         "node",
         "plain",
-        "pool",
         "position",
         "start",
+        "work",
     )
 
     def __init__(self, channel: Channel, bound: Bound | None = None) -> None:
@@ -386,8 +426,7 @@ class Subscription(Generic[Event]):
         self.budget: int = TURN
         self.head: Receive | None = None
         self.line: OrderedDict[Receive, None] | None = None
-        self.pool: Pool | None = None
-        self.marks: list[Mark] | None = None
+        self.work: Work | None = None
         self.plain: bool = bound is None
         self.key: int = 0
         if bound is not None:
@@ -479,15 +518,9 @@ class Subscription(Generic[Event]):
                 self.bound.gap = None
             raise overflowed(self.event_type, self.bound.limit, event.lost)
         self.position += 1
-        if self.pool is not None:
-            self.pool.took(self.position, self.marks)
+        if self.work is not None:
+            self.work.took(self.position)
         return event
-
-    def skip(self) -> None:
-        """Let go of the next event unread."""
-        node = cast("Node", self.node)
-        self.node = node.next
-        self.position += 1
 
     def take_batch(self, limit: int) -> list[Any]:
         batch = [self.take()]
@@ -499,39 +532,22 @@ class Subscription(Generic[Event]):
 
     def came_back(self) -> None:
         """A reader asks for the next event, and so is done with the one before."""
-        if self.pool is not None:
-            self.pool.came_back()
-        for mark in list(self.marks or ()):
-            if self.position >= mark.goal and not self.at_work(mark.goal):
-                self.unwatch(mark)
-                mark.reached()
-
-    def is_back(self, goal: int) -> bool:
-        """Whether all up to this position was taken, and its readers asked for more since, or never took anything."""
-        return self.position >= goal and self.asked == self.position and not self.at_work(goal)
-
-    def at_work(self, goal: int) -> list[Any]:
-        return [] if self.pool is None else self.pool.at_work(goal)
+        self.asked = self.position
+        if self.work is not None:
+            self.work.came_back()
 
     def belongs_to(self, bus: Bus, event_type: type[Any]) -> bool:
         return self.channel.bus is bus and self.channel.event_type is event_type
 
     def share_work(self) -> None:
         """From now on, tell apart the tasks that read it: they are a pool of workers."""
-        if self.pool is None:
-            self.pool = Pool()
-            self.plain = False
+        if self.work is None:
+            self.set_work(Work(self))
+        cast("Work", self.work).share()
 
-    def watch(self, mark: Mark) -> None:
-        self.marks = [*(self.marks or ()), mark]
-        self.plain = False
-
-    def unwatch(self, mark: Mark) -> None:
-        if self.marks is not None and mark in self.marks:
-            self.marks.remove(mark)
-            if not self.marks:
-                self.marks = None
-        self.plain = self.marks is None and self.bound is None and self.pool is None
+    def set_work(self, work: Work | None) -> None:
+        self.work = work
+        self.plain = work is None and self.bound is None
 
     def has_event(self) -> bool:
         return self.node is not None and self.node.next is not None
@@ -566,7 +582,7 @@ class Subscription(Generic[Event]):
             self.check()
         try:
             if self.node is not None:
-                parting = (self.channel, self.key, self.bound, self.delivered(), self.marks)
+                parting = (self.channel, self.key, self.bound, self.delivered(), self.work)
                 self.release()
                 self.leave(*parting)
         finally:
@@ -588,11 +604,11 @@ class Subscription(Generic[Event]):
         key: int,
         bound: Bound | None,
         delivered: int,
-        marks: list[Mark] | None,
+        work: Work | None,
     ) -> None:
+        if work is not None:
+            work.end()
         channel.leave(key, bound, delivered)
-        for mark in marks or ():
-            mark.reached()
 
     def release(self) -> None:
         # In a loop, because a chain that is let go at its head frees itself recursively, one stack frame a node
@@ -611,7 +627,7 @@ class Subscription(Generic[Event]):
             return
         self.release()
         bus = self.channel.bus
-        parting = (self.channel, self.key, self.bound, self.delivered(), self.marks)
+        parting = (self.channel, self.key, self.bound, self.delivered(), self.work)
         if get_ident() == bus.thread or bus.lost or bus.loop.is_closed():
             self.leave(*parting)
             return
@@ -1135,12 +1151,7 @@ class Bus:
         self.inbox.deliver()
         channel = self.table.get(id(event_type))
         if channel is not None:
-            await flush(
-                event_type,
-                # No variable here holds them: one that its reader has dropped is not to be waited for.
-                [one for one in channel.subscriptions() if id(one) not in apart],
-                timeout,
-            )
+            await flush(channel, timeout, apart)
 
     def check(self, call: str) -> None:
         running = _get_running_loop()
@@ -1255,12 +1266,13 @@ class Bus:
             batch = []
             receive = wakeup = context = cause = None  # type: ignore[assignment]
 
-    def note_dropped(self, bound: Bound) -> None:
+    def note_dropped(self, walk: list[Bound]) -> None:
         """Have the observer told: of the first drop at once, of later ones once a second (contract 4.2)."""
         now = self.loop.time()
-        if now - bound.told_at >= TELL_SECONDS:
-            bound.told_at = now
-            self.loop.call_soon(self.tell_dropped, bound, context=Context())
+        for bound in walk:
+            if bound.dropped > bound.told and now - bound.told_at >= TELL_SECONDS:
+                self.loop.call_soon(self.tell_dropped, bound, context=Context())
+                bound.told_at = now
 
     def tell_dropped(self, bound: Bound) -> None:
         new = bound.dropped - bound.told
@@ -1297,8 +1309,8 @@ class Bus:
             if channel.parked and not self.loop.is_closed():
                 self.wake_all(channel)
             for subscription in channel.subscriptions():
-                for mark in list(subscription.marks or ()):
-                    mark.reached()
+                if subscription.work is not None:
+                    subscription.work.end()
         # Last: an observer that fails leaves nothing half ended.
         for channel in channels:
             for bound in list(channel.bounded.values()):

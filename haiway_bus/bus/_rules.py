@@ -45,6 +45,8 @@ OVERFLOWS: Final = (DROP_OLDEST, DROP_NEWEST, RAISE)
 # Why a bus was lost to its scope; "" says that it was not.
 FORKED: Final = "forked"
 LOOP_CLOSED: Final = "loop closed"
+# How many subscriptions the error of flush() names.
+NAMED: Final = 10
 
 _DEFINE = "define a class for it: a State, a dataclass, a NamedTuple"
 _APART = "open a scope here that has its own bus: `async with ctx.scope(name, isolated=True):`"
@@ -111,7 +113,7 @@ def check_timeout(call: str, timeout: object) -> None:
         )
 
 
-def apart_from(event_type: type[Any], without: Any, bus: Any, kind: type[Any]) -> list[int]:
+def apart_from(event_type: type[Any], without: Any, bus: Any, kind: type[Any]) -> set[int]:
     """The ids of the subscriptions that flush() is not to wait for; `kind` is the class of them.
 
     Raises TypeError for what is no list of subscriptions, ValueError for one that flush() would not wait for anyhow.
@@ -120,7 +122,7 @@ def apart_from(event_type: type[Any], without: Any, bus: Any, kind: type[Any]) -
         raise TypeError(
             f"flush() takes a list of subscriptions for without=, not {described(without)}: write without=[...]"
         )
-    apart = []
+    apart = set()
     for one in without:
         if not issubclass(type(one), kind):
             raise TypeError(f"flush() goes without subscriptions only, not {described(one)}")
@@ -129,7 +131,7 @@ def apart_from(event_type: type[Any], without: Any, bus: Any, kind: type[Any]) -
                 f"flush() of {name_of_type(event_type)} waits for no subscription of another type or bus:"
                 f" take {described(one)} out of without="
             )
-        apart.append(id(one))
+        apart.add(id(one))
     return apart
 
 
@@ -183,16 +185,16 @@ def first_timed_out(subscription: object, timeout: float | None) -> TimeoutError
 
 
 def flush_timed_out(
-    event_type: type[Any], timeout: float | None, behind: list[tuple[object, int]]
+    event_type: type[Any], timeout: float | None, behind: list[tuple[object, int]], left: int
 ) -> TimeoutError:
-    """The error of flush() after its time (contract 4.4)."""
+    """The error of flush() after its time (contract 4.4). `behind` are the first NAMED of `left` subscriptions."""
     named = [
         f"{subscription!r} is behind by {number}"
         if number
         else f"{subscription!r} took all, but is still at work"
         for subscription, number in behind
     ]
-    shown = "; ".join(named[:10]) + (f"; and {len(named) - 10} more" if len(named) > 10 else "")
+    shown = "; ".join(named) + (f"; and {left - NAMED} more" if left > NAMED else "")
     return TimeoutError(f"flush() of {name_of_type(event_type)} waited {timeout} s: {shown}")
 
 

@@ -10,6 +10,7 @@ from .ways import (
     batches,
     close_soon,
     loop_over,
+    nowait,
     one,
     pause,
     produce,
@@ -189,6 +190,111 @@ async def flushes_with_a_limit(world: World) -> None:
     await asyncio.gather(*readers)
 
 
+async def flushes_a_pool_by_many(world: World) -> None:
+    """Guarantees 4.4, 4.5: each caller for what was sent before its own call; one gives up, one runs out of time."""
+    async with world.scope():
+        account, other = world.subscribe(), world.subscribe()
+        workers = [world.loop.create_task(loop_over(account, turns=turns)) for turns in (1, 2)]
+        reader = world.loop.create_task(loop_over(other))
+        while len(account.line) < 2:
+            await pause()
+
+        async def send(timeout: float | None = None) -> None:
+            world.send()
+            with contextlib.suppress(TimeoutError):
+                await world.flush(timeout=timeout)
+
+        callers = [world.loop.create_task(send(timeout)) for timeout in (None, 1.0, None)]
+        beside = world.loop.create_task(world.flush())
+        await pause()
+        callers[0].cancel()
+        await asyncio.wait([*callers, beside])
+        assert not callers[2].cancelled()
+        await world.flush()
+    await asyncio.gather(*workers, reader)
+
+
+async def flushes_as_far_as_it_has_to(world: World) -> None:
+    """Guarantee 4.4: a later event that is still worked on holds up nobody who waits for earlier ones."""
+    async with world.scope():
+        account = world.subscribe()
+        gates = [world.loop.create_future() for _ in range(3)]
+
+        async def work() -> None:
+            while (event := await one(account)) is not None:
+                if event.number:
+                    await gates[event.number - 1]
+                await pause()
+
+        async def send() -> None:
+            number = world.send().number
+            await world.flush()
+            gates[number].set_result(None)
+
+        workers = [world.loop.create_task(work()) for _ in range(2)]
+        while len(account.line) < 2:
+            await pause()
+        await asyncio.gather(*[send() for _ in range(3)])
+    await asyncio.gather(*workers)
+
+
+async def flushes_batches_of_a_pool(world: World) -> None:
+    """Guarantee 4.4: a worker is at work on each event of its batch until it comes back."""
+    async with world.scope():
+        account = world.subscribe()
+        workers = [world.loop.create_task(batches(account, 2, turns=2)) for _ in range(2)]
+        while len(account.line) < 2:
+            await pause()
+        world.send()
+        flushing = world.loop.create_task(world.flush())
+        await pause()
+        world.send()
+        world.send()
+        await asyncio.gather(flushing, world.flush())
+    await asyncio.gather(*workers)
+
+
+async def flushes_beside_one_who_polls(world: World) -> None:
+    """Guarantee 2.10, 4.4: who polls a pool's subscription is one of its workers, and answers for himself alone."""
+    async with world.scope():
+        account = world.subscribe()
+        workers = [world.loop.create_task(loop_over(account, turns=turns)) for turns in (1, 2)]
+        while len(account.line) < 2:
+            await pause()
+
+        async def poll() -> None:
+            for _ in range(3):
+                nowait(account)
+                await pause()
+
+        polling = world.loop.create_task(poll())
+        world.send()
+        world.send()
+        await world.flush()
+        await polling
+    await asyncio.gather(*workers)
+
+
+async def workers_end_with_their_events(world: World) -> None:
+    """Guarantee 4.4: in whatever order they took them, before the flush or during it, nobody waits for who is gone."""
+    async with world.scope():
+        account = world.subscribe()
+        workers = [world.loop.create_task(loop_over(account, turns=3)) for _ in range(3)]
+        while len(account.line) < 3:
+            await pause()
+        world.send()
+        world.send()
+        await pause()
+        workers[0].cancel()
+        flushing = world.loop.create_task(world.flush())
+        await pause()
+        workers[1].cancel()
+        await flushing
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.gather(*workers[:2])
+    await asyncio.wait(workers)
+
+
 async def flushes_without_end(world: World) -> None:
     """Contract 4.4: it waits for what was sent before the call, and not for what a sender goes on sending."""
     async with world.scope():
@@ -214,5 +320,10 @@ FLUSH = (
     flushes_after_a_reader_had_its_time,
     flushes_during_the_end,
     flushes_with_a_limit,
+    flushes_a_pool_by_many,
+    flushes_as_far_as_it_has_to,
+    flushes_batches_of_a_pool,
+    flushes_beside_one_who_polls,
+    workers_end_with_their_events,
     flushes_without_end,
 )

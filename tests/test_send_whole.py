@@ -1,0 +1,229 @@
+"""Guarantee 2.1, 4.1: a `send` reaches every subscription, or it raises and has reached none."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import pytest
+
+from tests.test_faults import alone
+
+pytestmark = pytest.mark.anyio
+
+OVERFLOWS = ("drop_oldest", "drop_newest", "raise")
+
+
+class Sent:
+    pass
+
+
+async def turns(count: int = 5) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def in_depth(depth: int, call: Callable[[], Any]) -> Any:
+    """Call it that many frames deeper in the stack."""
+    return call() if depth == 0 else in_depth(depth - 1, call)
+
+
+def stack_size() -> int:
+    frame = sys._getframe()
+    for size in count(1):
+        if frame.f_back is None:
+            return size
+        frame = frame.f_back
+    raise AssertionError
+
+
+class Case:
+    """A bus with full, empty and unlimited subscriptions; a reader of one that waits, or was woken, or nobody."""
+
+    def __init__(self, hb: Any, waits: str) -> None:
+        self.hb = hb
+        self.waits = waits
+        self.bus = hb.bus.Bus("case")
+        self.told = 0
+        self.bus.observer = self.hear
+        self.subscriptions = [
+            self.bus.subscribe(Sent),
+            *[self.bus.subscribe(Sent, 1, overflow) for overflow in OVERFLOWS],
+            *[self.bus.subscribe(Sent, 9, overflow) for overflow in OVERFLOWS],
+            self.bus.subscribe(Sent),
+        ]
+        self.read = self.bus.subscribe(Sent)
+        self.got = 0
+        self.reader = asyncio.create_task(self.reads())
+
+    def hear(self, event_type: Any, limit: int, overflow: str, new: int, total: int) -> None:
+        self.told += new
+
+    async def reads(self) -> None:
+        async for _ in self.read:
+            self.got += 1
+
+    async def prepare(self) -> None:
+        if self.waits == "nobody":
+            self.reader.cancel()
+        await turns()
+        self.bus.send(Sent())  # what has a limit of one is full
+        if self.waits != "has been woken":
+            await turns()
+
+    def counts(self) -> list[int]:
+        sent = self.bus.events()[Sent].sent
+        return [sent, *[one.pending + one.dropped for one in self.subscriptions]]
+
+    async def check_after(self, sent: int) -> None:
+        """The bus works: what is sent next arrives, each drop is counted and told, and no reader sleeps."""
+        self.bus.send(Sent())
+        assert self.counts() == [sent + 1] * (len(self.subscriptions) + 1)
+        await turns()
+        if self.waits != "nobody":
+            assert self.got == sent + 1
+        for one in self.subscriptions:
+            left = one.pending
+            while one.pending:
+                try:
+                    one.receive_nowait()
+                    left -= 1
+                except self.hb.SubscriptionOverflow:
+                    continue
+            assert left == 0
+        dropped = self.bus.events()[Sent].dropped
+        assert dropped == sent * len(OVERFLOWS)
+        self.bus.close()
+        assert self.told == dropped
+        self.reader.cancel()
+        await asyncio.wait([self.reader])
+
+
+@pytest.mark.parametrize("waits", ["nobody", "a reader waits", "has been woken"])
+async def test_near_the_recursion_limit_it_reaches_all_or_none(hb: Any, waits: str) -> None:
+    """Guarantee 2.1, 4.1, 4.2: at each depth near the limit."""
+    outcomes = []
+    for room in range(40, -10, -1):
+        case = Case(hb, waits)
+        await case.prepare()
+        before = case.counts()
+        raised = False
+        try:
+            in_depth(
+                sys.getrecursionlimit() - stack_size() - room, lambda one=case: one.bus.send(Sent())
+            )
+        except RecursionError:
+            raised = True
+        assert case.counts() == [one + (not raised) for one in before], room
+        outcomes.append(raised)
+        await case.check_after(1 if raised else 2)
+    assert outcomes[0] is False
+    assert outcomes[-1] is True
+
+
+@pytest.mark.parametrize("fails", ["time", "call_soon"])
+async def test_a_report_that_cannot_be_made_is_made_with_the_next_drop(
+    hb: Any, fails: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guarantee 4.2: the event is sent by then, and the drop is counted."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(fails)
+
+    bus = hb.bus.Bus("test")
+    told: list[int] = []
+    bus.observer = lambda event_type, limit, overflow, new, total: told.append(new)
+    subscriptions = [bus.subscribe(Sent, 1, overflow) for overflow in OVERFLOWS]
+    bus.send(Sent())
+    with monkeypatch.context() as patched:
+        patched.setattr(asyncio.get_running_loop(), fails, fail)
+        bus.send(Sent())
+    assert [one.dropped for one in subscriptions] == [1, 1, 1]
+    await turns()
+    assert told == []
+    bus.send(Sent())
+    await turns()
+    assert told == [2, 2, 2]
+    bus.close()
+
+
+@pytest.mark.skipif(
+    sys.implementation.name != "cpython",
+    reason="elsewhere no collector runs where an object is made",
+)
+async def test_what_the_collector_runs_in_a_send_comes_before_it_everywhere(hb: Any) -> None:
+    """Guarantee 2.1, 4.1: events sent from there come in one order; who subscribes or closes there breaks nothing."""
+    bus = hb.bus.Bus("test")
+    sending = False
+    made: list[Any] = []
+
+    class Cycle:
+        """Sends, subscribes and closes when the collector finds it."""
+
+        def __init__(self) -> None:
+            self.itself = self
+
+        def __del__(self) -> None:
+            if sending:
+                bus.send(Sent())
+                made.append(bus.subscribe(Sent, 3))
+                if len(made) > 5:
+                    made.pop(0).close()
+
+    subscriptions = [bus.subscribe(Sent), *[bus.subscribe(Sent, 1 << 20) for _ in range(50)]]
+    threshold = gc.get_threshold()
+    gc.set_threshold(5)
+    try:
+        for _ in range(50):
+            Cycle()
+            sending = True
+            bus.send(Sent())
+            sending = False
+    finally:
+        gc.set_threshold(*threshold)
+    assert made
+    orders = []
+    for one in subscriptions:
+        order = []
+        while one.pending:
+            order.append(one.receive_nowait())
+        orders.append(order)
+    assert len(orders[0]) > 50
+    assert all(order == orders[0] for order in orders)
+    bus.close()
+
+
+def test_a_dropped_event_that_closes_a_long_backlog_does_not_crash(hb: Any) -> None:
+    """Guarantee 3.3, 4.1: on a small stack."""
+    code = """
+        import asyncio, sys, threading
+        from haiway_bus.bus import Bus
+
+        class Sent:
+            closes = None
+            def __del__(self):
+                if self.closes is not None:
+                    self.closes.close()
+
+        async def main():
+            bus = Bus("test")
+            subscription = bus.subscribe(Sent, 300_000)
+            first = Sent()
+            first.closes = subscription
+            bus.send(first)
+            del first
+            for _ in range(300_000):
+                bus.send(Sent())
+            assert subscription.closed
+            print("closed")
+
+        threading.stack_size(256 * 1024)
+        thread = threading.Thread(target=lambda: asyncio.run(main()))
+        thread.start()
+        thread.join()
+    """
+    assert alone(hb, code) == "closed\n"
