@@ -814,10 +814,16 @@ cdef class Bus:
                 # Held: to make a node may set off the collector, which may close the last subscription.
                 channel = <Channel>slot.value
                 channel.append(event)
-        elif not HB_IS_EVENT_TYPE(event_type) and not is_event_type(<object>event_type):
+        elif self.ended or not HB_IS_EVENT_TYPE(event_type):
+            self.refuse(event)
+
+    cdef int refuse(self, object event) except -1:
+        # Apart, so that a send which nobody hears does not pay for it. Not all exceptions are refused.
+        if not is_event_type(type(event)):
             raise event_refused(event)
-        elif self.ended:
+        if self.ended:
             raise bus_ended("send()", self.name)
+        return 0
 
     cpdef subscribe(self, event_type, limit=None, overflow=None):
         """Start receiving the events of exactly this type (contract 2.1, 4.1)."""
