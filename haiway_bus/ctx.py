@@ -92,6 +92,8 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
     ) -> Subscription[Event]:
         """Subscribe now, and run the handler for every event from now on in tasks of the scope (contract 2.11).
 
+        Each event is handled in a copy of the caller's context: what the handler binds, the next event does not see.
+
         Arguments:
             event_type: the class of the events.
             handler: called with each event; what it returns is awaited if it can be.

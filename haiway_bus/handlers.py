@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from asyncio import CancelledError, Task
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextvars import copy_context
 from operator import index
+from types import CoroutineType, coroutine
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 from weakref import ref
 
@@ -17,6 +19,7 @@ from haiway_bus.errors import SubscriptionOverflow
 from haiway_bus.printable import described, name_of_function, name_of_type
 from haiway_bus.scope import Scope
 from haiway_bus.signatures import called, check_takes_event, is_plain
+from haiway_bus.within import DONE, Within
 
 __all__ = ("ErrorPolicy", "Handler", "handle")
 
@@ -96,32 +99,58 @@ async def work(
     scope: Scope, subscription: Subscription[Any], handler: Handler[Any], errors: ErrorPolicy
 ) -> None:
     """Handle events until the subscription ends. Losses of a full subscription are told like a handler's errors."""
+    handling = handle_each(scope, subscription, handler, errors)
+    step, within = handling.send, Within(handling)
+    step(None)
     while True:
         try:
             async for event in subscription:
-                try:
-                    result = handler(event)
-                    if result is not None and can_be_awaited(result):
-                        await result
-                except Exception as error:
-                    if errors == "raise":
-                        raise
-                    tell(scope, "%s failed to handle an event of %s", handler, subscription, error)
-                except CancelledError as error:
-                    if scope.tasks.is_ending(asyncio.current_task()):
-                        raise
-                    # Not this task was cancelled, but what the handler awaited: an error of the handler's.
-                    if errors == "raise":
-                        raise cancelled(handler, subscription) from error
-                    tell(scope, "%s failed to handle an event of %s", handler, subscription, error)
+                # What the handler binds for one event is not seen by the next.
+                context = copy_context()
+                waited = context.run(step, event)
+                if waited is not DONE:
+                    await within.until_done(context, waited)
                 # A worker that waits for the next event holds nothing of this one (contract 3.2).
-                event = result = None
+                del event, context, waited
         except SubscriptionOverflow as overflow:
             if errors == "raise":
                 raise
             tell(scope, "%s was too slow for the events of %s", handler, subscription, overflow)
         else:
             return
+
+
+@coroutine
+def handle_each(
+    scope: Scope, subscription: Subscription[Any], handler: Handler[Any], errors: ErrorPolicy
+) -> Generator[Any, Any, None]:
+    """Is sent the events, one after the other, and yields DONE for each, and whatever the handler waits on before."""
+    event = yield DONE
+    while True:
+        try:
+            result: Any = handler(event)
+            kind: Any = type(result)
+            if kind is CoroutineType:
+                yield from result
+            elif result is not None and can_be_awaited(result):
+                yield from awaited(result)
+        except Exception as error:
+            if errors == "raise":
+                raise
+            tell(scope, "%s failed to handle an event of %s", handler, subscription, error)
+        except CancelledError as error:
+            if scope.tasks.is_ending(asyncio.current_task()):
+                raise
+            # Not this task was cancelled, but what the handler awaited: an error of the handler's.
+            if errors == "raise":
+                raise cancelled(handler, subscription) from error
+            tell(scope, "%s failed to handle an event of %s", handler, subscription, error)
+        event = result = None
+        event = yield DONE
+
+
+async def awaited(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
 
 
 def cancelled(handler: Handler[Any], subscription: Subscription[Any]) -> RuntimeError:

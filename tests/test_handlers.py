@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import traceback
+import types
 import weakref
+from contextlib import suppress
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
+import anyio
 import pytest
 
 from tests.conftest import let_go
 
 pytestmark = pytest.mark.anyio
+
+bound: ContextVar[Any] = ContextVar("bound", default=None)
 
 
 class Asked:
@@ -326,6 +334,254 @@ class TestOn:
             assert not hb.bus.current.get().table
         with pytest.raises(hb.ContextMissing):
             hb.ctx.on(Asked, print)
+
+
+class TestContexts:
+    """Guarantee 2.11: each event is handled in a copy of the worker's context."""
+
+    async def test_what_a_handler_binds_for_one_event_the_next_does_not_see(self, hb: Any) -> None:
+        """Guarantee 2.11: plain or async, before and after it waited; the tasks that it starts see it."""
+        seen: list[tuple[str, Any, Any]] = []
+
+        def plain(event: Any) -> None:
+            seen.append(("plain", bound.get(), event.number))
+            bound.set(event.number)
+
+        async def quick(event: Any) -> None:
+            plain(event)
+
+        async def waits(event: Any) -> None:
+            before = bound.get()
+            bound.set(event.number)
+            for _ in range(3):
+                await asyncio.sleep(0)
+                assert bound.get() == event.number
+            seen.append(("waits", before, event.number))
+            bound.set("after")
+
+        async def starts(event: Any) -> None:
+            bound.set(event.number)
+            task = asyncio.get_running_loop().create_task(reads(event))
+            hb.ctx.spawn(reads, event)
+            await task
+
+        async def reads(event: Any) -> None:
+            seen.append(("reads", bound.get(), event.number))
+
+        bound.set("caller")
+        for handler in (plain, quick, waits, starts):
+            seen.clear()
+            async with hb.ctx.scope("test"):
+                hb.ctx.on(Asked, handler)
+                for number in range(3):
+                    hb.ctx.send(Asked(number))
+            for _, before, number in seen:
+                assert before == (number if handler is starts else "caller")
+            assert len(seen) == (6 if handler is starts else 3)
+        assert bound.get() == "caller"
+
+    async def test_a_worker_holds_nothing_that_was_bound(self, hb: Any, no_garbage: None) -> None:
+        """Guarantee 2.11, 3.2."""
+        seen = []
+
+        async def waits(event: Any) -> None:
+            seen.append(weakref.ref(event))
+            bound.set(event)
+            await asyncio.sleep(0)
+
+        def plain(event: Any) -> None:
+            bound.set(event)
+
+        async with hb.ctx.scope("test"):
+            hb.ctx.on(Asked, waits)
+            hb.ctx.on(Asked, plain)
+            hb.ctx.send(Asked())
+            await turns()
+            assert [one() for one in seen] == [None]
+
+    @pytest.mark.parametrize("kind", ["future", "task", "object", "generator", "coroutine"])
+    async def test_whatever_can_be_awaited_runs_in_it(self, hb: Any, kind: str) -> None:
+        """Guarantee 2.11."""
+        seen: list[Any] = []
+
+        async def work() -> None:
+            await asyncio.sleep(0)
+            seen.append(bound.get())
+
+        class Waits:
+            def __await__(self) -> Any:
+                return work().__await__()
+
+        @types.coroutine
+        def generator() -> Any:
+            yield from work().__await__()
+
+        def handler(event: Any) -> Any:
+            bound.set(event.number)
+            loop = asyncio.get_running_loop()
+            if kind == "future":
+                future = loop.create_future()
+                loop.call_soon(future.set_result, None)
+                seen.append(event.number)
+                return future
+            if kind == "task":
+                return loop.create_task(work())
+            return {"object": Waits, "generator": generator, "coroutine": work}[kind]()
+
+        async with hb.ctx.scope("test"):
+            hb.ctx.on(Asked, handler)
+            for number in range(3):
+                hb.ctx.send(Asked(number))
+        assert seen == [0, 1, 2]
+
+    async def test_it_is_still_one_task_to_asyncio_and_anyio(self, hb: Any) -> None:
+        """Guarantee 2.3, 2.11: time-outs, groups, cancel scopes, async generators, thrown exceptions."""
+        tasks, done = set(), []
+
+        async def numbers() -> Any:
+            try:
+                for number in range(3):
+                    await asyncio.sleep(0)
+                    yield number
+            finally:
+                await asyncio.sleep(0)
+                done.append("closed")
+
+        async def handler(event: Any) -> None:
+            tasks.add(asyncio.current_task())
+            bound.set(event.number)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.001):
+                    await asyncio.sleep(60)
+            with anyio.move_on_after(0.001) as scope:
+                await anyio.sleep(60)
+            assert scope.cancelled_caught
+            with suppress(ValueError):
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(asyncio.sleep(0))
+            async for number in numbers():
+                done.append(number)
+                assert bound.get() == event.number
+                break_here = number == 1
+                if break_here:
+                    break
+            future = asyncio.get_running_loop().create_future()
+            asyncio.get_running_loop().call_soon(future.set_exception, LookupError("thrown"))
+            with pytest.raises(LookupError, match="thrown"):
+                await future
+            assert bound.get() == event.number
+            done.append("end")
+
+        async with asyncio.timeout(10):
+            async with hb.ctx.scope("test"):
+                hb.ctx.on(Asked, handler, errors="raise")
+                for number in range(2):
+                    hb.ctx.send(Asked(number))
+        assert len(tasks) == 1
+        assert done.count("end") == 2
+
+    async def test_a_scope_or_a_block_that_a_handler_leaves_open_is_its_own(self, hb: Any) -> None:
+        """Guarantee 2.11, 5.7, 5.10."""
+
+        class Settings(hb.State):
+            number: int = 0
+
+        seen, opened = [], []
+
+        async def handler(event: Any) -> None:
+            seen.append((hb.ctx.state(Settings).number, hb.places.place("").scope.name))
+            hb.ctx.updated(Settings(number=event.number + 1)).__enter__()
+            opened.append(hb.ctx.scope("inner"))
+            await opened[-1].__aenter__()
+            assert hb.ctx.state(Settings).number == event.number + 1
+
+        async with hb.ctx.scope("test"):
+            hb.ctx.on(Asked, handler, errors="raise")
+            for number in range(3):
+                hb.ctx.send(Asked(number))
+            await turns(20)
+            for scope in opened:
+                await scope.__aexit__(None, None, None)
+        assert seen == [(0, "test")] * 3
+
+    @pytest.mark.parametrize("waits", [False, True])
+    async def test_an_error_shows_where_it_was_raised(
+        self, hb: Any, waits: bool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Guarantee 2.11: the traceback goes from the worker to the line in the handler."""
+
+        async def handler(event: Any) -> None:
+            if waits:
+                await asyncio.sleep(0)
+            raise StopAsyncIteration if event.number else LookupError
+
+        async with hb.ctx.scope("test"):
+            hb.ctx.on(Asked, handler)
+            hb.ctx.send(Asked(0))
+            hb.ctx.send(Asked(1))
+        assert len(caplog.records) == 2
+        for record in caplog.records:
+            assert record.exc_info is not None
+            frames = [one.name for one in traceback.extract_tb(record.exc_info[2])]
+            assert frames[-1] == "handler"
+            assert len(frames) <= 3
+
+    async def test_a_handler_that_is_cancelled_or_thrown_away_cleans_up_in_it(
+        self, hb: Any
+    ) -> None:
+        """Guarantee 2.11, 5.5."""
+        seen: list[Any] = []
+
+        async def handler(event: Any) -> None:
+            bound.set(event.number)
+            try:
+                await asyncio.sleep(60)
+            finally:
+                seen.append(bound.get())
+
+        with pytest.raises(LookupError):
+            async with hb.ctx.scope("test"):
+                hb.ctx.on(Asked, handler)
+                hb.ctx.send(Asked(5))
+                await turns()
+                raise LookupError
+        assert seen == [5]
+        async with hb.ctx.scope("test"):
+            subscription = hb.ctx.subscribe(Asked)
+            hb.ctx.send(Asked(6))
+            scope = hb.places.place("").scope
+            worker = sys.modules["haiway_bus.handlers"].work(scope, subscription, handler, "log")
+            worker.send(None)
+            worker.close()
+        assert seen == [5, 6]
+
+    async def test_who_follows_the_await_chain_finds_the_handler(self, hb: Any) -> None:
+        """Guarantee 2.11: what a waiting task stands at, as debuggers and asyncio's call graph find it."""
+
+        async def inner() -> None:
+            await asyncio.sleep(60)
+
+        async def handler(event: Any) -> None:
+            await inner()
+
+        with suppress(LookupError):
+            async with hb.ctx.scope("test"):
+                hb.ctx.on(Asked, handler)
+                hb.ctx.send(Asked())
+                await turns()
+                [task] = [one for one in asyncio.all_tasks() if "handler" in one.get_name()]
+                names, at = [], task.get_coro()
+                while at is not None and hasattr(at, "cr_await"):
+                    names.append(at.cr_frame.f_code.co_name)
+                    assert at.cr_code is at.cr_frame.f_code
+                    assert not at.cr_running
+                    at = at.cr_await
+                assert names[:4] == ["work", "handle_each", "handler", "inner"]
+                assert task.get_stack()[0].f_code.co_name == "work"
+                if hasattr(asyncio, "capture_call_graph"):
+                    graph = asyncio.capture_call_graph(task)
+                    assert "inner" in [one.frame.f_code.co_name for one in graph.call_stack]
+                raise LookupError
 
 
 class TestFirst:

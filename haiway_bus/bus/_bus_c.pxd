@@ -141,6 +141,7 @@ cdef class Bus:
     cdef public object forgotten
 
     cpdef object send(self, object event)
+    cdef int refuse(self, object event) except -1
     cpdef object subscribe(self, object event_type, object limit=*, object overflow=*)
     cdef int note_dropped(self, list walk) except -1
     cdef bint runs_elsewhere(self) except -1

@@ -931,10 +931,16 @@ cdef class Bus:
                 # Held: to make a node may set off the collector, which may close the last subscription.
                 channel = <Channel>slot.value
                 channel.append(event)
-        elif not HB_IS_EVENT_TYPE(event_type) and not is_event_type(<object>event_type):
+        elif self.strict or not HB_IS_EVENT_TYPE(event_type):
+            self.refuse(event)
+
+    cdef int refuse(self, object event) except -1:
+        # Apart, so that a send which nobody hears does not pay for it. Not all exceptions are refused.
+        if not is_event_type(type(event)):
             raise event_refused(event)
-        elif self.strict:
+        if self.strict:
             self.check_unheard(type(event))
+        return 0
 
     def check_unheard(self, event_type):
         """Raise when an event that nobody subscribes to must not be dropped: after the end, or from a thread before."""
