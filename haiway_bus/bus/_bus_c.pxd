@@ -102,6 +102,7 @@ cdef class Receive:
     cdef object take(self, Subscription subscription)
     cdef int park(self) except -1
     cdef int leave(self) except -1
+    cdef void take_back_grant(self) noexcept
     cdef int give_up(self) except -1
     cdef int over(self) except -1
 

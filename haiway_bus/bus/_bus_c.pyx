@@ -711,6 +711,7 @@ cdef class Receive:
             except MemoryError:
                 self.leave()
                 raise
+            self.take_back_grant()
             self.state = PARKED
         elif self.state == ENDED:
             self.state = DONE
@@ -741,6 +742,9 @@ cdef class Receive:
             return self.step(result)
         result[0] = new_reference(taken)
         return PYGEN_RETURN
+
+    def __iter__(self):
+        return self  # for `yield from`
 
     def __next__(self):
         return self.send(None)
@@ -805,18 +809,23 @@ cdef class Receive:
         if self.state != PARKED and self.state != GRANTED:
             return 0
         cdef Subscription subscription = self.subscription
-        cdef Grant *grant = subscription.channel.bus.grant
         if subscription.head is self:
             subscription.next_in_line()
             if self.state == PARKED:
                 subscription.channel.unpark(self)
         elif subscription.line is not None:
             del subscription.line[self]
-        while self.state == GRANTED and grant != NULL:
+        if self.state == GRANTED:
+            self.take_back_grant()
+        return self.over()
+
+    cdef void take_back_grant(self) noexcept:
+        """It is GRANTED no longer: `resume` is not to look after it."""
+        cdef Grant *grant = self.subscription.channel.bus.grant
+        while grant != NULL:
             if grant.receive == <PyObject *>self:
                 grant.receive = NULL
             grant = grant.outer
-        return self.over()
 
     @property
     def idle(self):
