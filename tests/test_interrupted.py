@@ -8,6 +8,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -174,6 +175,23 @@ class TestLostCallbacks:
         gc.collect()
         stage.turns()
         assert subscription.pending == 0
+
+    def test_what_a_thread_sent_is_delivered_all_the_same(self, stage: Any) -> None:
+        """Guarantee 2.16, 6.2."""
+        subscription = stage.subscribe(Event)
+        for number in (1, 2):
+            sender = threading.Thread(target=stage.send, args=(Event(number),))
+            sender.start()
+            sender.join()
+        error = traced(
+            stage, raising_at(asyncio.events.Handle._run.__code__, KeyboardInterrupt), stage.turns
+        )
+        assert type(error) is KeyboardInterrupt
+        del error
+        gc.collect()
+        stage.turns()
+        assert subscription.pending == 0
+        assert stage.got == [("Event 0", 1), ("Event 0", 2)]
 
     def test_readers_can_be_cancelled_while_the_exception_is_at_large(self, stage: Any) -> None:
         """As asyncio.run() does on its way out."""

@@ -184,10 +184,13 @@ class TestThreads:
             def is_closed(self) -> bool:
                 return False
 
-            def call_soon_threadsafe(self, *_: Any, **__: Any) -> None:
-                inbox.scheduled = True
-                inbox.put("of the finalizer")
+            def call_soon_threadsafe(self, *_: Any, **__: Any) -> object:
+                if not handles:
+                    handles.add(Sent)
+                    inbox.put("of the finalizer")
+                return Sent
 
+        handles: set[object] = set()
         module = importlib.import_module("haiway_bus.bus._inbox")
         inbox = module.Inbox("test", Loop(), None, got.append)
         thread = threading.Thread(target=inbox.put, args=("of the thread",), daemon=True)

@@ -10,8 +10,10 @@ from contextlib import AbstractContextManager
 from contextvars import Context
 from threading import RLock, get_ident
 from typing import Any, Final
+from weakref import ref
 
 from haiway_bus.bus._rules import elsewhere, loop_closed, readers_ended
+from haiway_bus.printable import name_of_type
 
 __all__ = ("Inbox",)
 
@@ -23,8 +25,9 @@ class Inbox:
     """What other threads sent and the loop has not delivered yet.
 
     Invariants, under `lock`: events are in the order in which `put` was called; while there are any, `deliver_some` is
-    scheduled or running; of the types in `refused` nothing is put, and once `closed` nothing at all. So an event is
-    delivered while somebody can read it, or its send raises. `delivering` while one is being delivered.
+    asked of the loop (`due` is its handle) or running; of the types in `refused` nothing is put, and once `closed`
+    nothing at all. So an event is delivered while somebody can read it, or its send raises. `delivering` while one is
+    being delivered.
     """
 
     __slots__ = (
@@ -32,12 +35,12 @@ class Inbox:
         "closed",
         "context",
         "delivering",
+        "due",
         "events",
         "lock",
         "loop",
         "name",
         "refused",
-        "scheduled",
         "thread",
     )
 
@@ -54,7 +57,7 @@ class Inbox:
         self.events: deque[Any] = deque()
         # One that its holder may take again: the collector may run within `put`, and a finalizer may send.
         self.lock: AbstractContextManager[bool] = RLock()
-        self.scheduled: bool = False
+        self.due: ref[Any] | None = None
         # By identity, as in the bus's table.
         self.refused: dict[int, type[Any]] = {}
         self.closed: bool = False
@@ -72,18 +75,30 @@ class Inbox:
                 raise loop_closed("send()", self.name)
             if _get_running_loop() is self.loop:
                 raise elsewhere("send()", self.loop, self.thread, self.loop)
-            if not self.scheduled:
+            if self.due is None:
                 try:
-                    self.loop.call_soon_threadsafe(self.deliver_some, context=self.context)
+                    self.ask()
                 except RuntimeError as error:  # closed meanwhile
                     raise loop_closed("send()", self.name) from error
-                self.scheduled = True
             self.events.append(event)
+
+    def ask(self) -> None:
+        """Have the loop call `deliver_some`."""
+        handle = self.loop.call_soon_threadsafe(self.deliver_some, context=self.context)
+        self.due = ref(handle, self.ask_again)
+
+    def ask_again(self, due: ref[Any]) -> None:
+        """The handle is gone: the loop has lost it, to an exception as it was about to call (guarantee 2.16)."""
+        with self.lock:
+            if self.due is due:
+                self.due = None
+                if self.events and not self.loop.is_closed():
+                    self.ask()
 
     def check(self, event_type: type[Any]) -> None:
         """Called in any thread but the bus's own: raise when what it sends of this type has no reader any more."""
         if self.closed or id(event_type) in self.refused:
-            raise readers_ended(f"send() of {event_type.__qualname__}", self.name)
+            raise readers_ended(f"send() of {name_of_type(event_type)}", self.name)
 
     def refuse(self, event_types: Iterable[type[Any]]) -> bool:
         """Called in the loop: put no more events of these types. False, and nothing is refused, when some are here."""
@@ -95,14 +110,13 @@ class Inbox:
 
     def deliver_some(self) -> None:
         """Called by the loop: deliver what has come, a thousand at a time, so that the loop gets its turn."""
+        self.due = None
         try:
             self.take(min(len(self.events), TURN))
         finally:
             with self.lock:
-                self.scheduled = False
-                if self.events:
-                    self.loop.call_soon(self.deliver_some, context=self.context)
-                    self.scheduled = True
+                if self.events and self.due is None:
+                    self.ask()
 
     def deliver(self, *, close: bool = False) -> bool:
         """Called in the loop: deliver all that has come, and say whether that was anything."""

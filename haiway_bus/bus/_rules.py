@@ -147,9 +147,9 @@ def bus_over(call: str, name: str, lost: str) -> ContextMissing:
     """The error for a call on a bus that has ended, with its scope or without (contract 5.6, guarantee 6.2, 6.3)."""
     if lost == FORKED:
         return ContextMissing(
-            f"{call} needs a scope, and the scope {name!r} belongs to the process from which this one was forked:"
-            " open one here, by `async with ctx.scope(name):` in `asyncio.run(...)`, or hand the result back to that"
-            " process and send it there"
+            f"{call} needs a scope, and the scope {described(name)} belongs to the process from which this one was"
+            " forked: open one here, by `async with ctx.scope(name):` in `asyncio.run(...)`, or hand the result back to"
+            " that process and send it there"
         )
     if lost == LOOP_CLOSED:
         return loop_closed(call, name)
