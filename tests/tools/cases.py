@@ -1,4 +1,4 @@
-"""What the cases of `by_hand.py` and `leftovers.py` have in common."""
+"""What the cases of `by_hand.py`, `written.py` and `leftovers.py` have in common."""
 
 from __future__ import annotations
 

@@ -50,6 +50,19 @@ async def kept_read() -> None:
 
 
 @case
+async def swallowed_where_the_read_is_kept() -> None:
+    """By `next` with a default, of a read that a single variable holds: the event does not wait for the read to go."""
+    subscription = sent()
+    for number in range(2):
+        ctx.send(event := Event(number))
+        alive = ref(event)
+        del event
+        steps = anext(subscription).__await__()
+        assert next(steps, None) is None
+        assert alive() is None
+
+
+@case
 async def kept_read_of_a_dropped_subscription() -> None:
     """Nor does it hold the subscription, and by it a backlog (guarantee 2.14)."""
     for take in ("await", "by hand", "batch"):
@@ -84,13 +97,6 @@ async def dies_in_the_step() -> None:
         assert alive() is None
         await done.wait()
 
-    async def take_first(subscription: Any) -> None:
-        event = await subscription.first()
-        alive = ref(event)
-        del event
-        assert alive() is None
-        await done.wait()
-
     async def take_by_task(subscription: Any) -> None:
         task = asyncio.create_task(anext(subscription))
         alive = ref(await task)
@@ -106,13 +112,17 @@ async def dies_in_the_step() -> None:
             assert alive() is None
             await done.wait()
 
+    takers: list[tuple[Any, Callable[[Any], Any]]] = [
+        (take, anext),
+        (take, lambda subscription: subscription.first()),
+        (take_batch, lambda subscription: aiter(subscription.batches())),
+        (take_by_task, lambda subscription: subscription),
+        (loop, lambda subscription: subscription),
+    ]
     for parked in (False, True):
-        for take_one in (take, take_batch, take_first, take_by_task, loop):
-            given = subscription = sent() if parked else sent(1)
-            if take_one is take:
-                given = anext(subscription)
-            elif take_one is take_batch:
-                given = aiter(subscription.batches())
+        for take_one, by in takers:
+            subscription = sent() if parked else sent(1)
+            given = by(subscription)
             task = asyncio.create_task(take_one(given))
             await asyncio.sleep(0)
             if parked:
