@@ -94,6 +94,9 @@ def test_pdb_stops_where_it_does_over_an_async_generator(hb: Any, reader: str) -
             exceptions = Counter(
                 {name: exceptions[name] for name in exceptions if "StopIteration" in name}
             )
+        if reader == "handler":
+            # A worker steps its handlers by hand, each event in its context, and pdb tells of a generator's end.
+            allowed = allowed + Counter({"Internal StopIteration": 1, "GeneratorExit": 1})
         assert exceptions <= allowed, script
 
 
