@@ -1345,7 +1345,8 @@ cdef extern from *:
     {
         PyStopIterationObject *spare = (PyStopIterationObject *)hb_spare;
         if (Py_REFCNT(spare) == 1 && spare->traceback == NULL && spare->dict == NULL && spare->context == NULL
-                && spare->cause == NULL && spare->notes == NULL && PyTuple_GET_SIZE(spare->args) == 0) {
+                && spare->cause == NULL && spare->notes == NULL && !spare->suppress_context
+                && PyTuple_GET_SIZE(spare->args) == 0) {
             PyObject *event = spare->value;
             spare->value = Py_NewRef(Py_None);
             Py_DECREF(event);
