@@ -125,7 +125,7 @@ def workflows(session: nox.Session) -> None:
 
 
 # What is written in C, and what uses it most.
-NAMES = "bus memory bounded threads handlers scope state state_classes faults leaks"
+NAMES = "bus reads interrupted memory bounded flush send_whole threads handlers scope state state_classes faults leaks"
 IN_C = [f"tests/test_{name}.py" for name in NAMES.split()]
 
 
