@@ -397,6 +397,7 @@ class TestContexts:
             hb.ctx.on(Asked, plain)
             hb.ctx.send(Asked())
             await turns()
+            let_go()
             assert [one() for one in seen] == [None]
 
     @pytest.mark.parametrize("kind", ["future", "task", "object", "generator", "coroutine"])

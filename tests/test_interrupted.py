@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import let_go
+
 
 class Event:
     def __init__(self, number: int = 0) -> None:
@@ -225,6 +227,7 @@ class TestLostCallbacks:
         stage.loop.call_soon = drop
         stage.send(Event(1))
         assert dropped
+        let_go()
         stage.turns()
         assert subscription.pending == 0
 

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import let_go
+
 pytestmark = pytest.mark.anyio
 
 
@@ -277,11 +279,13 @@ class TestNothingHeld:
             ctx.spawn(service, ctx.subscribe(Question))
             for number in range(1, 4):
                 assert await make_request() == number
+                let_go()
                 assert Answer not in ctx.events()
                 late = Answer()
                 gone = weakref.ref(late)
                 ctx.send(late)
                 del late
+                let_go()
                 assert gone() is None
 
     @pytest.mark.parametrize("waits", [False, True])
@@ -306,6 +310,7 @@ class TestNothingHeld:
                 assert await read is event
             del event, subscription
             await turns()
+            let_go()
             assert gone() is None
             assert closed() is None
             assert not hb.ctx.events()
@@ -324,6 +329,7 @@ class TestNothingHeld:
             with pytest.raises(asyncio.CancelledError):
                 await waiting
             del waiting
+            let_go()
             assert closed() is None
             del read
 
@@ -337,6 +343,7 @@ class TestNothingHeld:
             event = await anext(subscription)
             gone = weakref.ref(event)
             del event
+            let_go()
             assert gone() is None
 
 
