@@ -196,8 +196,8 @@ MUTATIONS = [
         "2.13",
         PURE,
         "anybody may close a read that a task waits on",
-        "if self.wakeup is not None and not drives(self.wakeup, self):",
-        "if False:",
+        "if self.wakeup is not None and not drives(self.wakeup, self):\n                raise",
+        "if False:\n                raise",
         "test_reads.py::TestOwner",
     ),
     Mutation(
@@ -348,8 +348,8 @@ MUTATIONS = [
         "4.1",
         PURE,
         "what the limits need is made after the first change",
-        "            self.make_room()\n            self.offer(event, node)\n",
-        "            self.offer(event, node)\n            self.make_room()\n",
+        "                self.make_room()\n                self.offer(event, node)\n",
+        "                self.offer(event, node)\n                self.make_room()\n",
         "test_send_whole.py::test_near_the_recursion_limit_it_reaches_all_or_none",
     ),
     Mutation(

@@ -524,6 +524,55 @@ async def _all(subscription: Any) -> None:
         pass
 
 
+class TestNobodyBehind:
+    """Guarantee 2.4, 2.7: a read that is parked, and that nobody waits on, keeps nobody waiting."""
+
+    async def test_one_that_was_stepped_by_hand_and_dropped_lets_those_behind_it_go_on(
+        self, hb: Any
+    ) -> None:
+        async with hb.ctx.scope("test"):
+            subscription = hb.ctx.subscribe(Event)
+            next(anext(subscription).__await__())  # type: ignore[arg-type]
+            waiting = asyncio.create_task(in_a_task(anext(subscription)))
+            await turns()
+            hb.ctx.send(Event(1))
+            hb.ctx.send(Event(2))
+            assert (await asyncio.wait_for(waiting, 5)).number == 1
+            assert (await anext(subscription)).number == 2
+
+    def test_first_in_another_loop_is_refused_and_closes_nothing(self, hb: Any) -> None:
+        """Guarantee 6.1: the backlog is its owner's."""
+        kept: list[Any] = []
+
+        async def home() -> None:
+            async with hb.ctx.scope("home"):
+                kept.append(hb.ctx.subscribe(Event))
+                hb.ctx.send(Event(1))
+                hb.ctx.send(Event(2))
+                await anext(kept[0])
+                with pytest.raises(RuntimeError, match="belongs to the loop and thread"):
+                    await asyncio.to_thread(asyncio.run, in_a_task(kept[0].first()))
+                assert (await anext(kept[0])).number == 2
+
+        asyncio.run(home())
+
+    async def test_a_kept_iterator_is_refused_in_another_loop(self, hb: Any) -> None:
+        """Guarantee 6.1: an async generator around it, as well, which each of its drivers may run elsewhere."""
+        async with hb.ctx.scope("test"):
+            subscription = hb.ctx.subscribe(Event)
+            for number in range(3):
+                hb.ctx.send(Event(number))
+            events = _until(subscription, 9)
+            assert (await anext(events)).number == 0
+
+            async def elsewhere() -> None:
+                with pytest.raises(RuntimeError, match="belongs to the loop and thread"):
+                    await anext(events)
+
+            await asyncio.to_thread(asyncio.run, elsewhere())
+            assert subscription.pending == 2
+
+
 class TestCopies:
     @pytest.mark.parametrize("way", ["copy", "deepcopy", "pickle", "deepcopy of a list"])
     @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 import sys
 from collections.abc import Callable
 from itertools import count
@@ -107,6 +108,7 @@ class Case:
 async def test_near_the_recursion_limit_it_reaches_all_or_none(hb: Any, waits: str) -> None:
     """Guarantee 2.1, 4.1, 4.2: at each depth near the limit."""
     outcomes = []
+    gc.collect()  # what other tests have left is not to be finalized near the limit
     for room in range(40, -10, -1):
         case = Case(hb, waits)
         await case.prepare()
@@ -227,3 +229,39 @@ def test_a_dropped_event_that_closes_a_long_backlog_does_not_crash(hb: Any) -> N
         thread.join()
     """
     assert alone(hb, code) == "closed\n"
+
+
+SIGNALS = """
+import asyncio, signal
+from haiway_bus import ctx
+
+class Event:
+    pass
+
+async def main():
+    async with ctx.scope("test"):
+        full = [ctx.subscribe(Event, limit=1_000_000) for _ in range(20)]
+        handled = 0
+
+        def handler(*_):
+            nonlocal handled
+            handled += 1
+            ctx.send(Event())
+
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.0003)
+        for _ in range(6000):
+            ctx.send(Event())
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        assert {one.pending for one in full} == {6000 + handled}
+        for one in full:
+            one.close()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no such signal here")
+def test_a_signal_s_handler_that_sends_in_the_middle_of_a_send_breaks_nothing(hb: Any) -> None:
+    """Guarantee 2.1, 4.1: as one that sends `Shutdown()` at SIGTERM."""
+    assert alone(hb, SIGNALS) == ""

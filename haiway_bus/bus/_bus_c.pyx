@@ -1121,7 +1121,11 @@ cdef class Bus:
                 self.walked += 1
                 wakeup = receive.wakeup
                 if wakeup is None:
-                    continue  # it stands here twice: cancelled or ended after it had been woken
+                    # It stands here twice: cancelled or ended after it had been woken. Or nobody waits on it, as
+                    # whoever parked it was interrupted or has dropped it: then those behind it are not to wait.
+                    if receive.state == PARKED:
+                        receive.leave()
+                    continue
                 context = receive.context
                 receive.wakeup = receive.context = None
                 cause = self.resumed

@@ -27,7 +27,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
 from contextvars import Context, ContextVar
 from math import inf
-from sys import maxsize, version_info
+from sys import get_asyncgen_hooks, maxsize, version_info
 from threading import get_ident
 from types import FunctionType, TracebackType, coroutine
 from typing import Any, Final, Generic, Literal, NoReturn, TypeVar, cast
@@ -100,9 +100,11 @@ YIELDED: Final = 5
 DONE: Final = 6
 
 
-# Where code runs, in one cheap call: a read of `async for` asks this each time. The loop tells more than its thread,
-# but 3.11 asks the kernel for it; and a loop of reads, whose first is checked in full, stays in the loop of its task.
-_here: Final[Callable[[], object]] = get_ident if version_info < (3, 12) else _get_running_loop
+# In which run of which loop code stands, in one cheap call: a read of `async for` asks this each time. 3.11 asks the
+# kernel before it tells the loop; but each run of a loop has hooks for async generators of its own.
+_here: Final[Callable[[], object]] = (
+    get_asyncgen_hooks if version_info < (3, 12) else _get_running_loop
+)
 
 
 class Node:
@@ -170,6 +172,7 @@ class Channel:
         "ended",
         "event_type",
         "joined",
+        "late",
         "members",
         "parked",
         "round",
@@ -188,6 +191,8 @@ class Channel:
         # Counts the subscriptions that there ever were, to tell them apart: an id would be used again, and one
         # that is collected in another thread leaves only when the loop gets to it.
         self.joined: int = 0
+        # What a signal's handler sends while the bounds are given an event: it comes after that one. Else None.
+        self.late: list[Any] | None = None
         self.members: dict[int, ref[Subscription[Any]]] = {}
         self.bounded: dict[int, Bound] = {}
         # What `make_room` walks over, made anew after a change.
@@ -214,8 +219,17 @@ class Channel:
                 return
             self.bus.wake_all(self)
         if self.bounded:
-            self.make_room()
-            self.offer(event, node)
+            if self.late is not None:
+                self.late.append(event)
+                return
+            self.late = []
+            try:
+                self.make_room()
+                self.offer(event, node)
+            finally:
+                late, self.late = self.late, None
+                for one in late:
+                    self.append(one)
             return
         self.sent += 1
         if self.sharing:
@@ -691,6 +705,7 @@ class Loop(Generic[Event]):
             node = None  # it will hold an event while this waits
             if _here() != subscription.channel.bus.here:
                 subscription.check()
+                subscription.channel.bus.here = _here()
             steps, subscription = _walk(Receive(subscription)), None  # type: ignore[assignment]
             event = await steps
         return event
@@ -751,7 +766,6 @@ class Receive:
 
     # Set when it parks or is cancelled: most reads do neither.
     slot: int
-    context: Context | None
     message: Any
 
     def __init__(self, subscription: Subscription[Any], limit: int = 0) -> None:
@@ -759,6 +773,7 @@ class Receive:
         self.limit: int = limit
         self.state: int = NEW
         self.wakeup: Any = None
+        self.context: Context | None = None
         self.steps: Generator[Receive | None, None, Any] | None = None
 
     def __await__(self) -> Generator[Receive | None, None, Any]:
@@ -1220,14 +1235,16 @@ class Bus:
         Workers of one subscription hand on to each other within the batch, which ends after TURN reads at the
         latest, so that the loop gets its turn.
         """
-        self.due = None
         outer, outer_walked = self.batch, self.walked
-        # Where a task that is being resumed runs the loop again, those behind it are not to wait until it is back.
-        batch = self.ready if outer is None else outer[outer_walked:] + self.ready
-        limit = max(len(batch), TURN)
-        self.walked = 0
+        batch: list[Receive] = []
         self.depth += 1
+        # A signal's handler may raise between any two steps of this: what is in hand then is put back below.
         try:
+            self.due = None
+            self.walked = 0
+            # Where a task that is being resumed runs the loop again, those behind it are not to wait until it is back.
+            batch = self.ready if outer is None else outer[outer_walked:] + self.ready
+            limit = max(len(batch), TURN)
             self.ready = []
             self.batch = batch
             if outer is not None:
@@ -1236,22 +1253,25 @@ class Bus:
                 self.schedule()  # where the loop may be run again, by what is resumed first
             while (count := self.walked) < len(batch) and count < limit:
                 receive = batch[count]
-                self.walked = count + 1
-                wakeup = receive.wakeup
-                if wakeup is None:
-                    continue  # it stands here twice: cancelled or ended after it had been woken
-                context = receive.context
-                receive.wakeup = receive.context = None
-                cause: Any = self.resumed
-                if receive.state == PARKED:
-                    receive.state = GRANTED
-                elif receive.state == CANCELLED:
-                    cause = receive
                 try:
-                    cast("Context", context).run(wakeup, cause)
+                    wakeup, context = receive.wakeup, receive.context
+                    receive.wakeup = receive.context = None
+                    cause: Any = self.resumed
+                    if wakeup is not None and receive.state == PARKED:
+                        receive.state = GRANTED
+                    elif receive.state == CANCELLED:
+                        cause = receive
+                    self.walked = count + 1
+                    # Without one it stands here twice: cancelled or ended after it had been woken.
+                    if wakeup is not None:
+                        cast("Context", context).run(wakeup, cause)
                 finally:
-                    if receive.state == GRANTED:
-                        receive.leave()  # its task did not come for the event
+                    # Its task did not come for the event. Or nobody waits on it, as whoever parked it was interrupted
+                    # or has dropped it: then those behind it are not to wait.
+                    if receive.state == GRANTED or (
+                        receive.state == PARKED and receive.wakeup is None
+                    ):
+                        receive.leave()
         finally:
             self.depth -= 1
             # Left over after KeyboardInterrupt or SystemExit, which a Task lets through, or after TURN reads.
@@ -1260,8 +1280,9 @@ class Bus:
                 if self.ready is not batch:
                     batch.extend(self.ready)
                     self.ready = batch
-                self.schedule()
             self.batch, self.walked = outer, outer_walked
+            if self.ready and self.due is None:
+                self.schedule()
             # The traceback of a task's exception may come through this frame, and would keep them.
             batch = []
             receive = wakeup = context = cause = None  # type: ignore[assignment]

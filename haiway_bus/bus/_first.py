@@ -42,6 +42,7 @@ async def waiting_for_first(
     subscription: Any, where: Callable[[Any], object] | None, timeout: float | None
 ) -> Any:
     """The next event of the subscription for which `where` holds; closes the subscription in any case."""
+    subscription.check()  # before it is entered, as it is closed with that
     async with subscription:
         try:
             async with asyncio.timeout(timeout) as limit:

@@ -37,6 +37,9 @@ EVENT_TYPE_FLAGS: Final = _Defined.__flags__ & EVENT_TYPE_MASK
 _METACLASS: type = type
 METACLASSES_ARE_MARKED: Final = bool(_METACLASS.__flags__ & _TYPE_SUBCLASS)
 
+# As `type` itself has them: no code of a metaclass runs.
+_flags: Final[Any] = type.__dict__["__flags__"].__get__
+
 DROP_OLDEST: Final = "drop_oldest"
 DROP_NEWEST: Final = "drop_newest"
 RAISE: Final = "raise"
@@ -58,7 +61,7 @@ def is_event_type(kind: type[Any]) -> bool:
     ExceptionGroup is made as a class statement makes one, unlike all other built-in exceptions. So are the exceptions
     of some C modules (zlib.error), which nothing tells apart from a user's own.
     """
-    flags = kind.__flags__ & (EVENT_TYPE_MASK & ~_EXCEPTION_SUBCLASS)
+    flags = _flags(kind) & (EVENT_TYPE_MASK & ~_EXCEPTION_SUBCLASS)
     return flags == EVENT_TYPE_FLAGS and kind is not ExceptionGroup and not issubclass(kind, type)
 
 
