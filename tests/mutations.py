@@ -225,14 +225,6 @@ MUTATIONS = [
         "test_reads.py::TestNothingHeld",
     ),
     Mutation(
-        "2.15",
-        COMPILED,
-        "a StopIteration that somebody keeps is used again",
-        "return Py_REFCNT(hb_spare) == 1 && ((PyStopIterationObject *)hb_spare)->value == Py_None;",
-        "return 1;",
-        "test_reads.py::TestStopIterations",
-    ),
-    Mutation(
         "2.16",
         PURE,
         "the bus never hears that the loop has lost its callback",
