@@ -171,8 +171,7 @@ class Scope:
                 raise bus_ended(f"entering the scope {self.name!r}", outer.name)
             outer.bus.check(f"entering the scope {self.name!r}")
             self.bus = outer.bus
-            self.tasks.family = outer.tasks.family
-        self.tasks.family[self.tasks] = None
+        self.tasks.join(self.bus, None if outer is None or self.owns_bus else outer.tasks)
         self._stack.callback(self._leave_context)
         # After all that may refuse the entry: a recorder that opens a span for it is sure to be told of its end.
         self.identity = identify(
