@@ -35,10 +35,9 @@ __all__ = ("ScopeTasks",)
 
 Result = TypeVar("Result")
 
-# The waits of a settled scope end one event type at a time. With more types than so many that would be very many
-# rounds, so that a round then takes its share of those that are left.
+# The waits of a settled scope end one event type at a time. With very many types that would be very many rounds, so
+# that a round then takes its share of those that are left: this many rounds, and some more.
 _ROUNDS: Final = 64
-_SHARE: Final = 16
 # A loop around a loop that reads comes back for more each time its wait has ended. So often it may, for each type of
 # event: code that reads several times and then goes on is not cut off.
 _ENDS: Final = 8
@@ -324,7 +323,7 @@ class ScopeTasks:
             waits = others
         self.rested = False
         rounds = self.rounds = self.rounds or Rounds()
-        share = 1 if len(waits) <= _ROUNDS else len(waits) // _SHARE
+        share = max(1, len(waits) // _ROUNDS)
         for channel in list(islice(waits, share)):
             event_type = channel.event_type
             for task, waiting in {task: waiting for task, waiting, _ in waits[channel]}.items():
