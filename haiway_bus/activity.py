@@ -1,26 +1,81 @@
 """What tasks are doing: whether one is at work, or waits for an event that is not there, itself or through others.
 
-It is read off asyncio's own objects: a task says what it waits on, and `asyncio_helpers.py` what stands behind that.
+It is read off asyncio's own objects, from a task downwards: a task says what it waits on, and `asyncio_helpers.py`
+what stands behind that.
 """
 
 from __future__ import annotations
 
 import asyncio
 from asyncio import Future, Task
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
-from haiway_bus.asyncio_helpers import Helper, ScopeGroup, group_of, helpers, is_task
+from haiway_bus.asyncio_helpers import (
+    ScopeGroup,
+    behind,
+    children,
+    coroutines,
+    group_of,
+    is_task,
+    told_by,
+)
 from haiway_bus.bus import Receive
 
-__all__ = ("Activity",)
+__all__ = ("Activity", "Settling", "Witness", "place_of")
 
-# What stands where otherwise a future stands: for a task that will run in the loop's next turn, and for one of which
-# it cannot be said yet; that is looked at again after some time.
+# What stands where otherwise a future stands: for a task that will run in the loop's next turn.
 _RUNNABLE: Final = None
-_UNSETTLED: Final = object()
-_SETTLE_SECONDS: Final = 0.001
+
+
+class Settling(Future[None]):
+    """What a task waits on that ends a scope, until the tasks of that have settled."""
+
+    __slots__ = ("tasks",)
+
+    tasks: Iterable[Task[Any]]
+
+
+class Witness:
+    """A task, or future, that was found at work: `leaf`, and through which tasks, waiting on what, it was reached.
+
+    While each of these waits on the same, what was reached then still is. So one at work is enough to know.
+    """
+
+    __slots__ = ("leaf", "links")
+
+    def __init__(self, leaf: Any, links: Sequence[tuple[Any, Any]] = ()) -> None:
+        self.leaf: Any = leaf
+        self.links: Sequence[tuple[Any, Any]] = links
+
+    def holds(self, active: Activity) -> bool:
+        """Whether it is still at work, or another that the same tasks wait for; then it is that one from now on."""
+        if not self.links and self.leaf.done():
+            return False
+        left = len(self.links)
+        for at, (task, waited) in enumerate(self.links):
+            if getattr(task, "_fut_waiter", None) is not waited or waited is None or waited.done():
+                left = at
+                break
+        else:
+            if not is_task(self.leaf):
+                active.found = self.leaf
+                if not self.leaf.done():
+                    return True
+            elif self.asks(active, self.leaf, left):
+                return True
+            left -= 1
+        # What others wait for has ended: who did is the next to be asked.
+        return any(self.asks(active, self.links[at][0], at) for at in range(left, -1, -1))
+
+    def asks(self, active: Activity, task: Any, at: int) -> bool:
+        if not active.found_in(task):
+            return False
+        if active.witness is not None:
+            self.leaf, further = active.witness.leaf, active.witness.links
+            self.links = (*self.links[:at], *further) if further else self.links[:at]
+        return True
 
 
 class Activity:
@@ -28,26 +83,34 @@ class Activity:
 
     A task is idle if it waits for an event that is not there, or for other tasks that are all idle: by await,
     gather, TaskGroup, wait, wait_for, shield and as_completed, or several of them within each other. Whatever else
-    a task waits on counts as activity, so that nothing which is still going on is ever cut off.
+    a task waits on counts as activity, so that nothing which is still going on is ever cut off. With `through`, who
+    ends a scope is as idle as the tasks of that scope; without, it is at work.
 
     Invariants: `idle` holds the tasks and futures that are known to be idle, by their id, so that none is looked at
     twice however many wait for it. `walked` holds those whose waits were told, and the waits: a subscription that goes
     with the last read of it goes with this look then, in the context of the scope that looks.
     """
 
-    __slots__ = ("found", "helpers", "idle", "walked")
+    __slots__ = ("found", "idle", "others", "through", "walked", "witness")
 
-    def __init__(self) -> None:
+    def __init__(self, through: bool = False) -> None:
         self.found: Any = _RUNNABLE
+        self.witness: Witness | None = None
+        # What else tells when to look again: each adds a callback, and returns what withdraws it.
+        self.others: list[Callable[[Callable[[], object]], Callable[[], object]]] = []
         self.idle: dict[int, Any] = {}
         self.walked: dict[int, Any] = {}
-        self.helpers: dict[int, Helper] | None = None
+        self.through = through
 
     def found_in(self, task: Task[Any]) -> bool:
         """Whether the task is neither finished nor idle; `found` then says what its going on depends on."""
         waited: Any = getattr(task, "_fut_waiter", None)
-        if isinstance(waited, Receive) and waited.idle:
+        if task.done() or (isinstance(waited, Receive) and waited.idle):
             return False  # the usual case: itself, for an event
+        if type(waited) is Future and not waited.done() and told_by(waited) is behind(task) is None:
+            # The other usual case, for which there is no need to go further.
+            self.found, self.witness = waited, Witness(task)
+            return True
         # By hand instead of by recursion: tasks that wait for each other may be a chain of any length. The last
         # iterator in `left` goes over what the last one in `path` waits on.
         path: dict[int, Any] = {}
@@ -62,6 +125,14 @@ class Activity:
                 if awaited is None:
                     if key in path:
                         self.found = one
+                    self.witness = Witness(
+                        one,
+                        [
+                            (it, getattr(it, "_fut_waiter", None))
+                            for it in path.values()
+                            if is_task(it)
+                        ],
+                    )
                     return True
                 path[key] = one
                 left.append(iter(awaited))
@@ -79,21 +150,43 @@ class Activity:
         None when it is at work, or waits on something else; `found` then says what it depends on.
         """
         self.found = _RUNNABLE
+        waited: Any = one
         if is_task(one):
             waited = getattr(one, "_fut_waiter", None)
             if isinstance(waited, Receive):
                 return () if waited.idle else None
-            return None if waited is None or waited.done() else (waited,)
-        if self.helpers is None:
-            self.helpers = helpers()
-        helper = self.helpers.get(id(one))
-        if helper is None:
-            self.found = one
-            return None
-        unfinished = helper.unfinished()
-        if unfinished is None:
-            self.found = _UNSETTLED
-        return unfinished
+            if waited is None or waited.done():
+                return None
+            if is_task(waited):
+                return (waited,)
+            if isinstance(waited, Settling):
+                if self.through:
+                    return tuple(waited.tasks)
+                self.found = waited
+                return None
+        members = told_by(waited)
+        if members is None and waited is not one:
+            members = behind(one)
+        if members is None:
+            self.found = waited
+        # None left: it has yet to hear of the last one's end.
+        return members or None
+
+    def child_found(self) -> bool:
+        """Whether a task is at work that one of those which were walked has started in a TaskGroup, at any depth."""
+        every: dict[int, list[Any]] | None = None
+        known = dict(self.walked)
+        left = list(known)
+        while left:
+            if every is None:
+                every = children()
+            for child in every.get(left.pop(), ()):
+                if id(child) not in known:
+                    if self.found_in(child):
+                        return True
+                    known[id(child)] = child
+                    left.append(id(child))
+        return False
 
     def waits_of(
         self, task: Task[Any], group: ScopeGroup
@@ -113,32 +206,47 @@ class Activity:
                     continue
                 waiting = one
                 waited = getattr(one, "_fut_waiter", None)
-                if isinstance(waited, Receive):
+                if isinstance(waited, Receive) and waited.channel is not None:
                     self.walked[id(waited)] = waited
                     yield one, waited
             self.walked[id(one)] = one
             left.extend((other, waiting) for other in self.awaited_by(one) or ())
 
-    def when_changed(self, call: Callable[[], object]) -> Callable[[], object]:
+    def when_changed(self, call: Callable[..., object]) -> Callable[[], object]:
         """Have it called when what was found has had a chance to go on; returns what withdraws that."""
-        loop = asyncio.get_running_loop()
         if self.found is _RUNNABLE:
-            return loop.call_soon(call).cancel
-        if self.found is _UNSETTLED:
-            return loop.call_later(_SETTLE_SECONDS, call).cancel
+            return asyncio.get_running_loop().call_soon(call).cancel
+        found = self.found
+        if not self.others:
+            # Callbacks run in the order in which they were added: the task's own comes first.
+            found.add_done_callback(call)
+            return partial(found.remove_done_callback, call)
 
-        def done(_: object) -> None:
+        def done(_: object = None) -> None:
+            withdraw_all()
             call()
 
-        # Callbacks run in the order in which they were added: the task's own comes first.
-        self.found.add_done_callback(done)
-        return partial(self.found.remove_done_callback, done)
+        def withdraw_all() -> None:
+            for withdraw in withdrawals:
+                withdraw()
+
+        found.add_done_callback(done)
+        withdrawals: list[Callable[[], object]] = [partial(found.remove_done_callback, done)]
+        withdrawals += [other(done) for other in self.others]
+        return withdraw_all
+
+    def watch(self, witness: Witness | None) -> None:
+        """Look again also when one of those through which the witness was reached may wait for it no more."""
+        for _, waited in () if witness is None else witness.links:
+            # What is a task or a gather does not end before what it waits for: asked for nothing in a long chain.
+            if not is_task(waited) and not hasattr(waited, "_children"):
+                self.others.append(partial(until, waited))
 
     async def changed(self) -> None:
         """Return when what was found has had a chance to go on."""
         changed: Future[None] = asyncio.get_running_loop().create_future()
 
-        def wake() -> None:
+        def wake(_: object = None) -> None:
             if not changed.done():
                 changed.set_result(None)
 
@@ -147,3 +255,18 @@ class Activity:
             await changed
         finally:
             withdraw()
+
+
+def until(future: Any, call: Callable[..., object]) -> Callable[[], object]:
+    """Have it called when the future is done; returns what withdraws that."""
+    future.add_done_callback(call)
+    return partial(future.remove_done_callback, call)
+
+
+def place_of(task: Any) -> tuple[Any, ...]:
+    """Where in its code a task stands."""
+    return tuple(
+        (one.cr_code, one.cr_frame.f_lasti)
+        for one in coroutines(task)
+        if getattr(one, "cr_frame", None) is not None
+    )

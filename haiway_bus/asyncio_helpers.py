@@ -1,91 +1,115 @@
-"""Who waits for whom behind asyncio's helpers: gather, wait, wait_for, shield, as_completed, TaskGroup.
+"""Who a task waits for behind asyncio's helpers: gather, wait, wait_for, shield, as_completed, TaskGroup.
 
 A task that awaits one of them waits on a future that the helper has made, and nothing on that future says what will
-finish it. But what the helper waits for does: each such task or future has a done-callback of the helper's, which
-holds the future, and often also what else the helper waits for. Only callbacks that are asyncio's own, or anyio's,
-are read: anybody else's mean what their author knows, and nobody here.
+finish it. The task itself says it: the innermost of the coroutines that it is in is the helper's own, and has what it
+waits for in a variable. Only asyncio's own code is read so, and anyio's: anybody else's means what its author knows.
+
+The names are those of CPython 3.11 to 3.15. Where a later one has others, its helper counts as work that is going on;
+`tests/test_scope_end.py` fails then.
 """
 
 from __future__ import annotations
 
 import asyncio
-from asyncio import Future, Queue, Task, TaskGroup
-from collections.abc import Callable, Collection, Iterator
-from contextlib import suppress
-from functools import partial
-from types import FunctionType, MethodType
+import gc
+from asyncio import Future, Task, TaskGroup
+from collections.abc import Callable, Iterable, Iterator
+from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType, MethodType
 from typing import Any, Final
 
-__all__ = ("Helper", "ScopeGroup", "group_of", "helpers", "is_task", "let_go")
+__all__ = (
+    "ScopeGroup",
+    "behind",
+    "children",
+    "coroutines",
+    "group_of",
+    "is_task",
+    "let_go",
+    "told_by",
+)
 
 
 class ScopeGroup(TaskGroup):
     """The TaskGroup of a scope, told from those of users: who waits for it is at work, ending that scope."""
 
 
-class Helper:
-    """One call of a helper, as far as it can be read.
-
-    woken: the futures that it may finish. members: all that it waits for, None where only `sources` are known: those
-    of them that are unfinished and have its callback. done: how many members it knows to be finished, and left: how
-    many it does not, None where it does not count.
-    """
-
-    __slots__ = ("done", "left", "members", "sources", "woken")
-
-    def __init__(
-        self,
-        *woken: Any,
-        members: Collection[Any] | None = None,
-        done: int | None = None,
-        left: int | None = None,
-    ) -> None:
-        self.woken: list[Any] = [one for one in woken if asyncio.isfuture(one)]
-        self.members: Collection[Any] | None = members
-        self.sources: list[Any] = []
-        self.done: int | None = done
-        self.left: int | None = left
-
-    def unfinished(self) -> list[Any] | None:
-        """What it still waits for.
-
-        None while that cannot be said: the callback of a member that just ended may be yet to run, and then the
-        helper is about to finish.
-        """
-        if self.left is not None:
-            # More than there are sources: it also waits for futures that nothing is known of.
-            return self.sources if self.left == len(self.sources) else None
-        if self.members is None:
-            return self.sources
-        members = dict.fromkeys(self.members)
-        unfinished = [one for one in members if not one.done()]
-        return unfinished if len(members) - len(unfinished) == (self.done or 0) else None
-
-
-def helpers() -> dict[int, Helper]:
-    """By the id of the future that it will finish, each helper that waits for an unfinished task of the loop.
-
-    Also where it does so through other helpers, as in `shield(gather(...))`.
-    """
-    found: dict[int, Helper] = {}
-    left: list[Any] = list(asyncio.all_tasks())
-    while left:
-        source = left.pop()
-        for function, _ in getattr(source, "_callbacks", None) or ():
-            helper = helper_of(function)
-            if helper is None:
-                continue
-            for woken in helper.woken:
-                known = found.setdefault(id(woken), helper)
-                known.sources.append(source)
-                if known is helper:
-                    left.append(woken)
-    return found
-
-
 def is_task(one: Any) -> bool:
     """Whether it is a task, of whichever class: that of `asyncio.Task` changes when nest_asyncio is applied."""
     return hasattr(one, "get_coro")
+
+
+def told_by(future: Any) -> Iterable[Any] | None:
+    """What a future that tells this itself waits for, gather's or shield's: at least one, if it is not about to end.
+
+    None for any other.
+    """
+    if isinstance(future, _GATHERING):
+        return gathered(future)
+    for function, _ in getattr(future, "_callbacks", None) or ():
+        if named(function) == ("asyncio.tasks", "shield.<locals>._outer_done_callback"):
+            inner = variables(function).get("inner")
+            return None if inner is None else unfinished((inner,))
+        break  # it is the first one there
+    return None
+
+
+def behind(task: Any) -> Iterable[Any] | None:
+    """What a task waits for through a helper whose coroutine it is in: at least one, if it is not about to go on.
+
+    None when it is in none.
+    """
+    path = list(coroutines(task))
+    # Below the last coroutine there is what a future gives to be awaited by; as_completed waits in a Queue.
+    for at in range(len(path) - 1, max(len(path) - 4, -1), -1):
+        one = path[at]
+        if type(one) is CoroutineType and one.cr_code.co_qualname in _HELPERS:
+            frame = one.cr_frame
+            if frame is None or frame.f_globals.get("__name__") not in _MODULES:
+                return None
+            try:
+                return _HELPERS[one.cr_code.co_qualname](frame.f_locals, path[:at])
+            except (KeyError, AttributeError):  # a name that it does not have, or not yet
+                return None
+    return None
+
+
+def coroutines(task: Any) -> Iterator[Any]:
+    """The coroutines and generators that a task is in, the outermost first, and what lies between them."""
+    one = task.get_coro()
+    while one is not None:
+        yield one
+        if type(one) is CoroutineType:
+            one = one.cr_await
+            continue
+        for name in ("cr_await", "gi_yieldfrom", "ag_await"):
+            if hasattr(one, name):
+                one = getattr(one, name)
+                break
+        else:
+            # What `async for` and `anext()` await stands between the coroutine and the generator.
+            inner = gc.get_referents(one) if type(one).__name__ in _BETWEEN else ()
+            one = next(
+                (it for it in inner if isinstance(it, _STEPS) or type(it).__name__ in _BETWEEN),
+                None,
+            )
+
+
+def children() -> dict[int, list[Any]]:
+    """By the id of the task that has opened a TaskGroup, asyncio's or anyio's, the tasks in it: a walk over all."""
+    every: dict[int, list[Any]] = {}
+    for task in asyncio.all_tasks():
+        for function, _ in getattr(task, "_callbacks", None) or ():
+            parent = None
+            if type(function) is MethodType:
+                if function.__func__ is TaskGroup._on_task_done:
+                    parent = getattr(function.__self__, "_parent_task", None)
+            elif named(function) == (_ANYIO, "TaskGroup._spawn.<locals>.task_done"):
+                group = variables(function).get("self")
+                parent = getattr(getattr(group, "cancel_scope", None), "_host_task", None)
+            if parent is not None:
+                every.setdefault(id(parent), []).append(task)
+                break
+    return every
 
 
 def group_of(task: Any) -> ScopeGroup | None:
@@ -115,59 +139,106 @@ def let_go(task: Task[Any]) -> None:
             return
 
 
-def helper_of(function: Any) -> Helper | None:
-    """The helper whose done-callback this is."""
-    kind = type(function)
-    if kind is FunctionType:
-        read = _CLOSURES.get((function.__module__, function.__qualname__))
-        with suppress(KeyError):  # a name that it does not have, or not yet
-            return None if read is None else read(dict(variables(function)))
-    elif kind is MethodType:
-        owner = function.__self__
-        if function.__func__ is TaskGroup._on_task_done:
-            return None if isinstance(owner, ScopeGroup) else task_group(owner)
-        if function.__func__ is _HANDLE_COMPLETION:
-            return Helper(*getters(owner._done), members=owner._todo)
-    elif kind is partial and function.func is _RELEASE_WAITER:
-        return Helper(*function.args)  # wait_for (3.11)
+def named(function: Any) -> tuple[str, str] | None:
+    return (function.__module__, function.__qualname__) if type(function) is FunctionType else None
+
+
+def variables(function: FunctionType) -> dict[str, Any]:
+    """What a function shares with the one that it was written in."""
+    found = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            found[name] = cell.cell_contents
+        except ValueError:  # empty yet
+            continue
+    return found
+
+
+def unfinished(members: Iterable[Any]) -> list[Any]:
+    """Those that are not done. From the middle on: those that end first tend to stand at one of the ends, and who has
+    found one at work looks again when that one is not."""
+    left = [one for one in members if not one.done()]
+    middle = len(left) // 2
+    return left[middle:] + left[:middle] if middle else left
+
+
+def gathered(future: Any) -> list[Any] | None:
+    every = future._children
+    left = unfinished(every)
+    if left and any(one.done() and failed(one) for one in every):
+        # It ends with the first that fails, or with the last of all: which one is known to its callback alone.
+        for function, _ in getattr(left[0], "_callbacks", None) or ():
+            if named(function) == ("asyncio.tasks", "gather.<locals>._done_callback"):
+                names = variables(function)
+                if names.get("outer") is future:
+                    done = len({id(one) for one in every if one.done()})
+                    return left if names.get("nfinished") == done else []
+        return None
+    return left
+
+
+def failed(one: Any) -> bool:
+    return bool(one.cancelled() or getattr(one, "_exception", None) is not None)
+
+
+def waited(names: Any, _: list[Any]) -> list[Any]:
+    left = unfinished(names["fs"])
+    return left if len(left) == names["counter"] else []  # one ended, and that is yet to be counted
+
+
+def only(names: Any, _: list[Any]) -> list[Any] | None:
+    one = names["fut"]
+    return unfinished((one,)) if asyncio.isfuture(one) else None
+
+
+def grouped(names: Any, _: list[Any]) -> list[Any] | None:
+    group = names["self"]
+    return None if isinstance(group, ScopeGroup) else none_done(group._tasks)
+
+
+def none_done(members: Iterable[Any]) -> list[Any] | None:
+    """Of those that are forgotten as soon as it is known that they are done. None when there are none."""
+    members = list(members)
+    left = unfinished(members)
+    return None if not members else left if len(left) == len(members) else []
+
+
+def completed(names: Any, outer: list[Any]) -> list[Any] | None:
+    if "self" in names:  # from 3.13
+        return none_done(names["self"]._todo)
+    # The loop around it holds the generator that knows.
+    for one in reversed(outer):
+        for held in gc.get_referents(one):
+            if isinstance(held, GeneratorType) and held.gi_code.co_qualname == "as_completed":
+                inner = held.gi_frame.f_locals if held.gi_frame is not None else {}
+                if inner.get("done") is names["done"]:
+                    return none_done(inner["todo"])
+    # It is awaited elsewhere. Its members know.
+    for task in asyncio.all_tasks():
+        for function, _ in getattr(task, "_callbacks", None) or ():
+            if named(function) == ("asyncio.tasks", "as_completed.<locals>._on_completion"):
+                inner = variables(function)
+                if inner.get("done") is names["done"]:
+                    return none_done(inner["todo"])
     return None
 
 
-def variables(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """What a function shares with the one that it was written in."""
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            yield name, cell.cell_contents
-        except ValueError:  # empty yet
-            continue
-
-
-def task_group(group: Any) -> Helper:
-    return Helper(group._on_completed_fut, members=group._tasks)
-
-
-def getters(queue: Any) -> Collection[Any]:
-    return getattr(queue, "_getters", ()) if isinstance(queue, Queue) else ()
-
-
-# What those that are functions inside others are read from. The names are those of CPython 3.11 to 3.15; where a later
-# one has others, its helper counts as work that is going on.
-_CLOSURES: Final[dict[tuple[str, str], Callable[[dict[str, Any]], Helper]]] = {
-    ("asyncio.tasks", "gather.<locals>._done_callback"): lambda names: Helper(
-        names.get("outer"), members=names["children"], done=names["nfinished"]
-    ),
-    ("asyncio.tasks", "_wait.<locals>._on_completion"): lambda names: Helper(
-        names["waiter"], left=names["counter"]
-    ),
-    ("asyncio.tasks", "shield.<locals>._inner_done_callback"): lambda names: Helper(names["outer"]),
-    ("asyncio.tasks", "as_completed.<locals>._on_completion"): lambda names: Helper(  # to 3.12
-        *getters(names["done"]), members=names["todo"]
-    ),
-    ("anyio._backends._asyncio", "TaskGroup._spawn.<locals>.task_done"): lambda names: task_group(
-        names["self"]
-    ),
+_ANYIO: Final = "anyio._backends._asyncio"
+_MODULES: Final = ("asyncio.tasks", "asyncio.taskgroups", _ANYIO)
+_HELPERS: Final[dict[str, Callable[[Any, list[Any]], list[Any] | None]]] = {
+    "_wait": waited,
+    "wait_for": only,  # 3.11
+    "_cancel_and_wait": only,
+    "TaskGroup.__aexit__": grouped,
+    "TaskGroup._aexit": grouped,
+    "as_completed.<locals>._wait_for_one": completed,  # to 3.12
+    "_AsCompletedIterator._wait_for_one": completed,  # from 3.13
 }
-_RELEASE_WAITER: Final = getattr(asyncio.tasks, "_release_waiter", None)
-_HANDLE_COMPLETION: Final = getattr(  # from 3.13
-    getattr(asyncio.tasks, "_AsCompletedIterator", None), "_handle_completion", None
+_BETWEEN: Final = (
+    "anext_awaitable",
+    "async_generator_asend",
+    "async_generator_athrow",
+    "coroutine_wrapper",
 )
+_STEPS: Final = (CoroutineType, GeneratorType, AsyncGeneratorType)
+_GATHERING: Final[Any] = getattr(asyncio.tasks, "_GatheringFuture", ())

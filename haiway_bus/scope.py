@@ -188,9 +188,7 @@ class Scope:
                 )
             outer.bus.check(f"entering the scope {described(self.name)}")
             self.bus = outer.bus
-            self.tasks.family = outer.tasks.family
-        self.tasks.bus, self.tasks.owns_bus = self.bus, self.owns_bus
-        self.tasks.family[self.tasks] = None
+        self.tasks.join(self.bus, None if outer is None or self.owns_bus else outer.tasks)
         self._stack.callback(self._leave_context)
         # After all that may refuse the entry: a recorder that opens a span for it is sure to be told of its end.
         self.identity = identify(

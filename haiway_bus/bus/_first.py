@@ -6,13 +6,18 @@ import asyncio
 from asyncio import CancelledError
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from haiway_bus.arguments import can_be_awaited, is_class, is_coroutine, is_number
 from haiway_bus.bus._rules import check_timeout, first_timed_out, subscription_closed
 from haiway_bus.printable import described
 from haiway_bus.signatures import check_takes_event, is_async, is_plain
 
-__all__ = ("first_of",)
+__all__ = ("asking", "first_of")
+
+# The tasks that wait in `first_of`, and who is to be told when they no longer do: a scope that waits with its end for
+# the answer, or nobody.
+asking: WeakKeyDictionary[Any, Callable[[], object] | None] = WeakKeyDictionary()
 
 
 _WHERE: Final = "a plain function for where"
@@ -43,9 +48,11 @@ async def waiting_for_first(
 ) -> Any:
     """The next event of the subscription for which `where` holds; closes the subscription in any case."""
     subscription.check()  # before it is entered, as it is closed with that
+    task = asyncio.current_task()
     async with subscription:
         try:
             async with asyncio.timeout(timeout) as limit:
+                asking[task] = None
                 async for event in subscription:
                     if where is None or holds(where(event)):
                         return event
@@ -53,6 +60,9 @@ async def waiting_for_first(
             if limit.expired():
                 raise first_timed_out(subscription, timeout) from None
             raise
+        finally:
+            if task is not None and (told := asking.pop(task, None)) is not None:
+                told()
         if subscription.closed:
             raise subscription_closed(subscription)
         # The scope of this task is ending and nobody is left who could send it: what ends is the wait, and with
