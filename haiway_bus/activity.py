@@ -201,14 +201,16 @@ class Activity:
             if id(one) in self.walked or one.done():
                 continue
             if is_task(one):
-                if group_of(one) not in (None, group):
+                if one is not task and group_of(one) not in (None, group):
                     yield waiting, None
                     continue
                 waiting = one
                 waited = getattr(one, "_fut_waiter", None)
                 if isinstance(waited, Receive) and waited.channel is not None:
                     self.walked[id(waited)] = waited
+                    self.walked[id(one)] = one
                     yield one, waited
+                    continue
             self.walked[id(one)] = one
             left.extend((other, waiting) for other in self.awaited_by(one) or ())
 

@@ -36,10 +36,9 @@ __all__ = ("ScopeTasks",)
 
 Result = TypeVar("Result")
 
-# The waits of a settled scope end one event type at a time. With more types than so many that would be very many
-# rounds, so that a round then takes its share of those that are left.
+# The waits of a settled scope end one event type at a time. With very many types that would be very many rounds, so
+# that a round then takes its share of those that are left: this many rounds, and some more.
 _ROUNDS: Final = 64
-_SHARE: Final = 16
 # A loop around a loop that reads comes back for more each time its wait has ended. So often it may, for each type of
 # event: code that reads several times and then goes on is not cut off.
 _ENDS: Final = 8
@@ -333,7 +332,7 @@ class ScopeTasks:
             waits = others
         self.rested = False
         rounds = self.rounds = self.rounds or Rounds()
-        share = 1 if len(waits) <= _ROUNDS else len(waits) // _SHARE
+        share = max(1, len(waits) // _ROUNDS)
         ending = list(islice(waits, share))
         # Before they are ended: what a thread sends from here on would wait for readers that are gone (guarantee 6.2).
         if not self.refuse_threads(ending):

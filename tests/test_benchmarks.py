@@ -53,6 +53,15 @@ def test_every_suite_runs_and_counts_what_it_delivers() -> None:
     assert " passed" in done.stdout, done.stdout
 
 
+def test_the_cost_of_a_scope_s_end_is_shown_as_a_ratio() -> None:
+    """Guarantee 5.12: the table, of one row that takes no time."""
+    command = [str(BENCHMARKS / "scope_end.py"), "--quick", "--only", "100 requests"]
+    done = run(*command)
+    assert done.returncode == 0, done.stderr
+    assert "| 100 requests at once, a task left to the end : awaited | 2.0 | " in done.stdout
+    assert run(*command[:-1], "brust").returncode == 1
+
+
 def test_a_pattern_without_cells_is_refused() -> None:
     done = compare("--only", "brust")
     assert done.returncode == 1
