@@ -565,7 +565,7 @@ MUTATIONS = [
         "6.2",
         TASKS,
         "what a thread sends while readers are ended waits for readers that are gone",
-        "if not self.refuse_threads(list(waits)[:share]):",
+        "if not self.refuse_threads(ending):",
         "if False:",
         "test_threads.py::TestTheEndOfAScope",
     ),
