@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -138,12 +139,13 @@ async def jobs(number: int, gathered: bool) -> float:
 async def readers(number: int, types: bool) -> float:
     kinds = [type(f"Kind{at}", (), {}) if types else Ping for at in range(number)]
 
-    async def work() -> None:
-        async with ctx.scope("test"):
-            for kind in kinds:
-                ctx.spawn(reader, kind)
-
-    return await seconds(work)
+    scope = ctx.scope("test")
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(scope)
+        for kind in kinds:
+            ctx.spawn(reader, kind)
+        await asyncio.sleep(0)
+        return await seconds(stack.aclose)
 
 
 async def waiting() -> float:

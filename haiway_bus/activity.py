@@ -266,9 +266,10 @@ def until(future: Any, call: Callable[..., object]) -> Callable[[], object]:
 
 
 def place_of(task: Any) -> tuple[Any, ...]:
-    """Where in its code a task stands."""
-    return tuple(
-        (one.cr_code, one.cr_frame.f_lasti)
-        for one in coroutines(task)
-        if getattr(one, "cr_frame", None) is not None
-    )
+    """Where in its code a task stands: of each of its coroutines the code, and how far in that it is."""
+    place: list[Any] = []
+    for one in coroutines(task):
+        frame = getattr(one, "cr_frame", None)
+        if frame is not None:
+            place += one.cr_code, frame.f_lasti
+    return tuple(place)

@@ -5,7 +5,7 @@ A TaskGroup waits until its tasks are finished, and a reader of events never is.
 1. Its tasks run, until each is finished or idle: waiting for an event that is not there, itself or through what it
    awaits (`activity.py`). One that is known to be at work is enough; what that waits on tells when to look again.
 2. All idle: all tasks of the loop are walked once, for children at work in TaskGroups whose body reads.
-3. Then the reads of the scope's own bus end, one type of event a round, those of the latest task first (`end_waits`).
+3. Then the reads of the scope's own bus end, one type of event a round, those of the latest task first (`plan_rounds`).
    Whatever comes of it is at work, and it begins anew with 1.
 4. What is left waits for others: `first()` for an answer, a read of another bus for an event. It is ended when no task
    of that bus is at work any more. At last, who waits for a task of another scope is let go.
@@ -59,20 +59,40 @@ class Family(dict["ScopeTasks", None]):
 _FAMILIES: Final[WeakValueDictionary[int, Family]] = WeakValueDictionary()
 
 
+Reads = dict[Any, list[tuple[Task[Any], Task[Any], Receive]]]
+
+
 class Rounds:
     """The rounds in which a scope that ends has ended waits.
 
     Invariants: `ended` counts them by task and by the id of the type, which it keeps beside: of its own waits, and of
     those of tasks that it waited for. `lately` are the tasks of the last rounds that have yet to wait again; `away` has
-    those that then waited for something else than events. Both say where they had read.
+    those that then waited for something else than events. Both say where they had read. `plan` has the reads to end in
+    the next rounds, by channel, each with the task of the scope and the one that waits.
     """
 
-    __slots__ = ("away", "ended", "lately")
+    __slots__ = ("away", "ended", "lately", "plan")
 
     def __init__(self) -> None:
         self.ended: dict[Task[Any], dict[int, tuple[type[Any], int]]] = {}
         self.lately: dict[Task[Any], tuple[Any, ...]] = {}
         self.away: dict[Task[Any], tuple[Any, ...]] = {}
+        self.plan: Reads = {}
+
+    def stands(self) -> bool:
+        """Whether the plan is as good as new: who was ended lately has finished, and nobody else had any event since.
+
+        Then nobody needs to be asked again, which for each of very many types would take very long.
+        """
+        if (
+            self.plan
+            and all(map(is_done, self.lately))
+            and all(read[2].idle for reads in self.plan.values() for read in reads)
+        ):
+            self.lately.clear()
+            return True
+        self.plan = {}
+        return False
 
     def see_who_is_away(self, active: Activity) -> None:
         """Of the tasks whose waits ended lately, see which came back at once and which wait for something else."""
@@ -91,7 +111,9 @@ class Rounds:
         """
         counts = self.ended.setdefault(task, {})
         before = counts.get(id(event_type), (event_type, 0))[1]
-        place = (event_type, place_of(task), place_of(waiting))
+        place = (event_type, *place_of(task))
+        if waiting is not task:
+            place += place_of(waiting)
         self.lately[task] = place
         often = before == _ENDS or self.away.pop(task, None) == place
         counts[id(event_type)] = event_type, 0 if often else before + 1
@@ -216,6 +238,8 @@ class ScopeTasks:
                 " a task that is cancelled can finish its own work, but start no other"
             ) from refused
         self.tasks[task] = None
+        if self.rounds is not None:
+            self.rounds.plan = {}
         task.add_done_callback(self.task_ended)
         return task
 
@@ -249,15 +273,20 @@ class ScopeTasks:
         # One that is known to be busy is enough to know, so that the others are not looked at meanwhile.
         if self.witness is None or not self.witness.holds(active):
             self.witness = None
+            rounds = self.rounds
+            planned = rounds is not None and rounds.stands()
             # Those first that were at work lately. Then the first first, as others may wait for it.
-            for task in chain(self.recent, self.tasks):
+            for task in () if planned else chain(self.recent, self.tasks):
                 if active.found_in(task):
                     self.found(active)
                     break
             else:
                 active.found = None
-                if not all(map(is_done, self.tasks)) and not self.bus.inbox.deliver():
-                    self.end_waits(active, patient)
+                if (planned or not all(map(is_done, self.tasks))) and not self.bus.inbox.deliver():
+                    if planned and rounds is not None:
+                        self.end_round(rounds)
+                    else:
+                        self.plan_rounds(active, patient)
         if active.found is not None:
             self.rested = False
             active.watch(self.witness)
@@ -297,15 +326,15 @@ class ScopeTasks:
         every = (task for scope in self.family for task in scope.tasks if task is not asking)
         return list(islice(filter(active.found_in, every), limit))
 
-    def end_waits(self, idle: Activity, patient: bool) -> None:
-        """End the waits for the event type that the latest of the tasks waits for, unless a child of theirs is at work.
+    def plan_rounds(self, idle: Activity, patient: bool) -> None:
+        """Find what the idle tasks wait for, and begin to end it, unless a child of theirs is at work.
 
         What such a reader sends when its loop has ended must still find its own readers. They are best spawned
         before it (a subscription has to stand before the events are sent), so the latest goes first, and the
         others when the scope has settled again.
         """
-        waits: dict[Any, list[tuple[Task[Any], Task[Any], Receive]]] = {}
-        others: dict[Any, list[tuple[Task[Any], Task[Any], Receive]]] = {}
+        waits: Reads = {}
+        others: Reads = {}
         stranded: list[tuple[Task[Any], Task[Any]]] = []
         for task in reversed(self.tasks):
             for waiting, receive in idle.waits_of(task, self.group):
@@ -332,26 +361,34 @@ class ScopeTasks:
             waits = others
         self.rested = False
         rounds = self.rounds = self.rounds or Rounds()
-        share = max(1, len(waits) // _ROUNDS)
-        ending = list(islice(waits, share))
+        rounds.plan = waits
+        if waits:
+            self.end_round(rounds)
+            if waits is others:
+                rounds.plan = {}  # whoever could send it is to be asked again
+            return
+        # All that is left waits for tasks of other scopes, which go on reading.
+        for task, waiting in stranded:
+            rounds.ended.setdefault(task, {})
+            let_go(waiting)
+
+    def end_round(self, rounds: Rounds) -> None:
+        """End the planned waits for the event type that comes first, or with very many types for a share of them."""
+        ending = list(islice(rounds.plan, max(1, len(rounds.plan) // _ROUNDS)))
         # Before they are ended: what a thread sends from here on would wait for readers that are gone (guarantee 6.2).
         if not self.refuse_threads(ending):
             return
         for channel in ending:
             event_type = channel.event_type
-            for task, waiting in {task: waiting for task, waiting, _ in waits[channel]}.items():
+            reads = rounds.plan.pop(channel)
+            for task, waiting in {task: waiting for task, waiting, _ in reads}.items():
                 if rounds.too_many(task, waiting, event_type):
                     task.cancel(
                         f"the scope {described(self.name)} is ending, and this task waits again and again for events of"
                         f" {name_of_type(event_type)} that nobody is left to send"
                     )
-            for _, _, receive in waits[channel]:
+            for _, _, receive in reads:
                 receive.end()
-        if not waits:
-            # All that is left waits for tasks of other scopes, which go on reading.
-            for task, waiting in stranded:
-                rounds.ended.setdefault(task, {})
-                let_go(waiting)
 
     def refuse_threads(self, channels: Iterable[Any] | None) -> bool:
         """Refuse what other threads send on these channels from now on or, given None, on all (guarantee 6.2).

@@ -629,3 +629,48 @@ class TestCost:
             else:
                 hb.ctx.spawn(all_of_them)
         assert asked < 100 * jobs  # in a set, as wait() has them, they stand in any order
+
+    async def test_an_end_asks_each_reader_a_few_times_however_many_types_there_are(
+        self, hb: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Guarantee 5.12: the rounds, one type each, do not begin from scratch while nothing else happens."""
+        kind = sys.modules["haiway_bus.activity"].Activity
+        asked = 0
+        found_in, waits_of = kind.found_in, kind.waits_of
+
+        def count(function: Any) -> Any:
+            def counted(*given: Any) -> Any:
+                nonlocal asked
+                asked += 1
+                return function(*given)
+
+            return counted
+
+        monkeypatch.setattr(kind, "found_in", count(found_in))
+        monkeypatch.setattr(kind, "waits_of", count(waits_of))
+        types = [type(f"Type{at}", (), {}) for at in range(300)]
+        async with hb.ctx.scope("test"):
+            readers = [hb.ctx.spawn(read, hb.ctx.subscribe(one)) for one in types]
+        assert [one.result() for one in readers] == [0] * 300
+        assert asked < 8 * 300
+
+    async def test_what_a_reader_sends_at_its_end_is_found_by_a_reader_of_a_later_round(
+        self, hb: Any
+    ) -> None:
+        """Guarantee 5.4: the rounds stand only while nobody else has had an event."""
+        types = [type(f"Type{at}", (), {}) for at in range(6)]
+        counted = []
+
+        async def stage(at: int) -> None:
+            number = await read(subscriptions[at])
+            counted.append((at, number))
+            if at:
+                await asyncio.sleep(0)
+                for further in types[:at]:
+                    hb.ctx.send(further())
+
+        async with hb.ctx.scope("test"):
+            subscriptions = [hb.ctx.subscribe(one) for one in types]
+            for at in range(6):
+                hb.ctx.spawn(stage, at)
+        assert counted == [(at, 5 - at) for at in reversed(range(6))]

@@ -15,6 +15,7 @@ from .models_idle import IDLE
 from .models_owners import OWNERS
 from .models_reading import READING
 from .models_scopes import SCOPES
+from .models_work import WORK
 
 __all__ = ("MODELS",)
 
@@ -26,6 +27,7 @@ MODELS: Final[Mapping[str, Model]] = {
         *CANCELLING,
         *SCOPES,
         *IDLE,
+        *WORK,
         *BREAKING,
         *BOUNDED,
         *FLUSH,
