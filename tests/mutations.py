@@ -7,6 +7,7 @@ from typing import NamedTuple
 PURE = "haiway_bus/bus/_bus_py.py"
 COMPILED = "haiway_bus/bus/_bus_c.pyx"
 TASKS = "haiway_bus/tasks.py"
+ENDING = "haiway_bus/ending.py"
 ACTIVITY = "haiway_bus/activity.py"
 HELPERS = "haiway_bus/asyncio_helpers.py"
 SCOPE = "haiway_bus/scope.py"
@@ -419,15 +420,15 @@ MUTATIONS = [
     ),
     Mutation(
         "5.4",
-        TASKS,
+        ENDING,
         "all waits end at once, whatever the readers still send each other",
-        "islice(rounds.plan, max(1, len(rounds.plan) // _ROUNDS))",
-        "rounds.plan",
+        "islice(self.plan, max(1, len(self.plan) // _ROUNDS))",
+        "self.plan",
         "test_scope.py::TestEnd::test_chains_of_consumers_pass_everything_on",
     ),
     Mutation(
         "5.12",
-        TASKS,
+        ENDING,
         "each round of an end asks all tasks of the scope again",
         "            self.lately.clear()\n            return True\n",
         "            pass\n",
@@ -443,7 +444,7 @@ MUTATIONS = [
     ),
     Mutation(
         "5.4",
-        TASKS,
+        ENDING,
         "a task that reads is cut off while children of its own group are at work",
         "if idle.child_found():",
         "if False:",
@@ -451,9 +452,9 @@ MUTATIONS = [
     ),
     Mutation(
         "5.4",
-        TASKS,
+        ENDING,
         "first() in a nested scope is cut off while the scope around it is at work",
-        "if not waits and others and self.at_work(idle, others):",
+        "if not waits and others and self.others_at_work(idle, others):",
         "if False:",
         "test_scope_end.py::TestOthers",
     ),
@@ -477,8 +478,8 @@ MUTATIONS = [
         "5.5",
         TASKS,
         "tasks that read while they are cancelled hang the scope",
-        "watch = None if raised is None else Watch(self)",
-        "watch = None",
+        "        if raised is not None:\n            end.begin(None)\n",
+        "",
         "test_scope.py::TestEnd::test_a_task_that_reads_while_it_is_cancelled_does_not_hang_the_scope",
     ),
     Mutation(
@@ -571,9 +572,9 @@ MUTATIONS = [
     ),
     Mutation(
         "6.2",
-        TASKS,
+        ENDING,
         "what a thread sends while readers are ended waits for readers that are gone",
-        "if not self.refuse_threads(ending):",
+        "if not self.members.refuse_threads(ending):",
         "if False:",
         "test_threads.py::TestTheEndOfAScope",
     ),
