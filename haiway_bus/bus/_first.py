@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import CancelledError
 from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -50,14 +51,16 @@ async def waiting_for_first(
     subscription.check()  # before it is entered, as it is closed with that
     task = asyncio.current_task()
     async with subscription:
+        if task is not None:
+            asking[task] = None
         try:
-            async with asyncio.timeout(timeout) as limit:
-                asking[task] = None
+            # A task of another class than asyncio's own may not be the current one, and could have no time limit.
+            async with nullcontext() if timeout is None else asyncio.timeout(timeout) as limit:
                 async for event in subscription:
                     if where is None or holds(where(event)):
                         return event
         except TimeoutError:
-            if limit.expired():
+            if limit is not None and limit.expired():
                 raise first_timed_out(subscription, timeout) from None
             raise
         finally:
