@@ -136,7 +136,11 @@ def test_a_tool_is_shown_no_more_than_of_an_async_generator(hb: Any, tool: str) 
     theirs = told(hb.backend, "watching.py", "built-in", "1", tool)[tool]
     check(tool, ours)
     assert theirs["at readers"]
-    assert [one for one in ours["at readers"] if one not in theirs["at readers"]] == []
+    more = [one for one in ours["at readers"] if one not in theirs["at readers"]]
+    if hb.backend == "pure" and sys.version_info >= (3, 15):
+        # The reads are coroutines there, and 3.15 shows the plain StopIteration with which the await of one ends.
+        more = [one for one in more if one[1] != "StopIteration"]
+    assert more == []
 
 
 @pytest.mark.skipif(not MONITORING, reason="sys.monitoring came with 3.12")

@@ -92,6 +92,18 @@ cdef extern from *:
     """
     PyObject *HB_RUN() noexcept
 
+cdef extern from *:
+    """
+    /* Whether a read ends with the step that it is taking: whoever steps it holds the only reference, to let go of it.
+       From 3.14 on a variable lends what it holds, so that one reference may also be the variable's. */
+    #if PY_VERSION_HEX >= 0x030E0000
+    #define HB_IS_LAST_STEP(receive) PyUnstable_Object_IsUniqueReferencedTemporary(receive)
+    #else
+    #define HB_IS_LAST_STEP(receive) (Py_REFCNT(receive) == 1)
+    #endif
+    """
+    bint HB_IS_LAST_STEP(PyObject *) noexcept
+
 cdef extern from "Python.h":
     const Py_ssize_t PY_SSIZE_T_MAX
     unsigned long PyThread_get_thread_ident() noexcept
@@ -1380,7 +1392,7 @@ cdef extern from *:
     static void hb_raise_stop(PyObject *receive, PyObject *event)
     {
     #if PY_VERSION_HEX >= 0x030C0000
-        int is_free = Py_REFCNT(receive) == 1 ? hb_spare_is_free() : 0;
+        int is_free = HB_IS_LAST_STEP(receive) ? hb_spare_is_free() : 0;
         if (is_free == 1) {
             PyStopIterationObject *spare = (PyStopIterationObject *)hb_spare;
             Py_DECREF(spare->value);
@@ -1444,8 +1456,8 @@ cdef inline PyObject *waiting_event(Receive receive) noexcept:
         receive.subscription.position += 1
         receive.subscription.budget -= 1
         receive.subscription.node = receive.subscription.node.next
-        if Py_REFCNT(<PyObject *>receive) > 1:
-            receive.subscription = None  # else it is about to end
+        if not HB_IS_LAST_STEP(<PyObject *>receive):
+            receive.subscription = None
     return event
 
 

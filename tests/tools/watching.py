@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import profile
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -99,6 +99,9 @@ def watch(tool: str, kind: str, threads: int) -> dict[str, Any]:
     if tool == "monitoring that works" and kind == "bus":
         OfTheBus.beside = aside
     if tool == "profile":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # from 3.15 on
+            import profile
         shown = kit.Shown()
         profile.Profile().runcall(work)
     else:
