@@ -10,31 +10,47 @@ import asyncio
 from asyncio import Future, Task
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any, Final
 
 from haiway_bus.asyncio_helpers import (
     ScopeGroup,
     behind,
     children,
-    coroutines,
     group_of,
+    is_done,
+    is_ours,
     is_task,
+    runs,
     told_by,
+    until,
 )
 from haiway_bus.bus import Receive
 
-__all__ = ("Activity", "Settling", "Witness", "place_of")
+__all__ = ("ELSEWHERE", "Activity", "Settling", "Witness")
+
+# What was found where `others` alone tell when to look again.
+ELSEWHERE: Final = object()
+
+# How long a task is left alone that runs the loop again in the middle of a step (nest_asyncio), in seconds: nothing
+# tells when it goes on.
+_NESTED: Final = 0.01
 
 # What stands where otherwise a future stands: for a task that will run in the loop's next turn.
 _RUNNABLE: Final = None
 
 
 class Settling(Future[None]):
-    """What a task waits on that ends a scope, until the tasks of that have settled."""
+    """What a task waits on that ends a scope, until the tasks of that have settled.
 
-    __slots__ = ("tasks",)
+    `rests` says that the scope can do nothing but wait for others; else it is about to look at its tasks, or will when
+    they are idle, and what comes of that is work.
+    """
+
+    __slots__ = ("rests", "tasks")
 
     tasks: Iterable[Task[Any]]
+    rests: bool
 
 
 class Witness:
@@ -59,7 +75,9 @@ class Witness:
                 left = at
                 break
         else:
-            if not is_task(self.leaf):
+            if isinstance(self.leaf, Settling):
+                pass
+            elif not is_task(self.leaf):
                 active.found = self.leaf
                 if not self.leaf.done():
                     return True
@@ -88,13 +106,15 @@ class Activity:
 
     Invariants: `idle` holds the tasks and futures that are known to be idle, by their id, so that none is looked at
     twice however many wait for it. `walked` holds those whose waits were told, and the waits: a subscription that goes
-    with the last read of it goes with this look then, in the context of the scope that looks.
+    with the last read of it goes with this look then, in the context of the scope that looks. `between` are the futures
+    of helpers that stood between these tasks and the reads.
     """
 
-    __slots__ = ("found", "idle", "others", "through", "walked", "witness")
+    __slots__ = ("between", "found", "idle", "others", "through", "walked", "witness")
 
     def __init__(self, through: bool = False) -> None:
         self.found: Any = _RUNNABLE
+        self.between: list[Any] = []
         self.witness: Witness | None = None
         # What else tells when to look again: each adds a callback, and returns what withdraws it.
         self.others: list[Callable[[Callable[[], object]], Callable[[], object]]] = []
@@ -118,7 +138,7 @@ class Activity:
         while left:
             for one in left[-1]:
                 key = id(one)
-                if key in self.idle or one.done():
+                if key in self.idle or is_done(one):
                     continue
                 # In a circle they wait for each other: nobody's business but theirs.
                 awaited = None if key in path else self.awaited_by(one)
@@ -151,17 +171,19 @@ class Activity:
         """
         self.found = _RUNNABLE
         waited: Any = one
+        if isinstance(one, Settling):
+            return () if one.rests else None
         if is_task(one):
             waited = getattr(one, "_fut_waiter", None)
             if isinstance(waited, Receive):
                 return () if waited.idle else None
-            if waited is None or waited.done():
+            if waited is None or is_done(waited):
                 return None
             if is_task(waited):
                 return (waited,)
             if isinstance(waited, Settling):
                 if self.through:
-                    return tuple(waited.tasks)
+                    return (*waited.tasks, waited)
                 self.found = waited
                 return None
         members = told_by(waited)
@@ -175,33 +197,36 @@ class Activity:
     def child_found(self) -> bool:
         """Whether a task is at work that one of those which were walked has started in a TaskGroup, at any depth."""
         every: dict[int, list[Any]] | None = None
-        known = dict(self.walked)
-        left = list(known)
+        # What handles events for us is between two of them, and has none.
+        left = [key for key, one in self.walked.items() if is_task(one) and not is_ours(one)]
         while left:
             if every is None:
                 every = children()
             for child in every.get(left.pop(), ()):
-                if id(child) not in known:
+                if id(child) not in self.walked:
                     if self.found_in(child):
                         return True
-                    known[id(child)] = child
-                    left.append(id(child))
+                    known = len(self.walked)
+                    for _ in self.waits_of(child):
+                        pass
+                    left += islice(self.walked, known, None)
         return False
 
     def waits_of(
-        self, task: Task[Any], group: ScopeGroup
+        self, task: Task[Any], group: ScopeGroup | None = None
     ) -> Iterator[tuple[Task[Any], Receive | None]]:
-        """What an idle task of the group waits on, and was not told yet: each read, with the task that waits on it.
+        """What an idle task waits on, and was not told yet: each read, with the task that waits on it.
 
-        A task of another group is that group's business. Whichever task waits for it is told with None.
+        Given the group to which it belongs, a task of another group is that group's business. Whichever task waits for
+        it is told with None.
         """
         left: list[tuple[Any, Task[Any]]] = [(task, task)]
         while left:
             one, waiting = left.pop()
-            if id(one) in self.walked or one.done():
+            if id(one) in self.walked or is_done(one):
                 continue
             if is_task(one):
-                if one is not task and group_of(one) not in (None, group):
+                if group is not None and one is not task and group_of(one) not in (None, group):
                     yield waiting, None
                     continue
                 waiting = one
@@ -211,18 +236,22 @@ class Activity:
                     self.walked[id(one)] = one
                     yield one, waited
                     continue
+                if waited is not None and not is_task(waited):
+                    self.between.append(waited)
             self.walked[id(one)] = one
             left.extend((other, waiting) for other in self.awaited_by(one) or ())
 
     def when_changed(self, call: Callable[..., object]) -> Callable[[], object]:
         """Have it called when what was found has had a chance to go on; returns what withdraws that."""
         if self.found is _RUNNABLE:
-            return asyncio.get_running_loop().call_soon(call).cancel
+            loop = asyncio.get_running_loop()
+            if self.witness is not None and runs(self.witness.leaf):
+                return loop.call_later(_NESTED, call).cancel
+            return loop.call_soon(call).cancel
         found = self.found
         if not self.others:
             # Callbacks run in the order in which they were added: the task's own comes first.
-            found.add_done_callback(call)
-            return partial(found.remove_done_callback, call)
+            return until(found, call)
 
         def done(_: object = None) -> None:
             withdraw_all()
@@ -232,8 +261,9 @@ class Activity:
             for withdraw in withdrawals:
                 withdraw()
 
-        found.add_done_callback(done)
-        withdrawals: list[Callable[[], object]] = [partial(found.remove_done_callback, done)]
+        withdrawals: list[Callable[[], object]] = []
+        if found is not ELSEWHERE:
+            withdrawals.append(until(found, done))
         withdrawals += [other(done) for other in self.others]
         return withdraw_all
 
@@ -257,19 +287,3 @@ class Activity:
             await changed
         finally:
             withdraw()
-
-
-def until(future: Any, call: Callable[..., object]) -> Callable[[], object]:
-    """Have it called when the future is done; returns what withdraws that."""
-    future.add_done_callback(call)
-    return partial(future.remove_done_callback, call)
-
-
-def place_of(task: Any) -> tuple[Any, ...]:
-    """Where in its code a task stands: of each of its coroutines the code, and how far in that it is."""
-    place: list[Any] = []
-    for one in coroutines(task):
-        frame = getattr(one, "cr_frame", None)
-        if frame is not None:
-            place += one.cr_code, frame.f_lasti
-    return tuple(place)

@@ -14,6 +14,7 @@ import asyncio
 import gc
 from asyncio import Future, Task, TaskGroup
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType, MethodType
 from typing import Any, Final
 
@@ -23,9 +24,14 @@ __all__ = (
     "children",
     "coroutines",
     "group_of",
+    "is_done",
+    "is_ours",
     "is_task",
     "let_go",
+    "place_of",
+    "runs",
     "told_by",
+    "until",
 )
 
 
@@ -92,6 +98,45 @@ def coroutines(task: Any) -> Iterator[Any]:
                 (it for it in inner if isinstance(it, _STEPS) or type(it).__name__ in _BETWEEN),
                 None,
             )
+
+
+def is_done(one: Any) -> bool:
+    """Of what asyncio takes for a future: it need not have more than a task asks of one."""
+    done = getattr(one, "done", None)
+    return done is not None and bool(done())
+
+
+def runs(task: Any) -> bool:
+    """Whether it is in the middle of a step, in which it runs the loop."""
+    return is_task(task) and bool(getattr(task.get_coro(), "cr_running", False))
+
+
+def is_ours(task: Any) -> bool:
+    """Whether the task stands in code of this package alone."""
+    return all(
+        one.cr_frame is not None
+        and str(one.cr_frame.f_globals.get("__name__")).startswith("haiway_bus.")
+        for one in coroutines(task)
+        if isinstance(one, CoroutineType)
+    )
+
+
+def until(future: Any, call: Callable[..., object]) -> Callable[[], object]:
+    """Have it called when the future is done; returns what withdraws that."""
+    future.add_done_callback(call)
+    remove = getattr(future, "remove_done_callback", None)
+    return object if remove is None else partial(remove, call)
+
+
+def place_of(task: Any) -> tuple[Any, ...]:
+    """Where in its code a task stands: of each coroutine and generator the code, and how far in that it is."""
+    place: list[Any] = []
+    for one in coroutines(task):
+        for name in ("cr_frame", "ag_frame", "gi_frame"):
+            frame = getattr(one, name, None)
+            if frame is not None:
+                place += frame.f_code, frame.f_lasti
+    return tuple(place)
 
 
 def children() -> dict[int, list[Any]]:

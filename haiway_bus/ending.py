@@ -6,8 +6,8 @@ is over:
 2. All idle: all tasks of the loop are walked once, for children at work in TaskGroups whose body reads.
 3. Then the reads of the scope's own bus end, one type of event a round, those of the latest task first. Whatever comes
    of it is at work, and it begins anew with 1.
-4. What is left waits for others: `first()` for an answer, a read of another bus for an event. It is ended when no task
-   of that bus is at work any more. At last, who waits for a task of another scope is let go.
+4. Some wait for others: `first()` for an answer, a read of another bus for an event. Nothing ends while somebody of
+   that bus is at work, or of those that these wait for. At last, who waits for a task of another scope is let go.
 
 The same is done for tasks that are being cancelled and read on their way out, but for waiting in 4 (guarantee 5.5).
 """
@@ -16,29 +16,28 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import Task
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from operator import methodcaller
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from haiway_bus.activity import Activity, Settling, Witness, place_of
-from haiway_bus.asyncio_helpers import let_go
+from haiway_bus.activity import ELSEWHERE, Activity, Settling
+from haiway_bus.asyncio_helpers import let_go, place_of, until
 from haiway_bus.bus import Receive
 from haiway_bus.bus._first import asking
-from haiway_bus.members import Family, Members, families_of_all
+from haiway_bus.members import Members, family_of
 from haiway_bus.printable import described, name_of_type
+from haiway_bus.search import Search
 
 __all__ = ("Ending",)
 
 # The waits of a settled scope end one event type at a time. With very many types that would be very many rounds, so
 # that a round then takes its share of those that are left: this many rounds, and some more.
-_ROUNDS: Final = 64
+_ROUNDS: Final = 1024
 # A loop around a loop that reads comes back for more each time its wait has ended. So often it may, for each type of
 # event: code that reads several times and then goes on is not cut off.
 _ENDS: Final = 8
-# How many of those that were at work lately are asked first when the one that was known to be is not any more.
-_RECENT: Final = 8
 is_done: Final[Callable[[Task[Any]], bool]] = methodcaller("done")
 
 # By channel, the reads of it, each with the task of the scope that waits and the task that reads, which are often one.
@@ -51,37 +50,39 @@ class Ending:
     With `settling` it tells that when no task is left. Without, the tasks are being cancelled, and who leaves the scope
     waits in its group: what they read on their way out ends, too.
 
-    Invariants: `witness` was at work at the last look, and `recent` are the tasks that were before, the latest first.
-    `rested` says that nobody else on the bus was either. `ended` counts rounds that ended waits, by the task and by the
-    id of the type, which it keeps beside: waits of the task's own, and of those that it waited for. `lately` are the
-    tasks of the last rounds that have yet to wait again; `away` has those that then waited for something else than
-    events. Both say where they had read. `plan` has the reads to end in the next rounds.
+    Invariants: `rested` says that at the last look nobody was at work who could send what is waited for. `ended` counts
+    rounds that ended waits, by the task and by the id of the type, which it keeps beside: waits of the task's own, and
+    of those that it waited for. `lately` are the tasks of the last rounds that have yet to wait again; `away` has
+    those that then waited for something else than events. Both say where they had read. `plan` has the reads to end in
+    the next rounds, `acting` the tasks whose reads it ended, and `wakes` tells whether the bus has woken anybody since.
     """
 
     __slots__ = (
+        "acting",
         "away",
         "ended",
         "lately",
         "members",
         "plan",
-        "recent",
         "rested",
+        "search",
         "settling",
+        "wakes",
         "withdraw",
-        "witness",
     )
 
     def __init__(self, members: Members) -> None:
         self.members: Members = members
         self.settling: Settling | None = None
         self.withdraw: Callable[[], object] = object
-        self.witness: Witness | None = None
-        self.recent: tuple[Task[Any], ...] = ()
+        self.search: Search = Search()
         self.rested: bool = False
         self.ended: dict[Task[Any], dict[int, tuple[type[Any], int]]] = {}
-        self.lately: dict[Task[Any], tuple[Any, ...]] = {}
-        self.away: dict[Task[Any], tuple[Any, ...]] = {}
+        self.lately: dict[Task[Any], Stop] = {}
+        self.away: dict[Task[Any], Stop] = {}
         self.plan: Reads = {}
+        self.acting: list[Task[Any]] = []
+        self.wakes: int = 0
 
     def begin(self, settling: Settling | None) -> None:
         """Look from now on. Not at once: a group has yet to cancel its tasks."""
@@ -106,16 +107,13 @@ class Ending:
         """See what the tasks are doing, and end what they wait for when all of them are idle."""
         members = self.members
         active = Activity()
+        self.rest(False)
         # One that is known to be busy is enough to know, so that the others are not looked at meanwhile.
-        if self.witness is None or not self.witness.holds(active):
-            self.witness = None
-            planned = self.plan_stands()
-            # Those first that were at work lately. Then the first first, as others may wait for it.
-            for task in () if planned else chain(self.recent, members.tasks):
-                if active.found_in(task):
-                    self.found(active)
-                    break
-            else:
+        if not self.search.holds(active):
+            planned = self.plan_stands(active)
+            if self.search.witness is None and (
+                planned or not self.search.one_of(members.tasks, active)
+            ):
                 active.found = None
                 idle = planned or not all(map(is_done, members.tasks))
                 if idle and not members.bus.inbox.deliver():
@@ -125,18 +123,15 @@ class Ending:
                         self.plan_rounds(active)
         if active.found is not None:
             self.rested = False
-            active.watch(self.witness)
+            if isinstance(active.found, Settling):
+                self.rest(True)  # until the scope that one of its tasks has opened has ended
+            active.watch(self.search.witness)
             self.see_who_is_away(active)
         return active
 
-    def found(self, active: Activity) -> None:
-        """Remember what was found at work."""
-        self.witness = active.witness
-        if active.witness is not None:
-            task = active.witness.links[0][0] if active.witness.links else active.witness.leaf
-            if task in self.members.tasks and (not self.recent or self.recent[0] is not task):
-                recent = (it for it in self.recent if it is not task and not it.done())
-                self.recent = (task, *islice(recent, _RECENT - 1))
+    def rest(self, rests: bool) -> None:
+        if self.settling is not None:
+            self.settling.rests = rests
 
     def plan_rounds(self, idle: Activity) -> None:
         """Find what the idle tasks wait for, and begin to end it, unless a child of theirs is at work.
@@ -159,12 +154,11 @@ class Ending:
                 (waits if plain or self.settling is None else others).setdefault(
                     channel, []
                 ).append((task, waiting, receive))
-        if not waits and others and self.others_at_work(idle, others):
-            self.rested = False
+        if others and self.others_at_work(idle, others):
             return
         idle.found = None
         if idle.child_found():
-            self.found(idle)
+            self.search.witness = idle.witness
             return
         if not waits and others:
             if not self.rested:
@@ -172,8 +166,9 @@ class Ending:
                 self.rested = True
                 return
             waits = others
+        self.rest(False)
         self.rested = False
-        self.plan = waits
+        self.plan, self.acting = waits, []
         if waits:
             self.end_round()
             if waits is others:
@@ -184,20 +179,22 @@ class Ending:
             self.ended.setdefault(task, {})
             let_go(waiting)
 
-    def plan_stands(self) -> bool:
-        """Whether the plan is as good as new: who was ended lately has finished, and nobody else had any event since.
+    def plan_stands(self, active: Activity) -> bool:
+        """Whether the plan is as good as new: who was ended by it has finished, and the bus woke nobody else.
 
-        Then nobody needs to be asked again, which for each of very many types would take very long.
+        Then nobody needs to be asked again, which for each of very many types would take very long. One of those whom
+        it ended may be at work yet: that is found then.
         """
-        if (
-            self.plan
-            and all(map(is_done, self.lately))
-            and all(read[2].idle for reads in self.plan.values() for read in reads)
-        ):
-            self.lately.clear()
-            return True
-        self.plan = {}
-        return False
+        if self.members.bus.wakes != self.wakes:
+            self.plan = {}
+        while self.plan and self.acting:
+            if not self.acting[-1].done():
+                if active.found_in(self.acting[-1]):
+                    self.search.found(self.acting[-1], active)
+                    return False
+                self.plan = {}
+            self.acting.pop()
+        return bool(self.plan)
 
     def end_round(self) -> None:
         """End the planned waits for the event type that comes first, or with very many types for a share of them."""
@@ -208,27 +205,28 @@ class Ending:
             return
         for channel in ending:
             reads = self.plan.pop(channel)
-            for task, waiting in {task: waiting for task, waiting, _ in reads}.items():
-                if self.too_many(task, waiting, channel.event_type):
+            for task, waiting, receive in {read[0]: read for read in reads}.values():
+                self.acting.append(task)
+                if self.too_many(task, Stop.of(task, waiting, receive)):
                     task.cancel(
                         f"the scope {name} is ending, and this task waits again and again for events of"
                         f" {name_of_type(channel.event_type)} that nobody is left to send"
                     )
             for _, _, receive in reads:
                 receive.end()
+        self.wakes = self.members.bus.wakes
 
-    def too_many(self, task: Task[Any], waiting: Task[Any], event_type: type[Any]) -> bool:
+    def too_many(self, task: Task[Any], stop: Stop) -> bool:
         """Count one that ends waits of the task; say whether it comes back all the time.
 
-        One that has waited for something else meanwhile, and reads in the same place again, does so all the time.
+        One that has waited for something else meanwhile, and then reads again as it did, does so all the time.
         """
+        event_type = stop.channel.event_type
         counts = self.ended.setdefault(task, {})
         before = counts.get(id(event_type), (event_type, 0))[1]
-        place = (event_type, *place_of(task))
-        if waiting is not task:
-            place += place_of(waiting)
-        self.lately[task] = place
-        often = before == _ENDS or self.away.pop(task, None) == place
+        away = self.away.pop(task, None)
+        self.lately[task] = stop
+        often = before == _ENDS or (away is not None and stop.is_again(away))
         counts[id(event_type)] = event_type, 0 if often else before + 1
         return often
 
@@ -243,42 +241,66 @@ class Ending:
         active.found = found
 
     def others_at_work(self, idle: Activity, reads: Reads) -> bool:
-        """Whether anybody is at work who could send what is waited for; `idle.found` then says when to look again.
+        """Whether anybody is at work who could send what is waited for, or what those wait for who could.
 
-        Those are the tasks of the scopes on the bus, and, for another bus than the scope's own, also the bodies of
-        these. Who ends a scope is at work when its tasks are.
+        Then it is told when to look again by a task that waits for it, and by the last one at work.
         """
-        members = self.members
+        self.rest(True)
         active = Activity(through=True)
-        families: list[Family] = []
-        for channel in reads:
-            own = members.is_own(channel)
-            for family in [members.family] if own else families_of_all():
-                if family not in families and (
-                    own or any(scope.is_own(channel) for scope in islice(family, 1))
-                ):
-                    families.append(family)
-        for family in families:
-            if family.witness is None or not family.witness.holds(active):
-                asked: Iterable[Task[Any]] = (
-                    task for scope in family if scope is not members for task in scope.tasks
-                )
-                bodies = (
-                    scope.host
-                    for scope in family
-                    if family is not members.family and not scope.ending and scope.host is not None
-                )
-                at_work = any(map(active.found_in, asked)) or any(map(active.found_in, bodies))
-                family.witness = active.witness if at_work else None
-                if not at_work:
-                    continue
-            idle.found = active.found
-            idle.watch(family.witness)
-            idle.others += [
-                partial(tell_of, waiting) for each in reads.values() for _, waiting, _ in each
+        left, seen = list(reads), set()
+        while left:
+            family = family_of(left.pop().bus)
+            if family is None or id(family) in seen:
+                continue
+            seen.add(id(family))
+            if not family.at_work(active):
+                left += family.reads
+                continue
+            self.rested = False
+            # While one question is open there is nothing to see. The latest, which may have to wait longest.
+            channel, each = next(iter(reads.items()))
+            task, waiting, _ = each[0]
+            gone_on = Activity()
+            for _ in gone_on.waits_of(task):
+                pass
+            idle.found = ELSEWHERE
+            idle.others = [
+                partial(family.wait, active=active),
+                partial(tell_of, waiting) if waiting in asking else channel.bus.when_stirred,
+                *(partial(until, one) for one in (*gone_on.between, task)),
             ]
             return True
         return False
+
+
+class Stop(NamedTuple):
+    """Where a task waited for an event when that wait was ended: the place in its code, and the subscription."""
+
+    place: tuple[Any, ...]
+    channel: Any
+    key: int
+    latest: int
+
+    @classmethod
+    def of(cls, task: Task[Any], waiting: Task[Any], receive: Receive) -> Stop:
+        place = place_of(task) if waiting is task else place_of(task) + place_of(waiting)
+        subscription: Any = receive.subscription  # there, as the wait is yet to be ended
+        return cls(place, subscription.channel, subscription.key, subscription.channel.joined)
+
+    def is_again(self, before: Stop) -> bool:
+        """Whether it is the same place again, with the same subscription or one that was made since.
+
+        A loop over several subscriptions is not that: they were there before.
+        """
+        return (
+            self.place == before.place
+            and self.channel.event_type is before.channel.event_type
+            and (
+                self.channel is not before.channel
+                or self.key == before.key
+                or self.key > before.latest
+            )
+        )
 
 
 def tell_of(task: Task[Any], call: Callable[[], object]) -> Callable[[], object]:

@@ -4,32 +4,88 @@ from __future__ import annotations
 
 from asyncio import Task
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
-from haiway_bus.activity import Witness
+from haiway_bus.activity import Activity
 from haiway_bus.asyncio_helpers import ScopeGroup
 from haiway_bus.bus import Bus
+from haiway_bus.search import Search
 
-__all__ = ("Family", "Members", "families_of_all")
+__all__ = ("Family", "Members", "family_of")
 
 
 class Family(dict["Members", None]):
-    """The open scopes on one bus, and what was at work of theirs when it was last looked at."""
+    """The open scopes on one bus, and whether anybody is at work there who could answer.
 
-    witness: Witness | None = None
+    Those are the tasks of the scopes, the bodies that have not ended, and the children of both. Many scopes may wait
+    with their ends for the same answer of the same service: one watch serves them all.
 
-    def __init__(self) -> None:
-        _FAMILIES[id(self)] = self
+    Invariants: while `waiting` has somebody, what `search` found at work is watched, and they are told when nobody is
+    at work any more. `reads` are the channels of other buses on which its tasks waited at the last look.
+    """
+
+    def __init__(self, bus: Bus) -> None:
+        self.search: Search = Search()
+        self.reads: dict[Any, None] = {}
+        self.waiting: dict[Callable[[], object], None] = {}
+        self.withdraw: Callable[[], object] | None = None
+        _FAMILIES[id(bus)] = self
+
+    def at_work(self, active: Activity) -> bool:
+        """Whether anybody is at work; `active.found` then says what that depends on."""
+        if self.search.holds(active) or self.search.one_of(self.everyone(), active):
+            return True
+        reads = [receive for task in self.everyone() for _, receive in active.waits_of(task)]
+        self.reads = {one.channel: None for one in reads if one is not None}
+        if not active.child_found():
+            return False
+        self.search.witness = active.witness
+        return True
+
+    def everyone(self) -> Iterator[Task[Any]]:
+        """The tasks of the scopes, and those whose bodies these are. Who ends a scope is as idle as its tasks."""
+        for scope in list(self):
+            yield from scope.tasks
+            if scope.host is not None:
+                yield scope.host
+
+    def wait(self, call: Callable[[], object], active: Activity) -> Callable[[], object]:
+        """Have it called when nobody is at work any more, who is now; returns what withdraws that."""
+        self.waiting[call] = None
+        if self.withdraw is None:
+            self.watch(active)
+        return partial(self.leave, call)
+
+    def leave(self, call: Callable[[], object]) -> None:
+        self.waiting.pop(call, None)
+        if not self.waiting and self.withdraw is not None:
+            self.withdraw()
+            self.withdraw = None
+
+    def watch(self, active: Activity) -> None:
+        active.watch(self.search.witness)
+        self.withdraw = active.when_changed(self.look)
+
+    def look(self, _: object = None) -> None:
+        self.withdraw = None
+        active = Activity(through=True)
+        if self.waiting and self.at_work(active):
+            self.watch(active)
+        else:
+            calls, self.waiting = self.waiting, {}
+            for call in calls:
+                call()
 
 
 _FAMILIES: Final[WeakValueDictionary[int, Family]] = WeakValueDictionary()
 
 
-def families_of_all() -> list[Family]:
-    """That of each bus which has an open scope."""
-    return list(_FAMILIES.values())
+def family_of(bus: Bus) -> Family | None:
+    """The open scopes on the bus, if there are any."""
+    return _FAMILIES.get(id(bus))
 
 
 class Members:
@@ -58,7 +114,7 @@ class Members:
         """Be one of the scopes on the bus, which is its own or that of the one around it."""
         self.bus = bus
         self.owns_bus = outer is None
-        self.family = Family() if outer is None else outer.family
+        self.family = Family(bus) if outer is None else outer.family
         self.family[self] = None
 
     def is_own(self, channel: Any) -> bool:

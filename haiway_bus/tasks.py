@@ -8,15 +8,15 @@ from __future__ import annotations
 import asyncio
 from asyncio import Task
 from collections.abc import Coroutine
-from itertools import islice
 from types import TracebackType
 from typing import Any, TypeVar
 
-from haiway_bus.activity import Activity, Settling, Witness
+from haiway_bus.activity import Activity, Settling
 from haiway_bus.ending import Ending
 from haiway_bus.errors import ContextMissing
 from haiway_bus.members import Members
 from haiway_bus.printable import described
+from haiway_bus.search import Search
 
 __all__ = ("ScopeTasks",)
 
@@ -123,6 +123,7 @@ class ScopeTasks(Members):
             return
         settling = Settling(loop=asyncio.get_running_loop())
         settling.tasks = self.tasks
+        settling.rests = False
         end.begin(settling)
         try:
             await settling
@@ -134,20 +135,21 @@ class ScopeTasks(Members):
 
         It ends no wait, unlike `settle`: what is idle then is so until somebody sends.
         """
-        witness: Witness | None = None
+        search = Search()
         while True:
-            # As in settle(): while one is known to be busy, the others are not looked at.
             active = Activity()
-            if witness is None or not witness.holds(active):
-                busy = self.busy(active, 1)
-                witness = active.witness if busy else None
-                if not busy and not self.bus.inbox.deliver():
+            if not search.holds(active) and not search.one_of(self.others(), active):
+                if not self.bus.inbox.deliver():
                     return
-            active.watch(witness)
+                active.found = None
+            active.watch(search.witness)
             await active.changed()
 
-    def busy(self, active: Activity, limit: int | None = None) -> list[Task[Any]]:
-        """Tasks of the scopes on the bus that are neither finished nor idle, at most `limit`."""
-        asking = asyncio.current_task()
-        every = (task for scope in self.family for task in scope.tasks if task is not asking)
-        return list(islice(filter(active.found_in, every), limit))
+    def busy(self, active: Activity) -> list[Task[Any]]:
+        """Tasks of the scopes on the bus that are neither finished nor idle."""
+        return list(filter(active.found_in, self.others()))
+
+    def others(self) -> list[Task[Any]]:
+        """The tasks of the scopes on the bus, but for the one that asks."""
+        here = asyncio.current_task()
+        return [task for scope in self.family for task in scope.tasks if task is not here]

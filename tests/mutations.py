@@ -8,6 +8,8 @@ PURE = "haiway_bus/bus/_bus_py.py"
 COMPILED = "haiway_bus/bus/_bus_c.pyx"
 TASKS = "haiway_bus/tasks.py"
 ENDING = "haiway_bus/ending.py"
+MEMBERS = "haiway_bus/members.py"
+SEARCH = "haiway_bus/search.py"
 ACTIVITY = "haiway_bus/activity.py"
 HELPERS = "haiway_bus/asyncio_helpers.py"
 SCOPE = "haiway_bus/scope.py"
@@ -427,11 +429,51 @@ MUTATIONS = [
         "test_scope.py::TestEnd::test_chains_of_consumers_pass_everything_on",
     ),
     Mutation(
+        "5.4",
+        MEMBERS,
+        "a question is cut off while a child of the service's group is at work",
+        "if not active.child_found():\n            return False",
+        "if True:\n            return False",
+        "test_scope_work.py::TestServices::test_one_that_answers_in_children_of_its_group",
+    ),
+    Mutation(
+        "5.4",
+        MEMBERS,
+        "a question is cut off while the body of a scope is at work",
+        "if scope.host is not None:",
+        "if False:",
+        "test_scope_work.py::TestServices::test_the_body_of_a_scope_on_the_bus",
+    ),
+    Mutation(
+        "5.4",
+        ENDING,
+        "who could answer is not at work while waiting for another bus",
+        "left += family.reads",
+        "pass",
+        "test_scope_work.py::TestServices::test_one_that_asks_a_service_of_another_bus",
+    ),
+    Mutation(
+        "5.4",
+        ACTIVITY,
+        "a scope that is about to be left counts as idle",
+        "return () if one.rests else None",
+        "return ()",
+        "test_scope_work.py::TestServices::test_one_whose_nested_scope_is_about_to_be_left",
+    ),
+    Mutation(
+        "5.12",
+        SEARCH,
+        "each search begins at the first task again",
+        "self.order.rotate(-1)",
+        "self.order.rotate(-1)\n                self.order = deque()\n                break",
+        "test_scope_work.py::TestCost::test_jobs_behind_a_lock_and_idle_readers_before_them",
+    ),
+    Mutation(
         "5.12",
         ENDING,
         "each round of an end asks all tasks of the scope again",
-        "            self.lately.clear()\n            return True\n",
-        "            pass\n",
+        "return bool(self.plan)",
+        "return False",
         "test_scope_end.py::TestCost::test_an_end_asks_each_reader_a_few_times_however_many_types_there_are",
     ),
     Mutation(
@@ -454,7 +496,7 @@ MUTATIONS = [
         "5.4",
         ENDING,
         "first() in a nested scope is cut off while the scope around it is at work",
-        "if not waits and others and self.others_at_work(idle, others):",
+        "if others and self.others_at_work(idle, others):",
         "if False:",
         "test_scope_end.py::TestOthers",
     ),
@@ -470,7 +512,7 @@ MUTATIONS = [
         "5.4",
         ACTIVITY,
         "a nested scope ends what tasks of the scope around it wait for",
-        "if one is not task and group_of(one) not in (None, group):",
+        "if group is not None and one is not task and group_of(one) not in (None, group):",
         "if False:",
         "test_scope.py::TestEnd::test_a_nested_scope_leaves_alone_what_its_tasks_wait_for_in_another",
     ),

@@ -22,13 +22,13 @@ cdef class Gap:
 
 
 cdef class Channel:
-    cdef Bus bus
+    cdef readonly Bus bus
     cdef readonly object event_type
     cdef Node tail              # never None: the empty node that the next event fills
     cdef list parked            # of Receive; parked[r.slot] is r
     cdef readonly int64_t sent
     cdef Py_ssize_t sharing     # how many subscriptions read the chain that ends in tail
-    cdef int64_t joined         # how many subscriptions there ever were: the key of the latest
+    cdef readonly int64_t joined  # how many subscriptions there ever were: the key of the latest
     cdef dict members           # key -> weak reference, of every subscription
     cdef dict bounded           # key -> Bound, of those with a chain of their own
     cdef list walk              # the values of `bounded`, or None when they have changed
@@ -61,8 +61,8 @@ cdef class Bound:
 
 cdef class Subscription:
     cdef object __weakref__
-    cdef Channel channel
-    cdef int64_t key            # tells it apart from all others of its channel, also from those that are gone
+    cdef readonly Channel channel
+    cdef readonly int64_t key   # tells it apart from all others of its channel, also from those that are gone
     cdef Bound bound            # None without a limit
     cdef Node node              # None once closed
     cdef readonly int64_t position  # events that it has behind it, of the channel or of its bound
@@ -88,7 +88,7 @@ cdef class Batches:
 
 
 cdef class Receive:
-    cdef Subscription subscription  # None once it is over
+    cdef readonly Subscription subscription  # None once it is over
     cdef object wakeup          # the Task's callback, or the Task while YIELDED; None while nobody waits
     cdef object context         # the Task's context, to resume it in
     cdef object message         # of the cancellation
@@ -126,6 +126,8 @@ cdef class Bus:
     cdef list batch             # the list that the innermost resume() is walking, or None
     cdef Py_ssize_t walked      # how many of `batch` have had their turn
     cdef Py_ssize_t depth       # how many resume() are running
+    cdef readonly int64_t wakes  # how many times reads were handed over to be resumed
+    cdef list stirred           # what to call once reads have been resumed, or None
     cdef Grant *grant           # that of the innermost resume(), or NULL
     cdef list contexts          # one for each depth
     cdef PyObject *due          # the Due that the loop is to call; it sets this to NULL, or its end does
@@ -151,6 +153,7 @@ cdef class Bus:
     cdef int schedule(self) except -1
     cdef int call_resume(self, object context) except -1
     cdef int resume(self) except -1
+    cdef int tell_stirred(self) except -1
     cdef int note_run(self) except -1
 
 

@@ -1056,6 +1056,7 @@ cdef class Bus:
 
     cdef int wake_all(self, Channel channel) except -1:
         """Hand over every read that is parked on the channel, in one step however many there are."""
+        self.wakes += 1
         self.schedule()
         if len(self.ready):
             self.ready.extend(channel.parked)
@@ -1069,6 +1070,7 @@ cdef class Bus:
 
         In none once the loop is closed: nobody can be resumed, and who leaves the line then is not to fail for it.
         """
+        self.wakes += 1
         if self.batch is not None:
             self.batch.append(receive)
         elif not self.loop.is_closed():
@@ -1093,6 +1095,25 @@ cdef class Bus:
         self.loop.call_soon(due, context=context)
         due.bus = self
         self.due = <PyObject *>due
+        return 0
+
+    def when_stirred(self, call):
+        """Have it called by the loop after reads have been resumed next; returns what withdraws that."""
+        if self.stirred is None:
+            self.stirred = []
+        self.stirred.append(call)
+
+        def withdraw():
+            if self.stirred is not None and call in self.stirred:
+                self.stirred.remove(call)
+
+        return withdraw
+
+    cdef int tell_stirred(self) except -1:
+        cdef list calls = self.stirred
+        self.stirred = None
+        for call in calls:
+            self.loop.call_soon(call, context=Context())
         return 0
 
     def wake_ready(self):
@@ -1170,6 +1191,8 @@ cdef class Bus:
                 self.schedule()
             self.batch = outer
             self.walked = outer_walked
+            if self.stirred is not None:
+                self.tell_stirred()
         return 0
 
     cdef int note_dropped(self, list walk) except -1:

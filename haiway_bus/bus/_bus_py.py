@@ -1033,10 +1033,12 @@ class Bus:
         "ready",
         "resumed",
         "run_forever",
+        "stirred",
         "strict",
         "table",
         "thread",
         "trusted",
+        "wakes",
         "walked",
     )
 
@@ -1051,6 +1053,9 @@ class Bus:
         self.batch: list[Receive] | None = None
         self.walked: int = 0
         self.depth: int = 0
+        # How many times reads were handed over to be resumed, and what to call once some have been.
+        self.wakes: int = 0
+        self.stirred: list[Callable[[], object]] | None = None
         # `resume` needs a context of its own, at each depth: it enters each task's, and none can be entered twice.
         self.contexts: list[Context] = [Context()]
         # The call of `resume` that the loop is to make, and until when it is relied on.
@@ -1184,6 +1189,7 @@ class Bus:
 
     def wake_all(self, channel: Channel) -> None:
         """Hand over every read that is parked on the channel, in one step however many there are."""
+        self.wakes += 1
         self.schedule()
         if self.ready:
             self.ready.extend(channel.parked)
@@ -1196,6 +1202,7 @@ class Bus:
 
         In none once the loop is closed: nobody can be resumed, and who leaves the line then is not to fail for it.
         """
+        self.wakes += 1
         if self.batch is not None:
             self.batch.append(receive)
         elif not self.loop.is_closed():
@@ -1223,6 +1230,23 @@ class Bus:
             self.due = None
             if not self.loop.is_closed():
                 self.loop.call_soon_threadsafe(self.wake_ready, context=Context())
+
+    def when_stirred(self, call: Callable[[], object]) -> Callable[[], object]:
+        """Have it called by the loop after reads have been resumed next; returns what withdraws that."""
+        if self.stirred is None:
+            self.stirred = []
+        self.stirred.append(call)
+
+        def withdraw() -> None:
+            if self.stirred is not None and call in self.stirred:
+                self.stirred.remove(call)
+
+        return withdraw
+
+    def tell_stirred(self) -> None:
+        calls, self.stirred = self.stirred or (), None
+        for call in calls:
+            self.loop.call_soon(call, context=Context())
 
     def wake_ready(self) -> None:
         """See to it that the reads whose wait is over are resumed."""
@@ -1283,6 +1307,8 @@ class Bus:
             self.batch, self.walked = outer, outer_walked
             if self.ready and self.due is None:
                 self.schedule()
+            if self.stirred is not None:
+                self.tell_stirred()
             # The traceback of a task's exception may come through this frame, and would keep them.
             batch = []
             receive = wakeup = context = cause = None  # type: ignore[assignment]
