@@ -37,10 +37,11 @@ class Members:
 
     Invariants: `tasks` holds, in the order in which they were spawned, every task that has not been seen to end.
     `family` is one for all scopes on a bus. `owns_bus` says whether the bus ends with the scope. `host` is the task
-    whose body the scope is, `ending` says that the body is over.
+    whose body the scope is, `ending` says that the body is over; `since` when the scope
+    began to wait for its tasks then, in the time of the loop, and None before and after.
     """
 
-    __slots__ = ("bus", "ending", "family", "group", "host", "name", "owns_bus", "tasks")
+    __slots__ = ("bus", "ending", "family", "group", "host", "name", "owns_bus", "since", "tasks")
 
     bus: Bus
     family: Family
@@ -53,6 +54,7 @@ class Members:
         self.tasks: OrderedDict[Task[Any], None] = OrderedDict()
         self.host: Task[Any] | None = None
         self.ending: bool = False
+        self.since: float | None = None
 
     def join(self, bus: Bus, outer: Members | None) -> None:
         """Be one of the scopes on the bus, which is its own or that of the one around it."""
