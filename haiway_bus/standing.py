@@ -148,7 +148,8 @@ def flushing(channel: Any, current: Any, loop: Any) -> str:
         return flush
     first = behind_it[0]
     readers = list(islice(holders(first, loop), 4))
-    hands = ", ".join(described(one.get_name()) for one in readers[:3])
+    # The workers of a handler have one name.
+    hands = ", ".join(dict.fromkeys(described(one.get_name()) for one in readers[:3]))
     more = " and others" if len(readers) > 3 else ""
     number = counted(len(behind_it), "subscription")
     number = "one subscription" if len(behind_it) == 1 else f"{number}, of which one"
