@@ -32,9 +32,16 @@ _RUNNABLE: Final = None
 class Settling(Future[None]):
     """What a task waits on that ends a scope, until the tasks of that have settled."""
 
-    __slots__ = ("tasks",)
+    __slots__ = ("tasks", "when_cancelled")
 
     tasks: Iterable[Task[Any]]
+    when_cancelled: Callable[[], object]
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Called by Task.cancel(), when the tasks still stand where they waited: soon they may be gone, too."""
+        if not self.done():
+            self.when_cancelled()
+        return super().cancel(msg)
 
 
 class Witness:

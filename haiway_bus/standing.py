@@ -78,12 +78,15 @@ def words(task: Any, below: list[Any], further: int) -> str:
     if isinstance(waited, Receive):
         name = "nothing" if waited.channel is None else name_of_type(waited.channel.event_type)
         return f"first() of {name}" if task in asking else f"events of {name}"
-    if waited is None or waited.done():
+    if waited is None:
         return "nothing: it is about to run"
     for frame in below:
         told = ours(frame, task)
         if told is not None:
             return told
+    call = next((told for it in below if (told := name_of_call(it)) is not None), None)
+    if waited.done():
+        return "nothing: it is about to run" if call is None else f"{call}, which is over"
     if is_task(waited):
         return f"the task {follow([waited], further)}"
     members = told_by(waited)
@@ -92,15 +95,12 @@ def words(task: Any, below: list[Any], further: int) -> str:
         every = getattr(waited, "_children", None)
         kind = "asyncio.shield" if every is None else f"asyncio.gather of {len(every)}"
         return f"{kind}: {follow(members, further)}"
-    called_there = next(
-        (told for frame in below if (told := name_of_call(frame)) is not None), None
-    )
     members = behind(task)
-    if members is not None and called_there is not None:
+    if members is not None and call is not None:
         members = list(members)
-        return f"{called_there} of {len(members)}: {follow(members, further)}"
-    if called_there is not None:
-        return called_there
+        return f"{call} of {len(members)}: {follow(members, further)}"
+    if call is not None:
+        return call
     for function, _ in getattr(waited, "_callbacks", None) or ():
         if named(function) == ("asyncio.futures", "_chain_future.<locals>._call_check_cancel"):
             return "an executor, or another thread"

@@ -60,7 +60,8 @@ class ScopeTasks(Members):
         voice = Voice(self, self.warn_after, self.teller) if self.tasks else None
         if raised is None:
             try:
-                await self.settle(end)
+                if voice is not None:
+                    await self.settle(end, voice)
             except BaseException as broken:
                 # Cancelled from outside, or by the group because a task failed: the group can tell. Whatever else it
                 # is, the group ends the tasks before it raises that.
@@ -128,12 +129,11 @@ class ScopeTasks(Members):
             task.cancelling() > 0 or (self.end is not None and task in self.end.ended)
         )
 
-    async def settle(self, end: Ending) -> None:
+    async def settle(self, end: Ending, voice: Voice) -> None:
         """Let the tasks run until none is left, ending their waits whenever all of them are idle."""
-        if not self.tasks:
-            return
         settling = Settling(loop=asyncio.get_running_loop())
         settling.tasks = self.tasks
+        settling.when_cancelled = voice.cancelled
         end.begin(settling)
         try:
             await settling

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from haiway_bus.arguments import is_number, is_seconds
 from haiway_bus.bus import Receive
-from haiway_bus.members import Members, families_of_all
+from haiway_bus.members import Family, Members, families_of_all
 from haiway_bus.observability import Observability, ScopeIdentity
 from haiway_bus.printable import described, name_of_type
 from haiway_bus.standing import counted, one_line, stands
@@ -23,6 +23,11 @@ __all__ = ("Voice", "WaitingTask", "at_the_end", "check_warn_after", "listed", "
 
 # How many tasks one warning names.
 NAMED: Final = 10
+# How many lines tell of all scopes.
+LINES: Final = 40
+
+# The waits that were cancelled, for the pytest plugin: it makes a list of it while a test runs.
+kept: list[str] | None = None
 
 
 class WaitingTask(NamedTuple):
@@ -65,7 +70,7 @@ def check_warn_after(seconds: Any) -> None:
 class Voice:
     """Tells, while the end of a scope waits, for whom: after its time, and then each time that has doubled."""
 
-    __slots__ = ("members", "teller", "timer")
+    __slots__ = ("members", "note", "teller", "timer")
 
     def __init__(
         self,
@@ -76,6 +81,7 @@ class Voice:
         self.members: Members = members
         self.teller: tuple[Observability, ScopeIdentity] | None = teller
         self.timer: TimerHandle | None = None
+        self.note: str | None = None
         loop = members.bus.loop
         members.since = loop.time()
         if seconds is not None and teller is not None:
@@ -98,12 +104,18 @@ class Voice:
                 None,
             )
 
+    def cancelled(self) -> None:
+        """The wait is being cancelled: the time to see for whom it was."""
+        if self.members.tasks:
+            lines = "; ".join(listed((self.members,)))
+            self.note = f"the end of the scope {described(self.members.name)} waited for {lines}"
+            if kept is not None and len(kept) < LINES:
+                kept.append(self.note)
+
     def broken(self, error: BaseException) -> None:
-        """Note on what cancels the wait for whom that was: the traceback of a time-out around the scope shows it."""
-        lines = listed((self.members,)) if type(error) is asyncio.CancelledError else ()
-        if lines:
-            name = described(self.members.name)
-            error.add_note(f"the end of the scope {name} waited for {'; '.join(lines)}")
+        """Note on what cancelled the wait for whom that was: the traceback of a time-out around the scope shows it."""
+        if self.note is not None and type(error) is asyncio.CancelledError:
+            error.add_note(self.note)
 
     def end(self) -> None:
         """It waits no longer."""
@@ -119,11 +131,19 @@ def waiting_on(members: Members) -> tuple[WaitingTask, ...]:
     return tuple(records((members, *others)))
 
 
-def at_the_end() -> list[str]:
-    """A line for each task that an open scope of this process waits for at its end, the first ten of them."""
-    return listed(
-        one for family in families_of_all() for one in list(family) if one.since is not None
-    )
+def at_the_end(family: Family | None = None) -> list[str]:
+    """For each scope of this process, or of one bus, that waits at its end: a line, and one for each task of the first
+    ten that it waits for."""
+    lines = []
+    for each in families_of_all() if family is None else (family,):
+        for one in list(each):
+            if one.since is not None and one.tasks:
+                seconds = one.bus.loop.time() - one.since
+                lines.append(
+                    f"the end of the scope {described(one.name)} waits for {seconds:.0f} s now:"
+                )
+                lines += [f"  {line}" for line in listed((one,))]
+    return lines[:LINES]
 
 
 def listed(scopes: Iterable[Members]) -> list[str]:
