@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 import unittest
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -108,6 +109,40 @@ def settle() -> Callable[..., Awaitable[None]]:
     from haiway_bus import testing
 
     return testing.settle
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call() -> Generator[None, object, object]:
+    module: Any = sys.modules.get(_MODULE)
+    if module is not None:
+        # What is cancelled, by a time-out or when the loop is closed, may be forgotten before there is a report.
+        module.kept = []
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    call: pytest.CallInfo[None],
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if call.when == "call" and report.failed and (lines := _waiting()):
+        report.sections.append((_WAITING, "\n".join(lines)))
+    return report
+
+
+def pytest_keyboard_interrupt() -> None:
+    if lines := _waiting():
+        sys.stderr.write("\n".join(["", f"{_WAITING}:", *lines, ""]))
+
+
+def _waiting() -> list[str]:
+    """Whom scopes wait for at their end, or waited for when that was cancelled; nothing without the package."""
+    module: Any = sys.modules.get(_MODULE)
+    return [] if module is None else [*(module.kept or ()), *module.at_the_end()]
+
+
+_MODULE = "haiway_bus.waiting"
+_WAITING = "haiway_bus: tasks that scopes wait for at their end"
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:

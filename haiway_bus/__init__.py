@@ -14,6 +14,7 @@ from haiway_bus.errors import (
 from haiway_bus.observability import LoggingObservability, Observability, ScopeIdentity
 from haiway_bus.scope import Scope
 from haiway_bus.state import MISSING, Alias, Default, FrozenMap, State
+from haiway_bus.waiting import WaitingTask
 
 __all__ = (
     "MISSING",
@@ -33,6 +34,7 @@ __all__ = (
     "Subscription",
     "SubscriptionClosed",
     "SubscriptionOverflow",
+    "WaitingTask",
     "backend",
     "ctx",
 )

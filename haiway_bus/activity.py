@@ -47,10 +47,17 @@ class Settling(Future[None]):
     they are idle, and what comes of that is work.
     """
 
-    __slots__ = ("rests", "tasks")
+    __slots__ = ("rests", "tasks", "when_cancelled")
 
     tasks: Iterable[Task[Any]]
     rests: bool
+    when_cancelled: Callable[[], object]
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Called by Task.cancel(), when the tasks still stand where they waited: soon they may be gone, too."""
+        if not self.done():
+            self.when_cancelled()
+        return super().cancel(msg)
 
 
 class Witness:

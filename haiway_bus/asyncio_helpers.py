@@ -95,7 +95,13 @@ def coroutines(task: Any) -> Iterator[Any]:
             # What `async for` and `anext()` await stands between the coroutine and the generator.
             inner = gc.get_referents(one) if type(one).__name__ in _BETWEEN else ()
             one = next(
-                (it for it in inner if isinstance(it, _STEPS) or type(it).__name__ in _BETWEEN),
+                (
+                    it
+                    for it in inner
+                    if isinstance(it, _STEPS)
+                    or hasattr(it, "cr_await")  # Cython's: flush, uvloop's
+                    or type(it).__name__ in _BETWEEN
+                ),
                 None,
             )
 

@@ -22,6 +22,7 @@ from haiway_bus.observability import (
 from haiway_bus.places import Updated, own_place, place
 from haiway_bus.scope import Scope
 from haiway_bus.state import State
+from haiway_bus.waiting import WaitingTask, waiting_on
 
 __all__ = ("ctx",)
 
@@ -58,6 +59,7 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
         isolated: bool = False,
         disposables: Iterable[Disposable] = (),
         observability: Observability | None = None,
+        warn_after: float | None = 10.0,
     ) -> Scope:
         """A scope, to be entered with `async with`, which gives its trace id (contract 5.1).
 
@@ -70,6 +72,11 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
                 scope's state (contract 5.10).
             observability: who is told what is logged and recorded in it; that of the scope around it, or else
                 the standard `logging`, unless given.
+            warn_after: how many seconds the end of the scope waits for its tasks until a WARNING names them, with
+                where each stands and what it waits for; the next comes when that time has doubled, and so on. None
+                turns it off. Each scope has its own: a scope inside this one does not take it over.
+
+        Raises TypeError or ValueError for what these cannot be.
         """
         return Scope(
             name,
@@ -77,6 +84,7 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
             isolated=isolated,
             disposables=disposables,
             observability=observability,
+            warn_after=warn_after,
         )
 
     @staticmethod
@@ -147,6 +155,18 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
         Raises ContextMissing outside a scope.
         """
         return place("events()").scope.bus.events()
+
+    @staticmethod
+    def waiting() -> tuple[WaitingTask, ...]:
+        """The unfinished tasks of the current scope, and then of the other scopes on its bus: where each stands, and
+        what it waits for, in words.
+
+        It reads only, and can be called at any time: in a debugger, and in any thread that has the scope's context. Of
+        a task that runs in another thread meanwhile it tells what it can.
+
+        Raises ContextMissing outside a scope.
+        """
+        return waiting_on(place("waiting()").scope.tasks)
 
     @overload
     @staticmethod

@@ -14,7 +14,7 @@ from haiway_bus.asyncio_helpers import ScopeGroup
 from haiway_bus.bus import Bus
 from haiway_bus.search import Search
 
-__all__ = ("Family", "Members", "family_of")
+__all__ = ("Family", "Members", "families_of_all", "family_of")
 
 
 class Family(dict["Members", None]):
@@ -83,6 +83,11 @@ class Family(dict["Members", None]):
 _FAMILIES: Final[WeakValueDictionary[int, Family]] = WeakValueDictionary()
 
 
+def families_of_all() -> list[Family]:
+    """That of each bus which has an open scope."""
+    return list(_FAMILIES.values())
+
+
 def family_of(bus: Bus) -> Family | None:
     """The open scopes on the bus, if there are any."""
     return _FAMILIES.get(id(bus))
@@ -93,10 +98,11 @@ class Members:
 
     Invariants: `tasks` holds, in the order in which they were spawned, every task that has not been seen to end.
     `family` is one for all scopes on a bus. `owns_bus` says whether the bus ends with the scope. `host` is the task
-    whose body the scope is, `ending` says that the body is over.
+    whose body the scope is, `ending` says that the body is over; `since` when the scope
+    began to wait for its tasks then, in the time of the loop, and None before and after.
     """
 
-    __slots__ = ("bus", "ending", "family", "group", "host", "name", "owns_bus", "tasks")
+    __slots__ = ("bus", "ending", "family", "group", "host", "name", "owns_bus", "since", "tasks")
 
     bus: Bus
     family: Family
@@ -109,6 +115,7 @@ class Members:
         self.tasks: OrderedDict[Task[Any], None] = OrderedDict()
         self.host: Task[Any] | None = None
         self.ending: bool = False
+        self.since: float | None = None
 
     def join(self, bus: Bus, outer: Members | None) -> None:
         """Be one of the scopes on the bus, which is its own or that of the one around it."""

@@ -77,6 +77,7 @@ class Scope:
         isolated: bool = False,
         disposables: Iterable[Disposable] = (),
         observability: Observability | None = None,
+        warn_after: float | None = 10.0,
     ) -> None:
         if not issubclass(type(name), str) or not str.__len__(name):
             raise TypeError(
@@ -99,7 +100,7 @@ class Scope:
         self._bus_token: Token[Bus | None] | None = None
         # Whether the body has begun: everything before it is entered.
         self.begun: bool = False
-        self.tasks: ScopeTasks = ScopeTasks(name)
+        self.tasks: ScopeTasks = ScopeTasks(name, warn_after)
 
     @property
     def name(self) -> str:
@@ -194,6 +195,7 @@ class Scope:
         self.identity = identify(
             self.observability, self.name, None if outer is None else outer.identity, self._isolated
         )
+        self.tasks.teller = self.observability, self.identity
         if self.owns_bus:
             self.bus.forgotten = teller_of_forgotten(self.observability, self.identity)
         if around is not None:

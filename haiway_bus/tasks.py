@@ -15,8 +15,10 @@ from haiway_bus.activity import Activity, Settling
 from haiway_bus.ending import Ending
 from haiway_bus.errors import ContextMissing
 from haiway_bus.members import Members
+from haiway_bus.observability import Observability, ScopeIdentity
 from haiway_bus.printable import described
 from haiway_bus.search import Search
+from haiway_bus.waiting import Voice, check_warn_after
 
 __all__ = ("ScopeTasks",)
 
@@ -26,12 +28,16 @@ Result = TypeVar("Result")
 class ScopeTasks(Members):
     """The tasks of one scope, to be entered and left like a TaskGroup."""
 
-    __slots__ = ("closed", "end")
+    __slots__ = ("closed", "end", "teller", "warn_after")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, warn_after: float | None = None) -> None:
+        check_warn_after(warn_after)
         super().__init__(name)
         self.end: Ending | None = None
         self.closed: bool = False
+        # After how many seconds it is told for whom the end waits, to whom, and as which scope.
+        self.warn_after: float | None = warn_after
+        self.teller: tuple[Observability, ScopeIdentity] | None = None
 
     async def __aenter__(self) -> None:
         await self.group.__aenter__()
@@ -51,13 +57,17 @@ class ScopeTasks(Members):
         raised = exception
         self.ending = True
         self.end = end = Ending(self)
+        voice = Voice(self, self.warn_after, self.teller) if self.tasks else None
         if raised is None:
             try:
-                await self.settle(end)
+                if voice is not None:
+                    await self.settle(end, voice)
             except BaseException as broken:
                 # Cancelled from outside, or by the group because a task failed: the group can tell. Whatever else it
                 # is, the group ends the tasks before it raises that.
                 raised = broken
+                if voice is not None:
+                    voice.broken(broken)
         # From here on nobody of the scope reads: its tasks have ended, or are about to be cancelled.
         self.refuse_threads(None)
         if raised is not None:
@@ -82,6 +92,8 @@ class ScopeTasks(Members):
             self.closed = True
             self.end = self.host = None
             end.withdraw()
+            if voice is not None:
+                voice.end()
 
     def spawn(self, coroutine: Coroutine[Any, Any, Result]) -> Task[Result]:
         """Start a task. Raises ContextMissing when the scope's tasks have ended or are being cancelled."""
@@ -117,13 +129,12 @@ class ScopeTasks(Members):
             task.cancelling() > 0 or (self.end is not None and task in self.end.ended)
         )
 
-    async def settle(self, end: Ending) -> None:
+    async def settle(self, end: Ending, voice: Voice) -> None:
         """Let the tasks run until none is left, ending their waits whenever all of them are idle."""
-        if not self.tasks:
-            return
         settling = Settling(loop=asyncio.get_running_loop())
         settling.tasks = self.tasks
         settling.rests = False
+        settling.when_cancelled = voice.cancelled
         end.begin(settling)
         try:
             await settling

@@ -505,7 +505,7 @@ class TestFlush:
             with pytest.raises(TimeoutError) as error:
                 await hb.ctx.flush(Tick, timeout=0.001)
             assert str(error.value) == (
-                "flush() of Tick waited 0.001 s: <Subscription Tick pending=3 open> is behind by 3;"
+                "flush() of Tick waited 0.001 s: <Subscription Tick pending=3 open> is behind by 3 and was never read;"
                 " <Subscription Tick pending=0 open> took all, but is still at work"
             )
             # It leaves nothing behind: reading goes on as before.

@@ -274,6 +274,8 @@ class TestWhoIsWaitedFor:
             tasks.add(asyncio.current_task())
             await gate.wait()
 
+        handle.__qualname__ = "handle"
+
         async def late() -> str:
             hb.ctx.send(Tick())
             with pytest.raises(TimeoutError) as error:
@@ -292,7 +294,8 @@ class TestWhoIsWaitedFor:
             texts = await asyncio.gather(*[late() for _ in range(5)])
             assert {one.partition(": ")[2] for one in texts} == {
                 "<Subscription Tick pending=7 open> is behind by "
-                f"{number}; <Subscription Tick pending=5 open> is behind by {number - 2}"
+                f"{number} and was never read; <Subscription Tick pending=5 open> is behind by {number - 2},"
+                " in the hands of 'handle of Tick'"
                 for number in range(3, 8)
             }
             for one in cancelled:
@@ -320,7 +323,9 @@ class TestWhoIsWaitedFor:
                 await hb.ctx.flush(Tick, timeout=0.001, without=held[:2])
             assert str(error.value) == (
                 "flush() of Tick waited 0.001 s: "
-                + "; ".join(["<Subscription Tick pending=1 open> is behind by 1"] * 10)
+                + "; ".join(
+                    ["<Subscription Tick pending=1 open> is behind by 1 and was never read"] * 10
+                )
                 + "; and 13 more"
             )
 

@@ -211,7 +211,7 @@ class TestTypes:
                 assert "One: 2 recorded, 1 expected" in str(recorder.explain(events[1:]))
                 with pytest.raises(LookupError, match="beside One, Other"):
                     recorder.of(Plain)
-                told = snapshot.of("test", hb.bus.current.get(), 0.0).events
+                told = snapshot.of("test", hb.bus.current.get(), 0.0, []).events
                 assert [name.rpartition(".")[2] for name in told] == ["One", "Other"]
         assert "One" in picture.mermaid()
 

@@ -398,6 +398,54 @@ def test_the_tests_on_the_page_about_testing_pass(hb: Any, tmp_path: Path, under
     assert f"{suite.count('async def test_')} passed" in output
 
 
+OUT_OF_TIME = """
+import asyncio, signal, threading
+import pytest
+from haiway_bus import ctx
+
+pytestmark = pytest.mark.anyio
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+async def poll_database():
+    await asyncio.sleep(60)
+
+async def test_from_outside(bus_scope):
+    def out_of_time(*_):
+        HOW
+    signal.signal(signal.SIGALRM, out_of_time)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    ctx.spawn(poll_database)
+
+async def test_from_inside():
+    async def service():
+        async with ctx.scope("shop"):
+            ctx.spawn(poll_database)
+    await asyncio.wait_for(service(), 0.05)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs an alarm")
+@pytest.mark.parametrize("how", ["time-out", "Ctrl+C"])
+def test_a_test_that_runs_out_of_time_shows_whom_its_scope_waits_for(
+    tmp_path: Path, how: str
+) -> None:
+    """Guarantee 5.11: as pytest-timeout ends a test, as `wait_for` does, and when somebody interrupts the run."""
+    does = "raise KeyboardInterrupt" if how == "Ctrl+C" else 'pytest.fail("Timeout")'
+    output, code = run_suite(tmp_path, OUT_OF_TIME.replace("HOW", does), "-p", "no:asyncio")
+    name = "haiway_bus: tasks that scopes wait for at their end"
+    assert code == (2 if how == "Ctrl+C" else 1), output
+    assert name in output
+    who = r"the task 'Task-\d+' at \S+test_suite.py:\d+ in poll_database waits for asyncio.sleep"
+    assert re.search(f"the end of the scope 'test_from_outside' waited for {who}", output), output
+    if how == "time-out":
+        # In the traceback, too.
+        found = re.findall(f"the end of the scope 'shop' waited for {who}", output)
+        assert (output.count(name), len(found)) == (2, 2), output
+
+
 def test_a_test_that_is_not_async_is_told_so(tmp_path: Path) -> None:
     output, _ = run_suite(tmp_path, "def test_it(bus_scope): pass", "-p", "no:asyncio")
     assert "bus_scope runs an `async def` test in a scope, and test_it is none" in output

@@ -104,7 +104,7 @@ async def test_json_is_for_programs(
             await run(top, "--once", "--json", "--interval", "0.01", "--pid", str(os.getpid())) == 0
         )
     told = json.loads(capsys.readouterr().out)
-    assert (told["scope"], told["pid"]) == ("shop", os.getpid())
+    assert (told["scope"], told["pid"], told["waiting"]) == ("shop", os.getpid(), [])
     assert told["events"] == [
         {
             "event": "Order",
@@ -117,6 +117,32 @@ async def test_json_is_for_programs(
             "pending": 1,
             "lag": 1,
         }
+    ]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+async def test_it_shows_for_whom_a_scope_waits_at_its_end(
+    hb: Any, top: Any, folder: Path, capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    """Guarantee 5.11."""
+    go = asyncio.Event()
+
+    async def service() -> None:
+        async with hb.ctx.scope("shop", disposables=(top.Monitor(),)):
+            hb.ctx.spawn(go.wait).set_name("job\x1b[2J")
+
+    running = asyncio.create_task(service())
+    while not os.listdir(folder):
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0.01)
+    assert await run(top, "--once", "--interval", "0.01", *(["--json"] if as_json else [])) == 0
+    go.set()
+    await running
+    said = capsys.readouterr().out
+    lines = json.loads(said)["waiting"] if as_json else said.splitlines()[-2:]
+    assert lines == [
+        "the end of the scope 'shop' waits for 0 s now:",
+        r"  the task 'job\\x1b[2J' waits for asyncio.Event.wait",
     ]
 
 
@@ -307,7 +333,7 @@ async def test_a_blocked_service_is_told_from_one_that_is_gone(
         assert (await asyncio.to_thread(client.ask, 5)).scope == "shop"
         client.close()
         once.cancel()
-    line = top.view.headline(top.snapshot.Snapshot(1, "p", "shop", "pure", 0, 3700, {}), 3.2)
+    line = top.view.headline(top.snapshot.Snapshot(1, "p", "shop", "pure", 0, 3700, {}, []), 3.2)
     assert (
         line == "shop | p (pid 1) | pure | open for 1 h 1 min | NO ANSWER for 3 s: its loop is busy"
     )
@@ -379,23 +405,27 @@ async def test_of_several_services_one_has_to_be_named(
 
 def test_something_else_that_answers_is_refused(hb: Any, top: Any) -> None:
     """As a monitor of another version would."""
-    look = top.snapshot.Snapshot(1, "p", "shop", "pure", 0.0, 2.0, {"X": hb.EventStats(*[0] * 6)})
+    look = top.snapshot.Snapshot(
+        1, "p", "shop", "pure", 0.0, 2.0, {"X": hb.EventStats(*[0] * 6)}, ["x"]
+    )
     look = look.to_line()
     top.snapshot.Snapshot.from_line(look)
     for line in (
         b"[]\n",
         b"{}\n",
-        b'{"version": 2}\n',
+        b'{"version": 1}\n',
         b"\xff\n",
-        b'{"version": 1, "events": {}}\n',
+        b'{"version": 2, "events": {}}\n',
         b"[" * 100_000 + b"\n",
         look.replace(b'"pid": 1', b'"pid": "1"'),
         look.replace(b'"at": 2.0', b'"at": null'),
         look.replace(b'"shop"', b"[]"),
+        look.replace(b'["x"]', b"[1]"),
+        look.replace(b'["x"]', b'"x"'),
         look.replace(b'"pending": 0', b'"pending": "none"'),
         look.replace(b'"at"', b'"\\u001b[2J"'),
     ):
-        with pytest.raises(ValueError, match="in its format 1, and this is not it") as refused:
+        with pytest.raises(ValueError, match="in its format 2, and this is not it") as refused:
             top.snapshot.Snapshot.from_line(line)
         assert str(refused.value).isprintable()
 
@@ -409,7 +439,7 @@ def test_rates_are_of_the_time_between_two_looks(top: Any, hb: Any) -> None:
             name.replace("_", "."): hb.EventStats(1, number, 0, 0, number, number)
             for name, number in sent.items()
         }
-        return make(1, "p", "shop", "pure", 0.0, at, events)
+        return make(1, "p", "shop", "pure", 0.0, at, events, [])
 
     rows = top.snapshot.rows(look(12.0, a_X=30, b_X=4, b_Y=8), look(10.0, a_X=10, b_X=10))
     assert [(row.event, row.sent_rate) for row in rows] == [("a.X", 10.0), ("Y", 4.0), ("b.X", 2.0)]

@@ -19,6 +19,7 @@ from itertools import islice
 from typing import Any
 
 from haiway_bus.bus._rules import NAMED, flush_timed_out
+from haiway_bus.printable import described
 
 __all__ = ("Round", "Work", "flush")
 
@@ -219,9 +220,19 @@ def _abandon(channel: Any, left: Round) -> None:
             subscription.work.leave(left)
 
 
+def _whose(subscription: Any) -> str:
+    """Who reads it, as far as that is known without looking at each task of the loop."""
+    busy = subscription.work.busy
+    if busy:
+        # The workers of a handler have one name.
+        names = {described(task.get_name()) for one in list(busy) if (task := one()) is not None}
+        return f", in the hands of {', '.join(sorted(names)[:3])}" if names else ""
+    return "" if subscription.delivered() else " and was never read"
+
+
 def _timed_out(channel: Any, found: Round, timeout: float | None) -> TimeoutError:
     behind = (
-        (one, max(one.work.goals[found] - one.position, 0))
+        (one, max(one.work.goals[found] - one.position, 0), _whose(one))
         for one in channel.subscriptions()
         if one.work is not None and found in one.work.goals
     )

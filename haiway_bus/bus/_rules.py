@@ -188,14 +188,15 @@ def first_timed_out(subscription: object, timeout: float | None) -> TimeoutError
 
 
 def flush_timed_out(
-    event_type: type[Any], timeout: float | None, behind: list[tuple[object, int]], left: int
+    event_type: type[Any], timeout: float | None, behind: list[tuple[object, int, str]], left: int
 ) -> TimeoutError:
-    """The error of flush() after its time (contract 4.4). `behind` are the first NAMED of `left` subscriptions."""
+    """The error of flush() after its time (contract 4.4). `behind` are the first NAMED of `left` subscriptions,
+    each with by how much and, as far as it is known, who reads it."""
     named = [
-        f"{subscription!r} is behind by {number}"
+        f"{subscription!r} is behind by {number}{whose}"
         if number
-        else f"{subscription!r} took all, but is still at work"
-        for subscription, number in behind
+        else f"{subscription!r} took all, but is still at work{whose}"
+        for subscription, number, whose in behind
     ]
     shown = "; ".join(named) + (f"; and {left - NAMED} more" if left > NAMED else "")
     return TimeoutError(f"flush() of {name_of_type(event_type)} waited {timeout} s: {shown}")

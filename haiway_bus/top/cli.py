@@ -102,7 +102,8 @@ def _live(client: Client, interval: float, as_json: bool, stream: TextIO) -> int
             now = client.ask(interval)
             if now is None:
                 if before is not None and not as_json:
-                    screen.show(headline(before, monotonic() - answered), shown)
+                    silent = headline(before, monotonic() - answered)
+                    screen.show(silent, shown, before.waiting)
                 continue
             shown, before, answered = rows(now, before), now, monotonic()
             _show(screen, stream, as_json, now, shown)
@@ -113,7 +114,7 @@ def _show(
     screen: Screen, stream: TextIO, as_json: bool, now: Snapshot, shown: Sequence[Row]
 ) -> None:
     if as_json:
-        stream.write(json_line(now.scope, now.pid, shown))
+        stream.write(json_line(now, shown))
         stream.flush()
     else:
-        screen.show(headline(now), shown)
+        screen.show(headline(now), shown, now.waiting)

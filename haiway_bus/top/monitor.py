@@ -21,6 +21,7 @@ from haiway_bus.places import place
 from haiway_bus.top.client import connected
 from haiway_bus.top.places import PORT_FILE, SOCKET, private_folder
 from haiway_bus.top.snapshot import Snapshot
+from haiway_bus.waiting import at_the_end
 
 __all__ = ("Monitor",)
 
@@ -77,8 +78,8 @@ class Monitor:
             ...
 
     It opens a Unix socket with rights for its user alone (0600) in a folder of that user alone, and removes it at the
-    scope's end. It answers with the numbers of `ctx.events()` and the names of scope, program and types; it takes no
-    commands and shows no event. Between two questions it costs nothing.
+    scope's end. It answers with the numbers of `ctx.events()`, the names of scope, program and types, and whom scopes
+    wait for at their end; it takes no commands and shows no event. Between two questions it costs nothing.
 
     Arguments:
         socket_path: where to make the socket; in a folder that `top` looks into, unless given.
@@ -114,7 +115,8 @@ class Monitor:
         since = monotonic()
 
         def snapshot() -> bytes:
-            return Snapshot.of(scope.name, scope.bus, since).to_line()
+            waiting = at_the_end(scope.tasks.family)
+            return Snapshot.of(scope.name, scope.bus, since, waiting).to_line()
 
         secret = secrets.token_hex(16).encode() if self._tcp else b""
 

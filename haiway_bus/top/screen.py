@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol, TextIO
 
-from haiway_bus.top.snapshot import Row
-from haiway_bus.top.view import plain_table
+from haiway_bus.top.snapshot import Row, Snapshot
+from haiway_bus.top.view import plain_lines, plain_table
 
 try:
     from haiway_bus.top import with_rich
@@ -23,9 +23,9 @@ CLEAR = "\x1b[H\x1b[J"
 
 
 class Screen(Protocol):
-    """Shows a table, in place of the one before if it can."""
+    """Shows a table, in place of the one before if it can, and whom scopes wait for."""
 
-    def show(self, headline: str, rows: Sequence[Row]) -> None:
+    def show(self, headline: str, rows: Sequence[Row], waiting: Sequence[str] = ()) -> None:
         """Show it."""
 
 
@@ -37,10 +37,10 @@ class PlainScreen:
         self._redraw = redraw
         self._shown = False
 
-    def show(self, headline: str, rows: Sequence[Row]) -> None:
+    def show(self, headline: str, rows: Sequence[Row], waiting: Sequence[str] = ()) -> None:
         """Write it."""
         begin = CLEAR if self._redraw else "\n" if self._shown else ""
-        self._stream.write(f"{begin}{headline}\n{plain_table(rows)}")
+        self._stream.write(f"{begin}{headline}\n{plain_table(rows)}{plain_lines(waiting)}")
         self._stream.flush()
         self._shown = True
 
@@ -56,7 +56,7 @@ def open_screen(stream: TextIO, once: bool) -> Iterator[Screen]:
         yield PlainScreen(stream, redraw)
 
 
-def json_line(scope: str, pid: int, rows: Sequence[Row]) -> str:
+def json_line(now: Snapshot, rows: Sequence[Row]) -> str:
     """The table for programs to read: one line of JSON; rates are events a second."""
     events = [
         {
@@ -67,4 +67,5 @@ def json_line(scope: str, pid: int, rows: Sequence[Row]) -> str:
         }
         for row in rows
     ]
-    return json.dumps({"scope": scope, "pid": pid, "events": events}) + "\n"
+    told = {"scope": now.scope, "pid": now.pid, "events": events, "waiting": now.waiting}
+    return json.dumps(told) + "\n"

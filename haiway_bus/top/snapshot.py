@@ -16,7 +16,7 @@ from haiway_bus.printable import full_name_of_type, printable
 
 __all__ = ("Row", "Snapshot", "rows")
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +30,18 @@ class Snapshot:
     since: float
     at: float
     events: dict[str, EventStats]
+    waiting: list[str]
 
     @classmethod
-    def of(cls, scope: str, bus: Bus, since: float) -> Snapshot:
-        """Read the bus, in its loop's thread."""
+    def of(cls, scope: str, bus: Bus, since: float, waiting: list[str]) -> Snapshot:
+        """Read the bus, in its loop's thread. `waiting` are lines about scopes that wait at their end."""
         events: dict[str, EventStats] = {}
         for event_type, stats in bus.events().items():
             name = full_name_of_type(event_type)
             while name in events:  # classes that were made in one place, by a function or in a loop
                 name += "'"
             events[name] = stats
-        return cls(os.getpid(), program(), scope, backend, since, monotonic(), events)
+        return cls(os.getpid(), program(), scope, backend, since, monotonic(), events, waiting)
 
     def to_line(self) -> bytes:
         """One line of JSON."""
@@ -61,8 +62,9 @@ class Snapshot:
             numbers = [made.pid, made.since, made.at, *chain(*made.events.values())]
             if not all(type(one) in (int, float) for one in numbers):
                 raise TypeError("what should be a number is none")
-            if not all(type(one) is str for one in (made.program, made.scope, made.backend)):
-                raise TypeError("what should be a name is none")
+            texts = [made.program, made.scope, made.backend, *made.waiting]
+            if type(made.waiting) is not list or not all(type(one) is str for one in texts):
+                raise TypeError("what should be a text is none")
             return made
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(

@@ -11,7 +11,7 @@ from typing import Final
 from haiway_bus.printable import printable
 from haiway_bus.top.snapshot import Row, Snapshot
 
-__all__ = ("HEADER", "cells", "headline", "plain_table")
+__all__ = ("HEADER", "cells", "headline", "plain_lines", "plain_table")
 
 HEADER: Final = ("event", "sent/s", "read/s", "readers", "pending", "slowest", "dropped")
 
@@ -55,6 +55,11 @@ def plain_table(rows: Sequence[Row]) -> str:
         right = (number.rjust(width) for number, width in zip(numbers, widths[1:], strict=True))
         lines.append("  ".join((name.ljust(widths[0]), *right)))
     return "\n".join(lines) + "\n"
+
+
+def plain_lines(lines: Sequence[str]) -> str:
+    """What stands below the table: whom scopes wait for at their end."""
+    return "".join(f"{printable(line)}\n" for line in lines)
 
 
 def rate(value: float | None) -> str:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from haiway_bus.top.snapshot import Row
-from haiway_bus.top.view import HEADER, cells
+from haiway_bus.top.view import HEADER, cells, plain_lines
 
 __all__ = ("RichScreen", "rich_screen")
 
@@ -26,13 +26,15 @@ class RichScreen:
     def __init__(self, live: Live) -> None:
         self._live = live
 
-    def show(self, headline: str, rows: Sequence[Row]) -> None:
+    def show(self, headline: str, rows: Sequence[Row], waiting: Sequence[str] = ()) -> None:
         """Replace what is shown."""
         parts: list[Text | Table] = [Text(headline, style="bold")]
         if rows:
             parts.append(table(rows))
         else:
             parts.append(Text("nobody is subscribed to anything", style="dim"))
+        if waiting:
+            parts.append(Text(plain_lines(waiting), style="yellow"))
         parts.append(Text(FOOTER, style="dim"))
         self._live.update(Group(*parts), refresh=True)
 

@@ -85,6 +85,7 @@ async def main(orders: Subscription[OrderCreated]) -> None:
     ctx.scope("a", NoState())  # wrong
     ctx.scope("a", disposables=(1,))  # wrong
     ctx.scope("a", observability=1)  # wrong
+    ctx.scope("a", warn_after="10")  # wrong
     with ctx.scope("a"):  # wrong
         pass
     inner: Scope = ctx.scope("a")

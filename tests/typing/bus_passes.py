@@ -21,6 +21,7 @@ from haiway_bus import (
     Subscription,
     SubscriptionClosed,
     SubscriptionOverflow,
+    WaitingTask,
     ctx,
 )
 
@@ -202,6 +203,8 @@ async def main() -> None:
         await ctx.flush(Paid, timeout=1.5)
         assert_type(ctx.events(), Mapping[type[Any], EventStats])
         assert_type(ctx.events()[Paid].lag, int)
+        assert_type(ctx.waiting(), tuple[WaitingTask, ...])
+        assert_type(ctx.waiting()[0].line, int | None)
 
         assert_type(ctx.state(Settings), Settings)
         assert_type(ctx.state(Settings).updated(url="x"), Settings)
