@@ -13,15 +13,14 @@ from functools import partial
 from typing import Any, Final
 
 from haiway_bus.asyncio_helpers import (
-    ScopeGroup,
     behind,
     children,
     coroutines,
-    group_of,
     is_task,
     told_by,
 )
 from haiway_bus.bus import Receive
+from haiway_bus.group import ScopeGroup, group_of
 
 __all__ = ("Activity", "Settling", "Witness", "place_of")
 

@@ -1,6 +1,6 @@
-"""The tasks that belong to a scope: an asyncio.TaskGroup that also knows when its tasks only wait for events.
+"""The tasks that belong to a scope: a group (`group.py`) that also knows when its tasks only wait for events.
 
-A TaskGroup waits until its tasks are finished, and a reader of events never is. So when the body is over:
+A group waits until its tasks are finished, and a reader of events never is. So when the body is over:
 
 1. Its tasks run, until each is finished or idle: waiting for an event that is not there, itself or through what it
    awaits (`activity.py`). One that is known to be at work is enough; what that waits on tells when to look again.
@@ -21,15 +21,17 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable
 from itertools import chain, islice
 from operator import methodcaller
-from types import TracebackType
+from types import FrameType
 from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
 
 from haiway_bus.activity import Activity, Settling, Witness, place_of
-from haiway_bus.asyncio_helpers import ScopeGroup, let_go
+from haiway_bus.asyncio_helpers import let_go
 from haiway_bus.bus import Bus, Receive
 from haiway_bus.bus._first import asking
 from haiway_bus.errors import ContextMissing
+from haiway_bus.failures import Failures, attempt
+from haiway_bus.group import ScopeGroup
 from haiway_bus.printable import described, name_of_type
 
 __all__ = ("ScopeTasks",)
@@ -99,10 +101,11 @@ class Rounds:
 
 
 class ScopeTasks:
-    """The tasks of one scope, to be entered and left like a TaskGroup.
+    """The tasks of one scope, to be entered and left.
 
     Invariants: `tasks` holds, in the order in which they were spawned, every task that has not been seen to end.
-    `family` is one for all scopes on a bus. `owns_bus` says whether the bus ends with the scope.
+    `family` is one for all scopes on a bus. `owns_bus` says whether the bus ends with the scope. `watch` is there from
+    when the tasks are cancelled until they have ended.
     """
 
     __slots__ = (
@@ -118,6 +121,7 @@ class ScopeTasks:
         "rested",
         "rounds",
         "tasks",
+        "watch",
         "witness",
     )
 
@@ -129,8 +133,8 @@ class ScopeTasks:
         # Whether the bus ends with the scope.
         self.owns_bus: bool = False
         self.group: ScopeGroup = ScopeGroup()
-        # Ordered, as a plain dict is walked from its first entry on, those included that were taken out.
-        self.tasks: OrderedDict[Task[Any], None] = OrderedDict()
+        self.tasks: OrderedDict[Task[Any], None] = self.group.tasks
+        self.watch: Watch | None = None
         self.rounds: Rounds | None = None
         # What was at work when it was last looked at, and the tasks that were before, the latest first.
         self.witness: Witness | None = None
@@ -149,81 +153,66 @@ class ScopeTasks:
         self.family = Family() if outer is None else outer.family
         self.family[self] = None
 
-    async def __aenter__(self) -> None:
-        await self.group.__aenter__()
-        self.host = asyncio.current_task()
+    def part(self) -> None:
+        """Be none of the scopes on the bus any more."""
+        if hasattr(self, "family"):
+            self.family.pop(self, None)
 
-    async def __aexit__(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def enter(self, generator: FrameType | None) -> None:
+        self.host = self.group.enter(self.broken_off, generator)
+
+    async def leave(self, failures: Failures) -> None:
         """Wait for the tasks: settled first after a body that went well, cancelled after one that did not.
 
-        Raises an ExceptionGroup of what tasks, and the body, raised. An exception of the body alone is left to
-        be raised as it is (contract 5.5).
+        It raises nothing: what tasks have raised, and what comes meanwhile, is added to the failures.
         """
-        raised = exception
+        group = self.group
         self.ending = True
-        if raised is None:
-            try:
-                await self.settle()
-            except BaseException as broken:
-                # Cancelled from outside, or by the group because a task failed: the group can tell. Whatever else it
-                # is, the group ends the tasks before it raises that.
-                raised = broken
-        # From here on nobody of the scope reads: its tasks have ended, or are about to be cancelled.
+        group.begin_leaving(failures)
+        broken = None
+        if failures.outcome is None and not group.aborted:
+            # Cancelled from outside, it raises; when a task fails it returns, and the others are being cancelled.
+            broken = await attempt(self.settle())
+            failures.add(broken, of_tasks=True)
+        if failures.outcome is not None:
+            group.abort()
+        # From here on nobody of the scope reads: its tasks have ended, or are being cancelled.
         self.refuse_threads(None)
-        watch = None if raised is None else Watch(self)
-        try:
-            await self.group.__aexit__(
-                None if raised is None else type(raised),
-                raised,
-                None if raised is None else raised.__traceback__,
-            )
-        except BaseExceptionGroup as failed:
-            if (
-                exception is not None
-                and len(failed.exceptions) == 1
-                and failed.exceptions[0] is exception
-            ):
-                return
-            raise BaseExceptionGroup(
-                f"errors in the scope {described(self.name)}", list(failed.exceptions)
-            ) from None
-        finally:
-            self.closed = True
-            self.rounds = self.witness = self.host = None
-            self.recent = ()
-            if watch is not None:
-                watch.withdraw()
+        if not isinstance(
+            broken, GeneratorExit
+        ):  # else it is thrown away, and must not wait any more
+            await group.wait(failures)
+        self.closed = True
+        self.rounds = self.witness = self.host = None
+        self.recent = ()
+        if self.watch is not None:
+            self.watch.withdraw()
+            self.watch = None
+
+    def broken_off(self) -> None:
+        """The tasks are about to be cancelled: as the body has failed, or in the moment in which one of them has, long
+        before the body may come to its end."""
+        self.refuse_threads(None)
+        if self.owns_bus:
+            self.bus.break_off()
+        if self.tasks:
+            self.watch = Watch(self)
 
     def spawn(self, coroutine: Coroutine[Any, Any, Result]) -> Task[Result]:
         """Start a task. Raises ContextMissing when the scope's tasks have ended or are being cancelled."""
-        if self.closed:
+        if self.closed or (self.ending and not self.tasks):
             coroutine.close()
             raise ContextMissing(
                 f"spawn() came after the tasks of the scope {described(self.name)} had ended:"
                 " spawn before the end of its body, or from one of its tasks"
             )
-        try:
-            task = self.group.create_task(coroutine)
-        except RuntimeError as refused:
+        if self.group.aborted:
             coroutine.close()
             raise ContextMissing(
                 f"spawn() came while the tasks of the scope {described(self.name)} were being cancelled:"
                 " a task that is cancelled can finish its own work, but start no other"
-            ) from refused
-        self.tasks[task] = None
-        task.add_done_callback(self.task_ended)
-        return task
-
-    def task_ended(self, task: Task[Any]) -> None:
-        del self.tasks[task]
-        if not task.cancelled() and task.exception() is not None:
-            # The group cancels the others in this moment, long before the body may come to its end.
-            self.refuse_threads(None)
+            )
+        return self.group.spawn(coroutine)
 
     def is_ending(self, task: Task[Any] | None) -> bool:
         """Whether a CancelledError in this task is meant for it: it is being cancelled, or waits of it were ended."""
@@ -237,6 +226,7 @@ class ScopeTasks:
             return
         settling = Settling(loop=asyncio.get_running_loop())
         settling.tasks = self.tasks
+        self.group.waited = settling  # which is over also when a task fails
         watch = Watch(self, settling)
         try:
             await settling
