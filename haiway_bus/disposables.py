@@ -8,6 +8,7 @@ from types import AsyncGeneratorType, CoroutineType
 from typing import Any, TypeAlias, cast
 
 from haiway_bus.arguments import is_class, offers
+from haiway_bus.failures import Failures
 from haiway_bus.printable import described, name_of_type
 from haiway_bus.state import State
 
@@ -75,18 +76,18 @@ async def enter(disposable: Disposable, held: list[Disposable]) -> Iterable[Stat
     return cast("Iterable[State]", (given,) if one else given)
 
 
-async def leave(
-    disposable: Disposable, shown: BaseException | None
-) -> tuple[BaseException | None, bool]:
-    """Leave it, with what is about to come out of the scope: what it raises, and whether it suppresses what it saw.
-
-    In a function of its own: the traceback of what it raises keeps the variables around.
-    """
+async def leave(disposable: Disposable, failures: Failures) -> None:
+    """Leave it, with what is about to come out of the scope. What it raises is added to that, or it suppresses it."""
+    shown = failures.outcome
+    leave = type(disposable).__aexit__
     try:
         if shown is None:
-            return None, bool(await type(disposable).__aexit__(disposable, None, None, None))
-        return None, bool(
-            await type(disposable).__aexit__(disposable, type(shown), shown, shown.__traceback__)
-        )
+            await leave(disposable, None, None, None)
+        elif await leave(disposable, type(shown), shown, shown.__traceback__):
+            failures.suppress()
     except BaseException as error:
-        return error, False
+        failures.add(error)
+    finally:
+        del (
+            shown
+        )  # the traceback of an exception keeps the variables of the functions that it came through

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 from haiway_bus.printable import described
 
-__all__ = ("Failures", "attempt", "failure_of", "raise_as_it_is")
-
-Argument = TypeVar("Argument")
+__all__ = ("Failures", "raise_as_it_is")
 
 _INTERRUPTS = (KeyboardInterrupt, SystemExit)
 # They say that the body is over, and not what went wrong.
@@ -22,10 +20,11 @@ class Failures:
 
     Invariants: `errors` holds each once. `signal` is what else ends the body, a CancelledError or GeneratorExit: it
     comes out when there is no error. `grouped` says that tasks have failed, which are told in a group also when it is
-    one. `made` is the outcome, until something else fails.
+    one. `made` is the outcome, until something else fails. `thrown_away`: whoever leaves the scope is itself being
+    closed, and must not wait any more.
     """
 
-    __slots__ = ("errors", "grouped", "made", "name", "signal")
+    __slots__ = ("errors", "grouped", "made", "name", "signal", "thrown_away")
 
     def __init__(self, name: str, raised: BaseException | None) -> None:
         self.name: str = name
@@ -33,6 +32,7 @@ class Failures:
         self.signal: BaseException | None = None
         self.grouped: bool = False
         self.made: BaseException | None = None
+        self.thrown_away: bool = False
         self.add(raised)
 
     def add(self, error: BaseException | None, of_tasks: bool = False) -> None:
@@ -59,6 +59,24 @@ class Failures:
             self.errors = [error, *(one for one in self.errors if one is not error)]
             self.grouped = True
             self.made = None
+
+    async def attempt(self, awaitable: Awaitable[Any], of_tasks: bool = False) -> bool:
+        """Await it, and add what it raises; whether it did. No caller is to keep that in a variable: the exception's
+        traceback keeps the variables of the functions that it came through, and would be kept by them."""
+        try:
+            await awaitable
+        except BaseException as error:
+            self.thrown_away = self.thrown_away or isinstance(error, GeneratorExit)
+            self.add(error, of_tasks)
+            return True
+        return False
+
+    def call(self, step: Callable[[BaseException | None], object]) -> None:
+        """The same for a plain call, which is given the outcome."""
+        try:
+            step(self.outcome)
+        except BaseException as error:
+            self.add(error)
 
     def suppress(self) -> None:
         """Forget what was shown, as a disposable has said that it took care of it."""
@@ -93,6 +111,8 @@ class Failures:
         if isinstance(outcome, _INTERRUPTS):
             known = {id(one) for one in within(outcome, contexts=True)}
             self.hang(outcome, [one for one in self.errors if id(one) not in known])
+        # The tracebacks of what was caught keep the variables that hold this.
+        self.errors, self.signal, self.made = [], None, None
         return outcome
 
     def together(self, errors: list[BaseException]) -> BaseException:
@@ -125,24 +145,6 @@ def within(error: BaseException, contexts: bool = False) -> Iterator[BaseExcepti
             left.append(one.__context__)
         if isinstance(one, BaseExceptionGroup):
             left.extend(one.exceptions)
-
-
-async def attempt(awaitable: Awaitable[Any]) -> BaseException | None:
-    """What is raised by it. In a function of its own: the traceback of an exception keeps the variables around."""
-    try:
-        await awaitable
-    except BaseException as error:
-        return error
-    return None
-
-
-def failure_of(step: Callable[[Argument], object], argument: Argument) -> BaseException | None:
-    """The same for a plain call."""
-    try:
-        step(argument)
-    except BaseException as error:
-        return error
-    return None
 
 
 def raise_as_it_is(error: BaseException) -> NoReturn:

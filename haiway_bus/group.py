@@ -18,7 +18,7 @@ from types import FrameType, MethodType
 from typing import Any, Final, TypeVar
 
 from haiway_bus.asyncio_helpers import coroutines
-from haiway_bus.failures import Failures, attempt
+from haiway_bus.failures import Failures
 
 __all__ = ("ScopeGroup", "generator_around", "group_of")
 
@@ -145,14 +145,10 @@ class ScopeGroup:
         Cancelled meanwhile, it cancels them, and goes on waiting.
         """
         loop = asyncio.get_running_loop()
-        while self.tasks:
+        while self.tasks and not failures.thrown_away:
             self.waited = loop.create_future()
-            interrupted = await attempt(self.waited)
-            if interrupted is not None:
-                failures.add(interrupted)
+            if await failures.attempt(self.waited):
                 self.abort()
-                if isinstance(interrupted, GeneratorExit):
-                    break
         self.waited = None
         parent = self._parent_task
         if self.asked and parent is not None and not parent.done():

@@ -19,7 +19,7 @@ from haiway_bus.bus._reads import no_copy
 from haiway_bus.bus._rules import bus_over
 from haiway_bus.by_type import ByType
 from haiway_bus.disposables import Disposable, checked_disposables, enter, leave
-from haiway_bus.failures import Failures, attempt, failure_of, raise_as_it_is
+from haiway_bus.failures import Failures, raise_as_it_is
 from haiway_bus.group import generator_around
 from haiway_bus.losses import tell_unread, teller_of_dropped
 from haiway_bus.observability import (
@@ -174,16 +174,11 @@ class Scope:
         """Leave whatever was entered, the last first, each whatever became of the others; say what is to be raised."""
         failures = Failures(self.name, raised)
         if self.tasks.host is not None:
-            failures.add(await attempt(self.tasks.leave(failures)))
+            await failures.attempt(self.tasks.leave(failures))
         while self._held:
-            shown = failures.outcome
-            failed, suppressed = await leave(self._held.pop(), shown)
-            if failed is not None:
-                failures.add(failed)
-            elif suppressed and shown is not None:
-                failures.suppress()
+            await leave(self._held.pop(), failures)
         for step in (self._tell_exit, self._leave_context, self._close_bus, self._tell_unread):
-            failures.add(failure_of(step, failures.outcome))
+            failures.call(step)
         self.tasks.group.close(failures)
         return failures.finish()
 

@@ -30,7 +30,7 @@ from haiway_bus.asyncio_helpers import let_go
 from haiway_bus.bus import Bus, Receive
 from haiway_bus.bus._first import asking
 from haiway_bus.errors import ContextMissing
-from haiway_bus.failures import Failures, attempt
+from haiway_bus.failures import Failures
 from haiway_bus.group import ScopeGroup
 from haiway_bus.printable import described, name_of_type
 
@@ -169,19 +169,14 @@ class ScopeTasks:
         group = self.group
         self.ending = True
         group.begin_leaving(failures)
-        broken = None
         if failures.outcome is None and not group.aborted:
             # Cancelled from outside, it raises; when a task fails it returns, and the others are being cancelled.
-            broken = await attempt(self.settle())
-            failures.add(broken, of_tasks=True)
+            await failures.attempt(self.settle(), of_tasks=True)
         if failures.outcome is not None:
             group.abort()
         # From here on nobody of the scope reads: its tasks have ended, or are being cancelled.
         self.refuse_threads(None)
-        if not isinstance(
-            broken, GeneratorExit
-        ):  # else it is thrown away, and must not wait any more
-            await group.wait(failures)
+        await group.wait(failures)
         self.closed = True
         self.rounds = self.witness = self.host = None
         self.recent = ()
