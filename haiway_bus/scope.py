@@ -193,12 +193,13 @@ class Scope:
             self.bus = Bus(self.name)
         else:
             self.owns_bus = False
-            if outer.bus.ended:
-                raise bus_over(
-                    f"entering the scope {described(self.name)}", outer.name, outer.bus.lost
-                )
-            outer.bus.check(f"entering the scope {described(self.name)}")
-            self.bus = outer.bus
+            bus = outer.bus
+            while bus.ended and bus.instead is not None:
+                bus = bus.instead
+            if bus.ended:
+                raise bus_over(f"entering the scope {described(self.name)}", outer.name, bus.lost)
+            bus.check(f"entering the scope {described(self.name)}")
+            self.bus = bus
         self.tasks.join(self.bus, None if outer is None or self.owns_bus else outer.tasks)
         # After all that may refuse the entry: a recorder that opens a span for it is sure to be told of its end.
         self.identity = identify(
