@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
 from types import AsyncGeneratorType, CoroutineType
-from typing import Any, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 from haiway_bus.arguments import is_class, offers
 from haiway_bus.failures import Failures
@@ -16,12 +16,13 @@ __all__ = ("Disposable", "checked_disposables", "enter", "leave")
 
 Disposable: TypeAlias = AbstractAsyncContextManager[State | Iterable[State] | None]
 
-_TEXTS = (str, bytes, bytearray)
+_NONE: Final = ()
+_TEXTS: Final = (str, bytes, bytearray)
 
 
 def checked_disposables(given: Any) -> tuple[Disposable, ...]:
     """The disposables of a scope; None is none. Raises TypeError for what `async with` does not take."""
-    if given is None:
+    if given is None or given is _NONE:
         return ()
     if not offers(given, "__iter__") or issubclass(type(given), _TEXTS) or can_be_left(given):
         shown = described(given)

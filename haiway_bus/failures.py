@@ -33,7 +33,8 @@ class Failures:
         self.grouped: bool = False
         self.made: BaseException | None = None
         self.thrown_away: bool = False
-        self.add(raised)
+        if raised is not None:
+            self.add(raised)
 
     def add(self, error: BaseException | None, of_tasks: bool = False) -> None:
         """Tell of what was raised when the outcome was what it is."""
@@ -95,7 +96,7 @@ class Failures:
     @property
     def outcome(self) -> BaseException | None:
         """What comes out of the scope, if nothing else fails."""
-        if self.made is None:
+        if self.made is None and (self.errors or self.signal is not None):
             self.made = self.make()
         return self.made
 

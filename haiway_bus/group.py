@@ -144,9 +144,8 @@ class ScopeGroup:
 
         Cancelled meanwhile, it cancels them, and goes on waiting.
         """
-        loop = asyncio.get_running_loop()
         while self.tasks and not failures.thrown_away:
-            self.waited = loop.create_future()
+            self.waited = asyncio.get_running_loop().create_future()
             if await failures.attempt(self.waited):
                 self.abort()
         self.waited = None
@@ -155,8 +154,9 @@ class ScopeGroup:
             parent.uncancel()
             if parent is self.leaver and failures.cancelled and not self.cancelled_beyond():
                 failures.signal = None  # it was our own
-        failures.add_tasks(self.errors)
-        self.errors.clear()
+        if self.errors:
+            failures.add_tasks(self.errors)
+            self.errors.clear()
 
     def cancelled_beyond(self) -> bool:
         """Whether the one that leaves was cancelled by others, too, since it has entered."""

@@ -177,8 +177,11 @@ class Scope:
             await failures.attempt(self.tasks.leave(failures))
         while self._held:
             await leave(self._held.pop(), failures)
-        for step in (self._tell_exit, self._leave_context, self._close_bus, self._tell_unread):
-            failures.call(step)
+        failures.call(self._tell_exit)
+        failures.call(self._leave_context)
+        failures.call(self._close_bus)
+        if self.unread:
+            failures.call(self._tell_unread)
         self.tasks.group.close(failures)
         return failures.finish()
 
@@ -240,8 +243,7 @@ class Scope:
 
     def _tell_unread(self, _: object) -> None:
         unread, self.unread = self.unread, []
-        if unread:
-            tell_unread(self.observability, self.identity, unread)
+        tell_unread(self.observability, self.identity, unread)
 
     def attach(self) -> Attached:
         """A `with` block in which this scope is the current one, for code that did not inherit it (contract 5.9).

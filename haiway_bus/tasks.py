@@ -169,7 +169,7 @@ class ScopeTasks:
         group = self.group
         self.ending = True
         group.begin_leaving(failures)
-        if failures.outcome is None and not group.aborted:
+        if self.tasks and failures.outcome is None and not group.aborted:
             # Cancelled from outside, it raises; when a task fails it returns, and the others are being cancelled.
             await failures.attempt(self.settle(), of_tasks=True)
         if failures.outcome is not None:
