@@ -79,8 +79,9 @@ def bus_scope(
         )
     marker = item.get_closest_marker("bus_scope")
     args, kwargs = ((), {}) if marker is None else (marker.args, dict(marker.kwargs))
-    disposables = (*kwargs.pop("disposables", ()), *bus_disposables)
-    scope = ctx.scope(item.name, *args, *bus_state, disposables=disposables, **kwargs)
+    # None stands for nothing, as in ctx.scope() itself.
+    disposables = (*(kwargs.pop("disposables", None) or ()), *(bus_disposables or ()))
+    scope = ctx.scope(item.name, *args, *(bus_state or ()), disposables=disposables, **kwargs)
 
     # A fixture runs in another context than its test, in which ways differs between the plugins for async tests and
     # between their versions. The test's own coroutine is in the right one under all of them.

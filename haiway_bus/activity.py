@@ -14,10 +14,8 @@ from itertools import islice
 from typing import Any, Final
 
 from haiway_bus.asyncio_helpers import (
-    ScopeGroup,
     behind,
     children,
-    group_of,
     is_done,
     is_ours,
     is_task,
@@ -26,6 +24,7 @@ from haiway_bus.asyncio_helpers import (
     until,
 )
 from haiway_bus.bus import Receive
+from haiway_bus.group import ScopeGroup, group_of
 
 __all__ = ("ELSEWHERE", "Activity", "Settling", "Witness")
 

@@ -23,6 +23,7 @@ __all__ = (
     "is_coroutine",
     "is_number",
     "is_seconds",
+    "name_of_scope",
     "offered_by",
     "offers",
 )
@@ -108,6 +109,16 @@ def coroutine_of(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
             f" {described(coroutine)}"
         )
     return coroutine
+
+
+def name_of_scope(given: Any) -> str:
+    """The name, of a subclass what it is and not what it says. Raises TypeError for what is none."""
+    if not issubclass(type(given), str) or not str.__len__(given):
+        raise TypeError(
+            f"a scope needs a name, a str that is not empty, not {described(given)}:"
+            ' write ctx.scope("name", ...)'
+        )
+    return str.__str__(given)
 
 
 def can_be_awaited(value: Any) -> TypeGuard[Awaitable[Any]]:

@@ -12,18 +12,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from asyncio import Future, Task, TaskGroup
+from asyncio import Future, Task
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType, MethodType
 from typing import Any, Final
 
 __all__ = (
-    "ScopeGroup",
     "behind",
     "children",
     "coroutines",
-    "group_of",
     "is_done",
     "is_ours",
     "is_task",
@@ -33,10 +31,6 @@ __all__ = (
     "told_by",
     "until",
 )
-
-
-class ScopeGroup(TaskGroup):
-    """The TaskGroup of a scope, told from those of users: who waits for it is at work, ending that scope."""
 
 
 def is_task(one: Any) -> bool:
@@ -146,14 +140,14 @@ def place_of(task: Any) -> tuple[Any, ...]:
 
 
 def children() -> dict[int, list[Any]]:
-    """By the id of the task that has opened a TaskGroup, asyncio's or anyio's, the tasks in it: a walk over all."""
+    """By the id of the task that has opened a TaskGroup, asyncio's or anyio's, or a scope, the tasks in it: a walk over
+    all."""
     every: dict[int, list[Any]] = {}
     for task in asyncio.all_tasks():
         for function, _ in getattr(task, "_callbacks", None) or ():
             parent = None
             if type(function) is MethodType:
-                if function.__func__ is TaskGroup._on_task_done:
-                    parent = getattr(function.__self__, "_parent_task", None)
+                parent = getattr(function.__self__, "_parent_task", None)
             elif named(function) == (_ANYIO, "TaskGroup._spawn.<locals>.task_done"):
                 group = variables(function).get("self")
                 parent = getattr(getattr(group, "cancel_scope", None), "_host_task", None)
@@ -161,14 +155,6 @@ def children() -> dict[int, list[Any]]:
                 every.setdefault(id(parent), []).append(task)
                 break
     return every
-
-
-def group_of(task: Any) -> ScopeGroup | None:
-    """The group of the scope to which the task belongs."""
-    for function, _ in getattr(task, "_callbacks", None) or ():
-        if type(function) is MethodType and isinstance(function.__self__, ScopeGroup):
-            return function.__self__
-    return None
 
 
 def let_go(task: Task[Any]) -> None:
@@ -243,8 +229,7 @@ def only(names: Any, _: list[Any]) -> list[Any] | None:
 
 
 def grouped(names: Any, _: list[Any]) -> list[Any] | None:
-    group = names["self"]
-    return None if isinstance(group, ScopeGroup) else none_done(group._tasks)
+    return none_done(names["self"]._tasks)
 
 
 def none_done(members: Iterable[Any]) -> list[Any] | None:

@@ -57,7 +57,7 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
         /,
         *state: State,
         isolated: bool = False,
-        disposables: Iterable[Disposable] = (),
+        disposables: Iterable[Disposable | None] | None = (),
         observability: Observability | None = None,
         warn_after: float | None = 10.0,
     ) -> Scope:
@@ -69,7 +69,7 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
             isolated: whether it has a bus of its own although another scope is around it. A root scope always has.
             disposables: async context managers, entered in this order before the body and left in reverse order
                 after the scope's tasks have ended. The State, or the iterable of State, that one gives joins the
-                scope's state (contract 5.10).
+                scope's state (contract 5.10). None, and each None among them, stands for nothing.
             observability: who is told what is logged and recorded in it; that of the scope around it, or else
                 the standard `logging`, unless given.
             warn_after: how many seconds the end of the scope waits for its tasks until a WARNING names them, with

@@ -86,6 +86,7 @@ class Ending:
 
     def begin(self, settling: Settling | None) -> None:
         """Look from now on. Not at once: a group has yet to cancel its tasks."""
+        self.withdraw()
         self.settling = settling
         self.withdraw = asyncio.get_running_loop().call_soon(self.look).cancel
 

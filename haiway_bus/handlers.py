@@ -10,7 +10,6 @@ from contextvars import copy_context
 from operator import index
 from types import CoroutineType, coroutine
 from typing import Any, Final, Literal, TypeAlias, TypeVar
-from weakref import ref
 
 from haiway_bus.arguments import can_be_awaited, is_class, offered_by
 from haiway_bus.bus import Subscription
@@ -44,13 +43,18 @@ def handle(
         # So that flush() waits for each of them, also when they were never in line together.
         subscription.share_work()
     working: set[Task[None]] = set()
-    # Held weakly: what the caller does not keep ends with the last worker anyhow.
-    kept = ref(subscription)
+    # Until the last worker has ended, so that what is left then can be counted.
+    kept = [subscription]
 
     def ended(task: Task[None]) -> None:
         working.discard(task)
+        if working:
+            return
+        left = kept.pop()
         # A bus that goes on would keep every further event for a subscription that nobody reads any more.
-        if not working and not scope.owns_bus and (left := kept()) is not None:
+        if not scope.owns_bus:
+            if scope.tasks.group.aborted and scope.bus.parted is None and left.pending:
+                scope.unread.append((left.event_type, left.pending))
             left.close()
 
     for _ in range(workers):

@@ -10,8 +10,8 @@ from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from haiway_bus.activity import Activity
-from haiway_bus.asyncio_helpers import ScopeGroup
 from haiway_bus.bus import Bus
+from haiway_bus.group import ScopeGroup
 from haiway_bus.search import Search
 
 __all__ = ("Family", "Members", "families_of_all", "family_of")
@@ -111,8 +111,7 @@ class Members:
         self.name: str = name
         self.owns_bus: bool = False
         self.group: ScopeGroup = ScopeGroup()
-        # Ordered, as a plain dict is walked from its first entry on, those included that were taken out.
-        self.tasks: OrderedDict[Task[Any], None] = OrderedDict()
+        self.tasks: OrderedDict[Task[Any], None] = self.group.tasks
         self.host: Task[Any] | None = None
         self.ending: bool = False
         self.since: float | None = None

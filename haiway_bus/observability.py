@@ -12,11 +12,18 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-from haiway_bus.arguments import is_number, offers
+from haiway_bus.arguments import is_class, is_number, offers
 from haiway_bus.bus._stats import EventStats
 from haiway_bus.printable import described, name_of_type, written
 
-__all__ = ("LoggingObservability", "MetricKind", "Observability", "ScopeIdentity", "identify")
+__all__ = (
+    "LoggingObservability",
+    "MetricKind",
+    "Observability",
+    "ScopeIdentity",
+    "checked_observability",
+    "identify",
+)
 
 MetricKind: TypeAlias = Literal["counter", "gauge", "histogram"]
 METRIC_KINDS: Final = ("counter", "gauge", "histogram")
@@ -149,6 +156,38 @@ def check_record(
 def check_text(name: str, text: Any) -> None:
     if text is not None and not issubclass(type(text), str):
         raise TypeError(f"record() takes a str for {name}=, not {described(text)}")
+
+
+_METHODS: Final = (
+    "scope_entered",
+    "scope_exited",
+    "log",
+    "record_attributes",
+    "record_event",
+    "record_metric",
+)
+
+
+def checked_observability(given: Any) -> Observability | None:
+    """The recorder that a scope was given. Raises TypeError for what has not all that one needs."""
+    if given is None or offers(given, *_METHODS):
+        recorder: Observability | None = given
+        return recorder
+    if is_class(given):
+        raise TypeError(f"observability= takes an instance, not the class: {described(given)}")
+    if issubclass(type(given), logging.Logger | logging.LoggerAdapter):
+        raise TypeError(
+            f"observability= takes a recorder, an instance of Observability, not the logger {described(given)}:"
+            " leave it out, the scope writes to logging.getLogger(name) with its own name"
+        )
+    # One that answers for what its class does not have, as a mock.
+    missing = [name for name in _METHODS if not callable(getattr(given, name, None))]
+    if missing:
+        raise TypeError(
+            f"observability= takes a recorder, an instance of Observability, not {described(given)}, which has no"
+            f" {', '.join(missing)}: inherit from LoggingObservability, and override what you need"
+        )
+    return given  # type: ignore[no-any-return]
 
 
 def teller_of_forgotten(

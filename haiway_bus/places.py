@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     # A name for type checkers: the scope stands above, and is only handed on here.
     from haiway_bus.scope import Scope
 
-__all__ = ("Attached", "Place", "Updated", "current_place", "own_place", "place")
+__all__ = ("Attached", "Place", "Standing", "Updated", "current_place", "own_place", "place")
 
 
 class Place(NamedTuple):
@@ -44,7 +44,7 @@ def place(call: str) -> Place:
         raise no_scope(call)
     if inherited and here.scope.bus.lost == FORKED:
         raise bus_over(call, here.scope.name, FORKED)
-    return here
+    return here if not here.scope.stranded else outwards(here) or here
 
 
 def own_place() -> Place | None:
@@ -52,22 +52,47 @@ def own_place() -> Place | None:
     here = current_place.get()
     if inherited and here is not None and here.scope.bus.lost == FORKED:
         return None
-    return here
+    return outwards(here) if here is not None and here.scope.stranded else here
+
+
+def outwards(here: Place) -> Place | None:
+    """Where code stands that has in its context a scope which was left in another one (guarantee 5.14).
+
+    That is where the scope was entered; None for a root scope.
+    """
+    there: Place | None = here
+    while there is not None and there.scope.stranded:
+        there = there.scope.around
+    return there
+
+
+class Standing:
+    """Makes a scope the current one, until it is left."""
+
+    __slots__ = ("_bus_token", "_place_token")
+
+    def __init__(self, scope: Scope, states: States) -> None:
+        self._bus_token: Token[Bus | None] = current_bus.set(scope.bus)
+        self._place_token: Token[Place | None] = current_place.set(Place(scope, states))
+
+    def leave(self) -> None:
+        """Restore what was current before. Raises ValueError in another context, where there is nothing to restore."""
+        current_place.reset(self._place_token)
+        current_bus.reset(self._bus_token)
 
 
 class Attached:
     """A block in which a scope is current that was not inherited (contract 5.9). Enter it once, with `with`."""
 
-    __slots__ = ("_bus_token", "_place_token", "_scope")
+    __slots__ = ("_scope", "_standing")
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
-        self._place_token: Token[Place | None] | None = None
-        self._bus_token: Token[Bus | None] | None = None
+        self._standing: Standing | None = None
 
     def __enter__(self) -> Scope:
         scope = self._scope
-        if self._place_token is not None:
+        if self._standing is not None:
             raise RuntimeError(f"a block of {scope!r}.attach() is entered once: make another")
         if scope.begun and scope.bus.lost:
             raise bus_over("attach()", scope.name, scope.bus.lost)
@@ -80,8 +105,7 @@ class Attached:
             )
         if not at_home and scope.bus.inbox.closed:
             raise readers_ended("attach()", scope.name)
-        self._bus_token = current_bus.set(scope.bus)
-        self._place_token = current_place.set(Place(scope, scope.states))
+        self._standing = Standing(scope, scope.states)
         return scope
 
     def __exit__(
@@ -90,9 +114,8 @@ class Attached:
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._place_token is not None and self._bus_token is not None:
-            current_place.reset(self._place_token)
-            current_bus.reset(self._bus_token)
+        if self._standing is not None:
+            self._standing.leave()
 
 
 class Updated:

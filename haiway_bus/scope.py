@@ -7,30 +7,31 @@ Left: the body; the tasks, once they have settled (`tasks.py`); the disposables,
 from __future__ import annotations
 
 import asyncio
-import logging
+import sys
 from asyncio import Task
 from collections.abc import Callable, Coroutine, Iterable
-from contextlib import AsyncExitStack, suppress
-from contextvars import Token
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from haiway_bus.arguments import coroutine_of, is_class
+from haiway_bus.arguments import coroutine_of, name_of_scope
 from haiway_bus.bus import Bus
-from haiway_bus.bus import current as current_bus
 from haiway_bus.bus._reads import no_copy
 from haiway_bus.bus._rules import bus_over
 from haiway_bus.by_type import ByType
-from haiway_bus.disposables import Disposable, checked_disposables
+from haiway_bus.disposables import Disposable, checked_disposables, enter, leave
+from haiway_bus.failures import Failures, raise_as_it_is
+from haiway_bus.group import generator_around
+from haiway_bus.losses import tell_unread, teller_of_dropped
 from haiway_bus.observability import (
     LoggingObservability,
     Observability,
     ScopeIdentity,
+    checked_observability,
     identify,
     teller_of_forgotten,
 )
-from haiway_bus.places import Attached, Place, current_place, own_place
-from haiway_bus.printable import described, name_of_type
+from haiway_bus.places import Attached, Place, Standing, own_place
+from haiway_bus.printable import described
 from haiway_bus.state import State
 from haiway_bus.states import States
 from haiway_bus.tasks import ScopeTasks
@@ -48,21 +49,24 @@ class Scope:
     """
 
     __slots__ = (
-        "_bus_token",
         "_disposables",
         "_entered",
         "_given",
+        "_held",
         "_isolated",
         "_left",
         "_observability",
-        "_place_token",
-        "_stack",
+        "_standing",
+        "_told",
+        "around",
         "begun",
         "bus",
         "identity",
         "observability",
         "owns_bus",
+        "stranded",
         "tasks",
+        "unread",
     )
 
     bus: Bus
@@ -75,31 +79,26 @@ class Scope:
         name: str,
         *state: State,
         isolated: bool = False,
-        disposables: Iterable[Disposable] = (),
+        disposables: Iterable[Disposable | None] | None = (),
         observability: Observability | None = None,
         warn_after: float | None = 10.0,
     ) -> None:
-        if not issubclass(type(name), str) or not str.__len__(name):
-            raise TypeError(
-                f"a scope needs a name, a str that is not empty, not {described(name)}:"
-                ' write ctx.scope("name", ...)'
-            )
-        name = str.__str__(name)  # of a subclass, what it is and not what it says
+        name = name_of_scope(name)
         self._isolated = isolated
-        if is_class(observability):
-            raise TypeError(
-                f"observability= takes an instance, not the class: {described(observability)}"
-            )
         self._disposables = checked_disposables(disposables)
-        self._observability = observability
+        self._observability = checked_observability(observability)
         self._entered = False
         self._left = False
-        self._stack = AsyncExitStack()
+        # What is to be left: the disposables that were entered, and the recorder when it was told.
+        self._held: list[Disposable] = []
+        self._told = False
+        self.unread: list[tuple[type[Any], int]] = []  # what is to be told at the end
+        # Where it was entered; and whether it was left where that could not be restored (guarantee 5.14).
+        self.around: Place | None = None
+        self.stranded: bool = False
         self._given = States(name, state, None)
-        self._place_token: Token[Place | None] | None = None
-        self._bus_token: Token[Bus | None] | None = None
-        # Whether the body has begun: everything before it is entered.
-        self.begun: bool = False
+        self._standing: Standing | None = None
+        self.begun: bool = False  # the body: everything before it is entered
         self.tasks: ScopeTasks = ScopeTasks(name, warn_after)
 
     @property
@@ -140,22 +139,17 @@ class Scope:
         self._entered = True
         try:
             self._open(own_place())
-            await self.tasks.__aenter__()
-        except BaseException as error:
-            await self._stack.__aexit__(type(error), error, error.__traceback__)
-            raise
-        try:
+            self.tasks.enter(generator_around(sys._getframe(1)))
+            # After the tasks, so that they can spawn; left after them, as tasks may use them.
             for disposable in self._disposables:
-                given = await self._stack.enter_async_context(disposable)
-                if given is not None:
-                    one = issubclass(type(given), State)
-                    self._given.add((given,) if one else cast("Iterable[State]", given))
+                self._given.add(await enter(disposable, self._held))
         except BaseException as error:
-            self._stack.push_async_exit(self.tasks)
-            await self._stack.__aexit__(type(error), error, error.__traceback__)
-            raise
-        # Entered before the disposables, so that they can spawn; left before them, as tasks may use them.
-        self._stack.push_async_exit(self.tasks)
+            outcome = await self._leave(error)
+            # The body cannot run, whatever a disposable says of the error.
+            try:
+                raise_as_it_is(error if outcome is None else outcome)
+            finally:
+                del outcome
         self.begun = True
         return self.identity.trace_id
 
@@ -167,9 +161,30 @@ class Scope:
     ) -> bool:
         """Close the scope (contract 5.4, 5.5).
 
-        Raises an ExceptionGroup when a task failed, with the body's own exception in it if there is one.
+        Raises what failed: one exception as it was, several in an ExceptionGroup, and there whatever tasks raised.
         """
-        return bool(await self._stack.__aexit__(exception_type, exception, traceback))
+        outcome = await self._leave(exception)
+        if outcome is None or outcome is exception:
+            return outcome is not exception
+        try:
+            raise_as_it_is(outcome)
+        finally:
+            del outcome
+
+    async def _leave(self, raised: BaseException | None) -> BaseException | None:
+        """Leave whatever was entered, the last first, each whatever became of the others; say what is to be raised."""
+        failures = Failures(self.name, raised)
+        if self.tasks.host is not None:
+            await failures.attempt(self.tasks.leave(failures))
+        while self._held:
+            await leave(self._held.pop(), failures)
+        failures.call(self._tell_exit)
+        failures.call(self._leave_context)
+        failures.call(self._close_bus)
+        if self.unread:
+            failures.call(self._tell_unread)
+        self.tasks.group.close(failures)
+        return failures.finish()
 
     def _open(self, around: Place | None) -> None:
         outer = None if around is None else around.scope
@@ -177,66 +192,60 @@ class Scope:
         # By identity: a recorder may be empty, and so be false.
         given = inherited if self._observability is None else self._observability
         self.observability = LoggingObservability() if given is None else given
-        self.owns_bus = outer is None or self._isolated
         if outer is None or self._isolated:
+            self.owns_bus = True
             self.bus = Bus(self.name)
-            self.bus.observer = self._tell_dropped
-            self._stack.push(self._close_bus)
         else:
-            if outer.bus.ended:
-                raise bus_over(
-                    f"entering the scope {described(self.name)}", outer.name, outer.bus.lost
-                )
-            outer.bus.check(f"entering the scope {described(self.name)}")
-            self.bus = outer.bus
+            self.owns_bus = False
+            bus = outer.bus
+            while bus.ended and bus.instead is not None:
+                bus = bus.instead
+            if bus.ended:
+                raise bus_over(f"entering the scope {described(self.name)}", outer.name, bus.lost)
+            bus.check(f"entering the scope {described(self.name)}")
+            self.bus = bus
         self.tasks.join(self.bus, None if outer is None or self.owns_bus else outer.tasks)
-        self._stack.callback(self._leave_context)
         # After all that may refuse the entry: a recorder that opens a span for it is sure to be told of its end.
         self.identity = identify(
             self.observability, self.name, None if outer is None else outer.identity, self._isolated
         )
         self.tasks.teller = self.observability, self.identity
         if self.owns_bus:
+            self.bus.observer = teller_of_dropped(self.observability, self.identity)
             self.bus.forgotten = teller_of_forgotten(self.observability, self.identity)
+        self.around = around
         if around is not None:
             self._given.outer = around.states
-        self._bus_token = current_bus.set(self.bus)
-        self._place_token = current_place.set(Place(self, self._given))
+        self._standing = Standing(self, self._given)
         self.observability.scope_entered(self.identity)
-        self._stack.push(self._tell_exit)
+        self._told = True
 
-    def _tell_exit(self, _: object, exception: BaseException | None, __: object) -> None:
-        self.observability.scope_exited(self.identity, exception)
+    def _tell_exit(self, exception: BaseException | None) -> None:
+        if self._told:
+            self._told = False
+            self.observability.scope_exited(self.identity, exception)
 
-    def _close_bus(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        unread = self.bus.unread()
-        self.bus.close()
-        if exception is not None:
-            return  # its work was broken off, and that is told
-        for event_type, number in unread:
-            self.observability.log(
-                self.identity,
-                logging.WARNING,
-                "events of %s left unread at the end of the scope: %s",
-                (name_of_type(event_type), number),
-                None,
-            )
+    def _leave_context(self, _: object) -> None:
+        self._left = True
+        self.tasks.part()
+        standing, self._standing = self._standing, None
+        try:
+            if standing is not None:
+                standing.leave()
+        except ValueError:
+            # The context in which it was entered still has it: another task leaves it, as of a fixture, or a generator.
+            self.stranded = True
+            if self.owns_bus and self.around is not None:
+                self.bus.instead = self.around.scope.bus
 
-    def _tell_dropped(
-        self, event_type: type[Any], limit: int, overflow: str, new: int, total: int
-    ) -> None:
-        self.observability.log(
-            self.identity,
-            logging.WARNING,
-            "events of %s dropped by a subscription with limit=%s, overflow=%r: %s, %s in all",
-            (name_of_type(event_type), limit, overflow, new, total),
-            None,
-        )
+    def _close_bus(self, _: object) -> None:
+        if hasattr(self, "bus") and self.owns_bus:
+            self.unread += self.bus.unread() + (self.bus.parted or [])
+            self.bus.close()
+
+    def _tell_unread(self, _: object) -> None:
+        unread, self.unread = self.unread, []
+        tell_unread(self.observability, self.identity, unread)
 
     def attach(self) -> Attached:
         """A `with` block in which this scope is the current one, for code that did not inherit it (contract 5.9).
@@ -270,17 +279,6 @@ class Scope:
             ):
                 return
             await asyncio.sleep(0)
-
-    def _leave_context(self) -> None:
-        # A scope may be left by another task than the one that entered it (a test's fixture, a generator that is
-        # closed by the loop): the context to restore is not here then, and there is nothing to restore.
-        self._left = True
-        self.tasks.family.pop(self.tasks, None)
-        with suppress(ValueError):
-            if self._place_token is not None:
-                current_place.reset(self._place_token)
-            if self._bus_token is not None:
-                current_bus.reset(self._bus_token)
 
     def spawn(
         self,

@@ -128,7 +128,7 @@ def ours(frame: Any, task: Any) -> str | None:
     module, name = module_of(frame), frame.f_code.co_qualname
     if not module.startswith(_OURS):
         return None
-    if (module, name) == (f"{_OURS}.tasks", "ScopeTasks.__aexit__"):
+    if (module, name) == (f"{_OURS}.tasks", "ScopeTasks.leave"):
         return f"the end of the scope {described(frame.f_locals['self'].name)}"
     if (module, name) == (f"{_OURS}.bus._flush", "flush"):
         found = frame.f_locals

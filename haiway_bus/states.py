@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar, cast
 
-from haiway_bus.arguments import is_class
+from haiway_bus.arguments import is_class, offers
 from haiway_bus.errors import ContextStateMissing
 from haiway_bus.printable import described, name_of_type, text_of
 from haiway_bus.state import State
@@ -13,6 +13,27 @@ from haiway_bus.state import State
 __all__ = ("States",)
 
 StateT = TypeVar("StateT", bound=State)
+
+
+def state_refused(one: Any) -> TypeError:
+    """The error for what is no instance of a State, and what to write in its place."""
+    given = name_of_type(one if is_class(one) else type(one))
+    what = f"an instance of {given}"
+    way_out = "pass an instance of a State class"
+    if one is None:
+        what, way_out = "None", "leave out what is not there"
+    elif is_class(one):
+        what = f"the class {given}"
+        way_out = (
+            "pass an instance of a State class"
+            if not issubclass(one, State)
+            else f"write {given}(...)"
+        )
+    elif issubclass(type(one), list | tuple):
+        way_out = "unpack it with *, each instance is an argument"
+    elif offers(one, "__aenter__", "__aexit__"):
+        way_out = "write disposables=[...] for what is to be entered"
+    return TypeError(f"a scope holds instances of State, not {what}: {way_out}")
 
 
 class States:
@@ -42,11 +63,7 @@ class States:
         for one in state:
             # By its real type, as it is found again by that.
             if not issubclass(type(one), State):
-                given = name_of_type(one if is_class(one) else type(one))
-                what = "the class" if is_class(one) else "an instance of"
-                raise TypeError(
-                    f"a scope holds instances of State, not {what} {given}: pass an instance of a State class"
-                )
+                raise state_refused(one)
             self.held[id(type(one))] = one
 
     def get(self, state_type: type[StateT]) -> StateT:

@@ -1,4 +1,4 @@
-"""The tasks that belong to a scope: an asyncio.TaskGroup that also ends when its tasks only wait for events.
+"""The tasks that belong to a scope: a group (`group.py`) that also ends when its tasks only wait for events.
 
 When that is, `ending.py` says.
 """
@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 from asyncio import Task
 from collections.abc import Coroutine
-from types import TracebackType
+from types import FrameType
 from typing import Any, TypeVar
 
 from haiway_bus.activity import Activity, Settling
 from haiway_bus.ending import Ending
 from haiway_bus.errors import ContextMissing
+from haiway_bus.failures import Failures
 from haiway_bus.members import Members
 from haiway_bus.observability import Observability, ScopeIdentity
 from haiway_bus.printable import described
@@ -26,7 +27,10 @@ Result = TypeVar("Result")
 
 
 class ScopeTasks(Members):
-    """The tasks of one scope, to be entered and left like a TaskGroup."""
+    """The tasks of one scope, to be entered and left.
+
+    Invariant: `end` is there from when the body is over, or the tasks are cancelled, until they have ended.
+    """
 
     __slots__ = ("closed", "end", "teller", "warn_after")
 
@@ -39,89 +43,66 @@ class ScopeTasks(Members):
         self.warn_after: float | None = warn_after
         self.teller: tuple[Observability, ScopeIdentity] | None = None
 
-    async def __aenter__(self) -> None:
-        await self.group.__aenter__()
-        self.host = asyncio.current_task()
+    def part(self) -> None:
+        """Be none of the scopes on the bus any more."""
+        if hasattr(self, "family"):
+            self.family.pop(self, None)
 
-    async def __aexit__(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def enter(self, generator: FrameType | None) -> None:
+        self.host = self.group.enter(self.broken_off, generator)
+
+    async def leave(self, failures: Failures) -> None:
         """Wait for the tasks: settled first after a body that went well, cancelled after one that did not.
 
-        Raises an ExceptionGroup of what tasks, and the body, raised. An exception of the body alone is left to
-        be raised as it is (contract 5.5).
+        It raises nothing: what tasks have raised, and what comes meanwhile, is added to the failures.
         """
-        raised = exception
+        group = self.group
         self.ending = True
-        self.end = end = Ending(self)
+        end = self.end = self.end or Ending(self)
         voice = Voice(self, self.warn_after, self.teller) if self.tasks else None
-        if raised is None:
-            try:
-                if voice is not None:
-                    await self.settle(end, voice)
-            except BaseException as broken:
-                # Cancelled from outside, or by the group because a task failed: the group can tell. Whatever else it
-                # is, the group ends the tasks before it raises that.
-                raised = broken
-                if voice is not None:
-                    voice.broken(broken)
-        # From here on nobody of the scope reads: its tasks have ended, or are about to be cancelled.
+        group.begin_leaving(failures)
+        if voice is not None and failures.outcome is None and not group.aborted:
+            # Cancelled from outside, it raises; when a task fails it returns, and the others are being cancelled.
+            await failures.attempt(self.settle(end, voice), of_tasks=True)
+        if failures.outcome is not None:
+            group.abort()
+        # From here on nobody of the scope reads: its tasks have ended, or are being cancelled.
         self.refuse_threads(None)
-        if raised is not None:
-            end.begin(None)
-        try:
-            await self.group.__aexit__(
-                None if raised is None else type(raised),
-                raised,
-                None if raised is None else raised.__traceback__,
-            )
-        except BaseExceptionGroup as failed:
-            if (
-                exception is not None
-                and len(failed.exceptions) == 1
-                and failed.exceptions[0] is exception
-            ):
-                return
-            raise BaseExceptionGroup(
-                f"errors in the scope {described(self.name)}", list(failed.exceptions)
-            ) from None
-        finally:
-            self.closed = True
-            self.end = self.host = None
-            end.withdraw()
-            if voice is not None:
-                voice.end()
+        await group.wait(failures)
+        self.closed = True
+        self.host = None
+        end.withdraw()
+        if voice is not None:
+            voice.end()
+        self.end = None
+
+    def broken_off(self) -> None:
+        """The tasks are about to be cancelled: as the body has failed, or in the moment in which one of them has, long
+        before the body may come to its end."""
+        self.refuse_threads(None)
+        if self.owns_bus:
+            self.bus.break_off()
+        if self.tasks:
+            self.end = self.end or Ending(self)
+            self.end.begin(None)
 
     def spawn(self, coroutine: Coroutine[Any, Any, Result]) -> Task[Result]:
         """Start a task. Raises ContextMissing when the scope's tasks have ended or are being cancelled."""
-        if self.closed:
+        if self.closed or (self.ending and not self.tasks):
             coroutine.close()
             raise ContextMissing(
                 f"spawn() came after the tasks of the scope {described(self.name)} had ended:"
                 " spawn before the end of its body, or from one of its tasks"
             )
-        try:
-            task = self.group.create_task(coroutine)
-        except RuntimeError as refused:
+        if self.group.aborted:
             coroutine.close()
             raise ContextMissing(
                 f"spawn() came while the tasks of the scope {described(self.name)} were being cancelled:"
                 " a task that is cancelled can finish its own work, but start no other"
-            ) from refused
-        self.tasks[task] = None
+            )
         if self.end is not None:
             self.end.plan = {}
-        task.add_done_callback(self.task_ended)
-        return task
-
-    def task_ended(self, task: Task[Any]) -> None:
-        del self.tasks[task]
-        if not task.cancelled() and task.exception() is not None:
-            # The group cancels the others in this moment, long before the body may come to its end.
-            self.refuse_threads(None)
+        return self.group.spawn(coroutine)
 
     def is_ending(self, task: Task[Any] | None) -> bool:
         """Whether a CancelledError in this task is meant for it: it is being cancelled, or waits of it were ended."""
@@ -135,11 +116,16 @@ class ScopeTasks(Members):
         settling.tasks = self.tasks
         settling.rests = False
         settling.when_cancelled = voice.cancelled
+        self.group.waited = settling  # which is over also when a task fails
         end.begin(settling)
         try:
             await settling
+        except asyncio.CancelledError as broken:
+            voice.broken(broken)
+            raise
         finally:
-            end.withdraw()
+            if end.settling is settling:
+                end.withdraw()
 
     async def idle(self) -> None:
         """Return when the tasks of all scopes on the bus are finished or idle, but for the one that asks.

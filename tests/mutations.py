@@ -18,6 +18,8 @@ INBOX = "haiway_bus/bus/_inbox.py"
 WATCH = "haiway_bus/bus/_watch.py"
 PLACES = "haiway_bus/places.py"
 FLUSH = "haiway_bus/bus/_flush.py"
+FAILURES = "haiway_bus/failures.py"
+GROUP = "haiway_bus/group.py"
 
 
 class Mutation(NamedTuple):
@@ -30,6 +32,118 @@ class Mutation(NamedTuple):
 
 
 MUTATIONS = [
+    Mutation(
+        "5.5",
+        PURE,
+        "what cancelled readers leave unread is not counted",
+        "            self.bus.parted.append((self.event_type, unread))",
+        "            pass",
+        "test_scope_failures.py::TestWhatIsLost",
+    ),
+    Mutation(
+        "5.5",
+        COMPILED,
+        "what cancelled readers leave unread is not counted",
+        "            self.bus.parted.append((self.event_type, unread))",
+        "            pass",
+        "test_scope_failures.py::TestWhatIsLost",
+    ),
+    Mutation(
+        "5.5",
+        HANDLERS,
+        "a nested scope that fails says nothing of what waited for its handlers",
+        "                scope.unread.append((left.event_type, left.pending))",
+        "                pass",
+        "test_scope_failures.py::TestWhatIsLost",
+    ),
+    Mutation(
+        "5.13",
+        FAILURES,
+        "a second failure takes the place of the first",
+        "            self.errors.append(error)",
+        "            self.errors = [error]",
+        "test_scope_failures.py::TestSeveralFailures",
+    ),
+    Mutation(
+        "5.13",
+        FAILURES,
+        "an interrupt hides what else failed",
+        "            self.hang(outcome, [one for one in self.errors if id(one) not in known])",
+        "            pass",
+        "test_scope_failures.py::TestSeveralFailures",
+    ),
+    Mutation(
+        "5.13",
+        FAILURES,
+        "a failure comes out with what was handled where it was raised again",
+        "        error.__context__ = context\n",
+        "",
+        "test_scope_failures.py::TestSeveralFailures",
+    ),
+    Mutation(
+        "5.14",
+        GROUP,
+        "a task that fails while another task leaves the scope cancels the one that entered it",
+        "body = None if self.leaving else self.in_body()",
+        "body = self.in_body()",
+        "test_scope_failures.py::TestLeftElsewhere",
+    ),
+    Mutation(
+        "5.14",
+        GROUP,
+        "who iterates a generator is cancelled for a task of the generator's",
+        "        if self.generator is None:\n",
+        "        if True:\n",
+        "test_scope_failures.py::TestLeftElsewhere",
+    ),
+    Mutation(
+        "5.14",
+        PLACES,
+        "a scope that a generator left behind hides the one around it",
+        "    while there is not None and there.scope.stranded:",
+        "    while there is None:",
+        "test_scope_failures.py::TestLeftElsewhere",
+    ),
+    Mutation(
+        "5.14",
+        PURE,
+        "what is sent where a generator left its scope is refused",
+        "            self.instead.send(event)",
+        "            raise bus_over('send()', self.name, self.lost)",
+        "test_scope_failures.py::TestLeftElsewhere",
+    ),
+    Mutation(
+        "5.14",
+        COMPILED,
+        "what is sent where a generator left its scope is refused",
+        "            self.instead.send(event)",
+        "            raise bus_over('send()', self.name, self.lost)",
+        "test_scope_failures.py::TestLeftElsewhere",
+    ),
+    Mutation(
+        "5.15",
+        GROUP,
+        "a cancellation that is hidden by errors does not come any more",
+        "            leaver.get_loop().call_soon(again)",
+        "            pass",
+        "test_scope_failures.py::TestTwoFail",
+    ),
+    Mutation(
+        "5.15",
+        GROUP,
+        "a cancellation that was taken back comes even so",
+        "if not leaver.done() and leaver.cancelling() > before:",
+        "if not leaver.done():",
+        "test_scope_failures.py::TestTwoFail",
+    ),
+    Mutation(
+        "5.15",
+        GROUP,
+        "who was cancelled before the scope is cancelled once more after it",
+        "        self.before = task.cancelling()\n",
+        "        self.before = 0\n",
+        "test_scope_failures.py::TestTwoFail",
+    ),
     Mutation(
         "2.11",
         HANDLERS,
@@ -544,8 +658,8 @@ MUTATIONS = [
         "5.5",
         TASKS,
         "tasks that read while they are cancelled hang the scope",
-        "        if raised is not None:\n            end.begin(None)\n",
-        "",
+        "            self.end.begin(None)",
+        "            pass",
         "test_scope.py::TestEnd::test_a_task_that_reads_while_it_is_cancelled_does_not_hang_the_scope",
     ),
     Mutation(
@@ -664,7 +778,7 @@ MUTATIONS = [
         "6.2",
         COMPILED,
         "what a thread sends when the readers have gone is dropped as what nobody subscribes to",
-        "self.inbox.check(event_type)",
+        "self.inbox.check(type(event))",
         "pass",
         "test_threads.py::TestTheEndOfAScope",
     ),
@@ -712,8 +826,8 @@ MUTATIONS = [
         "6.3",
         PLACES,
         "a scope of a forked process lies in one of its parent",
-        "        return None\n    return here",
-        "        return here\n    return here",
+        "        return None\n    return outwards",
+        "        return here\n    return outwards",
         "test_fork.py::test_a_loop_there_opens_scopes_of_its_own",
     ),
 ]

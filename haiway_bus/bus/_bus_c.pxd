@@ -140,6 +140,8 @@ cdef class Bus:
     cdef readonly str lost
     cdef dict kept              # id of the type -> Channel
     cdef object open_buses
+    cdef public Bus instead     # takes its place for code whose context still has this one, or None
+    cdef public list parted     # (type, number): unread in what has gone since the scope was broken off; None before
     cdef public object observer
     cdef public object forgotten
 

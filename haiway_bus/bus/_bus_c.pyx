@@ -322,9 +322,11 @@ cdef class Channel:
             self.walk = None
         return 0
 
-    def leave(self, key, Bound bound, delivered):
+    def leave(self, key, Bound bound, delivered, unread):
         del self.members[key]
         self.delivered += delivered
+        if unread and self.bus.parted is not None:
+            self.bus.parted.append((self.event_type, unread))
         if bound is None:
             self.sharing -= 1
         else:
@@ -409,9 +411,7 @@ cdef class Subscription:
     @property
     def pending(self):
         """The number of events that wait to be taken (contract 2.9)."""
-        if self.node is None:
-            return 0
-        return (self.channel.sent if self.bound is None else self.bound.accepted) - self.position
+        return 0 if self.node is None else self.unread()
 
     @property
     def dropped(self):
@@ -564,7 +564,7 @@ cdef class Subscription:
             self.check()
         try:
             if self.node is not None:
-                parting = (self.channel, self.key, self.bound, self.delivered(), self.work)
+                parting = self.parting()
                 self.release()
                 Subscription.leave(*parting)
         finally:
@@ -576,11 +576,19 @@ cdef class Subscription:
         skipped = self.bound.dropped if self.bound is not None and self.bound.overflow is DROP_OLDEST else 0
         return self.position - self.start - skipped
 
+    def unread(self):
+        """How many events it has that nobody took; also when it is closed."""
+        return (self.channel.sent if self.bound is None else self.bound.accepted) - self.position
+
+    def parting(self):
+        """What `leave` is to know when the subscription itself is gone."""
+        return self.channel, self.key, self.bound, self.delivered(), self.unread(), self.work
+
     @staticmethod
-    def leave(Channel channel, key, Bound bound, delivered, work):
+    def leave(Channel channel, key, Bound bound, delivered, unread, work):
         if work is not None:
             work.end()
-        channel.leave(key, bound, delivered)
+        channel.leave(key, bound, delivered, unread)
 
     cdef int release(self) except -1:
         # In a loop, because a chain that is let go at its head frees itself recursively, one stack frame a node
@@ -605,7 +613,7 @@ cdef class Subscription:
             return
         self.release()
         cdef Bus bus = self.channel.bus
-        parting = (self.channel, self.key, self.bound, self.delivered(), self.work)
+        parting = self.parting()
         if PyThread_get_thread_ident() == bus.thread or bus.lost or bus.loop.is_closed():
             Subscription.leave(*parting)
             return
@@ -960,15 +968,17 @@ cdef class Bus:
         if not is_event_type(type(event)):
             raise event_refused(event)
         if self.strict:
-            self.check_unheard(type(event))
+            self.check_unheard(event)
         return 0
 
-    def check_unheard(self, event_type):
+    def check_unheard(self, event):
         """Raise when an event that nobody subscribes to must not be dropped: after the end, or from a thread before."""
         if self.ended:
-            raise bus_over("send()", self.name, self.lost)
-        if PyThread_get_thread_ident() != self.thread:
-            self.inbox.check(event_type)
+            if self.instead is None:
+                raise bus_over("send()", self.name, self.lost)
+            self.instead.send(event)
+        elif PyThread_get_thread_ident() != self.thread:
+            self.inbox.check(type(event))
 
     def refuse_threads(self, event_types):
         """Refuse what other threads send from now on, of these types or, given None, of all (guarantee 6.2).
@@ -995,7 +1005,9 @@ cdef class Bus:
         if not PyType_Check(event_type) or not HB_IS_EVENT_TYPE(<PyObject *>event_type):
             check_type("subscribe()", event_type)  # which refuses it, or finds that it is an exception of a user's
         if self.ended:
-            raise bus_over("subscribe()", self.name, self.lost)
+            if self.instead is None:
+                raise bus_over("subscribe()", self.name, self.lost)
+            return self.instead.subscribe(event_type, limit, overflow)
         self.check("subscribe()")
         overflow = overflow_of(limit, overflow)
         if self.inbox.events:
@@ -1226,6 +1238,11 @@ cdef class Bus:
         ]
         return [(event_type, number) for event_type, number in waiting if number]
 
+    def break_off(self):
+        """From now on, keep what is unread in subscriptions that go: the tasks that read them are being cancelled."""
+        if self.parted is None:
+            self.parted = []
+
     def close(self):
         """End the bus: reads that wait for an event end, `send` and `subscribe` are refused (contract 5.6)."""
         cdef Channel channel
@@ -1233,6 +1250,7 @@ cdef class Bus:
         self.refuse_threads(None)
         self.open_buses.discard(self)
         self.ended = True
+        self.parted = None
         channels = list(self.table.values())
         self.table.clear()
         index_clear(&self.index)

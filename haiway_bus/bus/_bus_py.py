@@ -332,9 +332,11 @@ class Channel:
                 raise
             self.walk = None
 
-    def leave(self, key: int, bound: Bound | None, delivered: int) -> None:
+    def leave(self, key: int, bound: Bound | None, delivered: int, unread: int) -> None:
         del self.members[key]
         self.delivered += delivered
+        if unread and self.bus.parted is not None:
+            self.bus.parted.append((self.event_type, unread))
         if bound is None:
             self.sharing -= 1
         else:
@@ -460,9 +462,7 @@ class Subscription(Generic[Event]):
     @property
     def pending(self) -> int:
         """The number of events that wait to be taken (contract 2.9)."""
-        if self.node is None:
-            return 0
-        return (self.channel.sent if self.bound is None else self.bound.accepted) - self.position
+        return 0 if self.node is None else self.unread()
 
     @property
     def dropped(self) -> int:
@@ -596,7 +596,7 @@ class Subscription(Generic[Event]):
             self.check()
         try:
             if self.node is not None:
-                parting = (self.channel, self.key, self.bound, self.delivered(), self.work)
+                parting = self.parting()
                 self.release()
                 self.leave(*parting)
         finally:
@@ -612,17 +612,27 @@ class Subscription(Generic[Event]):
         )
         return self.position - self.start - skipped
 
+    def unread(self) -> int:
+        """How many events it has that nobody took; also when it is closed."""
+        return (self.channel.sent if self.bound is None else self.bound.accepted) - self.position
+
+    def parting(self) -> tuple[Channel, int, Bound | None, int, int, Work | None]:
+        """What `leave` is to know when the subscription itself is gone."""
+        delivered, unread = self.delivered(), self.unread()
+        return self.channel, self.key, self.bound, delivered, unread, self.work
+
     @staticmethod
     def leave(
         channel: Channel,
         key: int,
         bound: Bound | None,
         delivered: int,
+        unread: int,
         work: Work | None,
     ) -> None:
         if work is not None:
             work.end()
-        channel.leave(key, bound, delivered)
+        channel.leave(key, bound, delivered, unread)
 
     def release(self) -> None:
         # In a loop, because a chain that is let go at its head frees itself recursively, one stack frame a node
@@ -641,7 +651,7 @@ class Subscription(Generic[Event]):
             return
         self.release()
         bus = self.channel.bus
-        parting = (self.channel, self.key, self.bound, self.delivered(), self.work)
+        parting = self.parting()
         if get_ident() == bus.thread or bus.lost or bus.loop.is_closed():
             self.leave(*parting)
             return
@@ -1024,12 +1034,14 @@ class Bus:
         "forgotten",
         "here",
         "inbox",
+        "instead",
         "kept",
         "loop",
         "lost",
         "name",
         "observer",
         "open_buses",
+        "parted",
         "ready",
         "resumed",
         "run_forever",
@@ -1076,6 +1088,10 @@ class Bus:
         self.observer: Callable[[type[Any], int, str, int, int], None] | None = None
         # Who is told the last numbers of a type that has lost its last subscription.
         self.forgotten: Callable[[type[Any], EventStats], None] | None = None
+        # The one that takes its place for code whose context still has this one (guarantee 5.14).
+        self.instead: Bus | None = None
+        # By type, what was unread in subscriptions that have gone since the scope was broken off; None before.
+        self.parted: list[tuple[type[Any], int]] | None = None
         # Why it ended when its scope had no part in it, and the table that it had then.
         self.lost: str = ""
         self.kept: dict[int, Channel] = {}
@@ -1098,14 +1114,16 @@ class Bus:
         ) and not is_event_type(event_type):
             raise event_refused(event)
         elif self.strict:
-            self.check_unheard(event_type)
+            self.check_unheard(event)
 
-    def check_unheard(self, event_type: type[Any]) -> None:
+    def check_unheard(self, event: Any) -> None:
         """Raise when an event that nobody subscribes to must not be dropped: after the end, or from a thread before."""
         if self.ended:
-            raise bus_over("send()", self.name, self.lost)
-        if get_ident() != self.thread:
-            self.inbox.check(event_type)
+            if self.instead is None:
+                raise bus_over("send()", self.name, self.lost)
+            self.instead.send(event)
+        elif get_ident() != self.thread:
+            self.inbox.check(type(event))
 
     def refuse_threads(self, event_types: Iterable[type[Any]] | None) -> bool:
         """Refuse what other threads send from now on, of these types or, given None, of all (guarantee 6.2).
@@ -1131,7 +1149,9 @@ class Bus:
         """Start receiving the events of exactly this type (contract 2.1, 4.1)."""
         check_type("subscribe()", event_type)
         if self.ended:
-            raise bus_over("subscribe()", self.name, self.lost)
+            if self.instead is None:
+                raise bus_over("subscribe()", self.name, self.lost)
+            return self.instead.subscribe(event_type, limit, overflow)
         self.check("subscribe()")
         overflow = overflow_of(limit, overflow)
         if self.inbox.events:
@@ -1344,11 +1364,17 @@ class Bus:
         ]
         return [(event_type, number) for event_type, number in waiting if number]
 
+    def break_off(self) -> None:
+        """From now on, keep what is unread in subscriptions that go: the tasks that read them are being cancelled."""
+        if self.parted is None:
+            self.parted = []
+
     def close(self) -> None:
         """End the bus: reads that wait for an event end, `send` and `subscribe` are refused (contract 5.6)."""
         self.refuse_threads(None)
         self.open_buses.discard(self)
         self.ended = True
+        self.parted = None
         channels = list(self.table.values())
         self.table.clear()
         for channel in channels:

@@ -9,6 +9,7 @@ from .explore import Model
 from .models_bounded import BOUNDED
 from .models_breaking import BREAKING
 from .models_cancelling import CANCELLING
+from .models_failing import FAILING
 from .models_flush import FLUSH
 from .models_handlers import FIRST, HANDLERS
 from .models_idle import IDLE
@@ -29,6 +30,7 @@ MODELS: Final[Mapping[str, Model]] = {
         *IDLE,
         *WORK,
         *BREAKING,
+        *FAILING,
         *BOUNDED,
         *FLUSH,
         *HANDLERS,

@@ -141,6 +141,8 @@ async def main() -> None:
         observability=LoggingObservability(),
     )
     assert_type(scope, Scope)
+    ctx.scope("shop", disposables=None)
+    ctx.scope("shop", disposables=[connection(), None])
     async with scope as trace_id:
         assert_type(trace_id, str)
         assert_type(ctx.trace_id(), str)

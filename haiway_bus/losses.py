@@ -1,0 +1,56 @@
+"""What a scope tells of events that nobody got: those that a limit cost, and those that were left at its end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from haiway_bus.observability import Observability, ScopeIdentity
+from haiway_bus.printable import name_of_type
+
+__all__ = ("tell_unread", "teller_of_dropped")
+
+
+def tell_unread(
+    recorder: Observability, scope: ScopeIdentity, unread: Iterable[tuple[type[Any], int]]
+) -> None:
+    """Tell once a type how many events were left in subscriptions (guarantee 5.5)."""
+    numbers: dict[int, tuple[type[Any], int]] = {}
+    for event_type, number in unread:
+        before = numbers.get(id(event_type), (event_type, 0))[1]
+        numbers[id(event_type)] = event_type, before + number
+    for event_type, number in numbers.values():
+        recorder.log(
+            scope,
+            logging.WARNING,
+            "events of %s left unread at the end of the scope: %s",
+            (name_of_type(event_type), number),
+            None,
+        )
+
+
+def teller_of_dropped(
+    recorder: Observability, scope: ScopeIdentity
+) -> Callable[[type[Any], int, str, int, int], None]:
+    """What a bus calls when subscriptions with a limit have lost events (guarantee 4.2)."""
+    return partial(_tell_dropped, recorder, scope)
+
+
+def _tell_dropped(
+    recorder: Observability,
+    scope: ScopeIdentity,
+    event_type: type[Any],
+    limit: int,
+    overflow: str,
+    new: int,
+    total: int,
+) -> None:
+    recorder.log(
+        scope,
+        logging.WARNING,
+        "events of %s dropped by a subscription with limit=%s, overflow=%r: %s, %s in all",
+        (name_of_type(event_type), limit, overflow, new, total),
+        None,
+    )
