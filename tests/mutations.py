@@ -243,6 +243,22 @@ MUTATIONS = [
         "test_interrupted.py::TestLostCallbacks",
     ),
     Mutation(
+        "2.16",
+        PURE,
+        "a read whose wait is over waits for a callback that waits for the inner loop",
+        "                self.schedule()  # who walks the batch",
+        "                pass  # who walks the batch",
+        "test_interrupted.py::TestNestedLoops",
+    ),
+    Mutation(
+        "2.16",
+        COMPILED,
+        "a read whose wait is over waits for a callback that waits for the inner loop",
+        "                self.schedule()  # who walks the batch",
+        "                pass  # who walks the batch",
+        "test_interrupted.py::TestNestedLoops",
+    ),
+    Mutation(
         "6.1",
         COMPILED,
         "only the first read asks for its loop",

@@ -1011,14 +1011,14 @@ class Bus:
 
     Invariants: `ready` holds reads whose wait is over, and while there are any, `resume` is scheduled (`due`) or
     running. `batch` is the list that the innermost `resume` is walking, `walked` how far it has come; None while none
-    runs. `depth` is how many run: more than one where a task that is resumed runs the loop again (guarantee 2.16).
+    runs. More than one runs where a task that is resumed runs the loop again (guarantee 2.16). `contexts` are those in
+    which none runs and none is to be called.
     """
 
     __slots__ = (
         "__weakref__",
         "batch",
         "contexts",
-        "depth",
         "due",
         "ended",
         "forgotten",
@@ -1050,9 +1050,9 @@ class Bus:
         self.ready: list[Receive] = []
         self.batch: list[Receive] | None = None
         self.walked: int = 0
-        self.depth: int = 0
-        # `resume` needs a context of its own, at each depth: it enters each task's, and none can be entered twice.
-        self.contexts: list[Context] = [Context()]
+        # `resume` needs a context of its own: it enters each task's. And so does one within another, as none can be
+        # entered twice.
+        self.contexts: list[Context] = []
         # The call of `resume` that the loop is to make, and until when it is relied on.
         self.due: ref[Any] | None = None
         self.trusted: float = 0.0
@@ -1198,24 +1198,28 @@ class Bus:
         """
         if self.batch is not None:
             self.batch.append(receive)
+            if type(self.loop).run_forever is not self.run_forever:
+                self.schedule()  # who walks the batch may stand below, and wait for the loop that is run again here
         elif not self.loop.is_closed():
             self.schedule()
             self.ready.append(receive)
 
     def schedule(self) -> None:
         if self.due is None:
-            while len(self.contexts) <= self.depth:
-                self.contexts.append(Context())
-            self.call_resume(self.contexts[self.depth])
+            self.call_resume()
         elif self.loop.time() >= self.trusted:
             # A loop can lose what it was to call, to a KeyboardInterrupt just then, and who holds that exception hides
             # the loss: the handle is not let go. So a second call is made now and then, which costs little.
             self.trusted = self.loop.time() + TRUST_SECONDS
-            self.call_resume(Context())
+            self.call_resume()
 
-    def call_resume(self, context: Context) -> None:
+    def call_resume(self) -> None:
+        try:
+            context = self.contexts.pop()
+        except IndexError:
+            context = Context()
         # The handle that the loop drops uncalled tells that it was lost (guarantee 2.16).
-        handle = self.loop.call_soon(self.resume, context=context)
+        handle = self.loop.call_soon(self.resume, context, context=context)
         self.due = ref(handle, self.ask_again)
 
     def ask_again(self, due: ref[Any]) -> None:
@@ -1229,7 +1233,7 @@ class Bus:
         if self.ready:
             self.schedule()
 
-    def resume(self) -> None:
+    def resume(self, here: Context) -> None:
         """Run the tasks whose waits are over, each in its own context (contract 2.6, 2.7).
 
         Workers of one subscription hand on to each other within the batch, which ends after TURN reads at the
@@ -1237,7 +1241,6 @@ class Bus:
         """
         outer, outer_walked = self.batch, self.walked
         batch: list[Receive] = []
-        self.depth += 1
         # A signal's handler may raise between any two steps of this: what is in hand then is put back below.
         try:
             self.due = None
@@ -1273,7 +1276,6 @@ class Bus:
                     ):
                         receive.leave()
         finally:
-            self.depth -= 1
             # Left over after KeyboardInterrupt or SystemExit, which a Task lets through, or after TURN reads.
             if self.walked < len(batch):
                 del batch[: self.walked]
@@ -1286,6 +1288,7 @@ class Bus:
             # The traceback of a task's exception may come through this frame, and would keep them.
             batch = []
             receive = wakeup = context = cause = None  # type: ignore[assignment]
+            self.contexts.append(here)
 
     def note_dropped(self, walk: list[Bound]) -> None:
         """Have the observer told: of the first drop at once, of later ones once a second (contract 4.2)."""
