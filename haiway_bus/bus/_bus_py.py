@@ -27,7 +27,8 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
 from contextvars import Context, ContextVar
 from math import inf
-from sys import get_asyncgen_hooks, maxsize, version_info
+from opcode import opmap
+from sys import _getframe, get_asyncgen_hooks, maxsize, version_info
 from threading import get_ident
 from types import FunctionType, TracebackType, coroutine
 from typing import Any, Final, Generic, Literal, NoReturn, TypeVar, cast
@@ -105,6 +106,9 @@ DONE: Final = 6
 _here: Final[Callable[[], object]] = (
     get_asyncgen_hooks if version_info < (3, 12) else _get_running_loop
 )
+
+# The instruction by which an `async for` asks for its iterator, which it shows to nobody. Another caller may.
+_GET_AITER: Final = opmap.get("GET_AITER")
 
 
 class Node:
@@ -479,9 +483,12 @@ class Subscription(Generic[Event]):
         """Whether no further event will reach it; what waits can still be read after its scope's end."""
         return self.node is None or self.channel.ended
 
-    def __aiter__(self) -> Loop[Event]:
+    def __aiter__(self) -> Subscription[Event]:
         self.check()
-        return Loop(self)
+        caller = _getframe(1)
+        if caller.f_code.co_code[caller.f_lasti] == _GET_AITER:
+            return cast("Subscription[Event]", Loop(self))
+        return self
 
     def __anext__(self) -> Coroutine[Any, Any, Event]:
         return Receive(self)
@@ -674,16 +681,13 @@ class Loop(Generic[Event]):
     """What an `async for` over a subscription iterates.
 
     Its reads are coroutines, which Python makes faster than any object: nobody but the loop gets hold of them, where
-    what `anext()` gives has to refuse strangers (guarantee 2.13).
+    what `anext()` gives has to refuse strangers (guarantee 2.13). So `aiter()` gives the subscription itself.
     """
 
     __slots__ = ("subscription",)
 
     def __init__(self, subscription: Subscription[Event]) -> None:
         self.subscription: Subscription[Event] = subscription
-
-    def __aiter__(self) -> Loop[Event]:
-        return self
 
     async def __anext__(self) -> Event:
         subscription = self.subscription
@@ -709,9 +713,6 @@ class Loop(Generic[Event]):
             steps, subscription = _walk(Receive(subscription)), None  # type: ignore[assignment]
             event = await steps
         return event
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        no_copy(self)
 
 
 class Batches(Generic[Event]):
