@@ -636,7 +636,18 @@ class TestNobodyBehind:
 class TestCopies:
     @pytest.mark.parametrize("way", ["copy", "deepcopy", "pickle", "deepcopy of a list"])
     @pytest.mark.parametrize(
-        "what", ["subscription", "read", "batches", "a batch's read", "scope", "iterator", "bus"]
+        "what",
+        [
+            "subscription",
+            "read",
+            "batches",
+            "a batch's read",
+            "scope",
+            "iterator",
+            "bus",
+            "attach",
+            "updated",
+        ],
     )
     async def test_neither_subscriptions_nor_reads_nor_scopes_are_copied(
         self, hb: Any, what: str, way: str
@@ -657,6 +668,8 @@ class TestCopies:
                 "batches": subscription.batches,
                 "a batch's read": lambda: anext(subscription.batches()),
                 "scope": lambda: hb.ctx.scope("another"),
+                "attach": lambda: hb.ctx.scope("another").attach(),
+                "updated": hb.ctx.updated,
                 "iterator": lambda: aiter(subscription),
                 "bus": lambda: (
                     subscription.channel.bus if hb.backend == "pure" else hb.bus.Bus("another")
