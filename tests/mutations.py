@@ -88,8 +88,8 @@ MUTATIONS = [
         "1.4",
         "haiway_bus/bus/_rules.py",
         "an exception group is an event",
-        "return flags == EVENT_TYPE_FLAGS and kind is not ExceptionGroup",
-        "return flags == EVENT_TYPE_FLAGS",
+        "if flags != _FLAGS or kind is ExceptionGroup",
+        "if flags != _FLAGS",
         "test_odd_types.py::TestWhatIsAnEvent",
     ),
     Mutation(

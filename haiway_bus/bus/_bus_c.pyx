@@ -72,7 +72,7 @@ __all__ = (
 
 cdef extern from *:
     """
-    /* What can be an event, and is no exception: see _rules.py, which has the same five flags. */
+    /* What can be an event, and is no exception: see _rules.py, which looks closer at exceptions. */
     #define HB_IS_EVENT_TYPE(type) \
         ((((PyTypeObject *)(type))->tp_flags \
           & (Py_TPFLAGS_HEAPTYPE | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_BASETYPE \

@@ -41,10 +41,8 @@ from haiway_bus.bus._loops import runs_again
 from haiway_bus.bus._reads import drives, no_copy, read_over, read_taken, task_here
 from haiway_bus.bus._rules import (
     DROP_OLDEST,
-    EVENT_TYPE_FLAGS,
-    EVENT_TYPE_MASK,
     FORKED,
-    METACLASSES_ARE_MARKED,
+    KNOWN,
     RAISE,
     apart_from,
     bus_over,
@@ -1088,10 +1086,7 @@ class Bus:
                 self.inbox.put(event)
             else:
                 channel.append(event)
-        elif (
-            event_type.__flags__ & EVENT_TYPE_MASK != EVENT_TYPE_FLAGS
-            or (not METACLASSES_ARE_MARKED and issubclass(event_type, type))
-        ) and not is_event_type(event_type):
+        elif id(event_type) not in KNOWN and not is_event_type(event_type):
             raise event_refused(event)
         elif self.strict:
             self.check_unheard(event_type)
