@@ -9,10 +9,11 @@ from __future__ import annotations
 from contextvars import ContextVar, Token
 from threading import get_ident
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from haiway_bus.bus import Bus
 from haiway_bus.bus import current as current_bus
+from haiway_bus.bus._reads import no_copy
 from haiway_bus.bus._rules import FORKED, bus_over, no_scope, readers_ended
 from haiway_bus.bus._watch import inherited
 from haiway_bus.errors import ContextMissing
@@ -117,6 +118,9 @@ class Attached:
         if self._standing is not None:
             self._standing.leave()
 
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        no_copy(self)
+
 
 class Updated:
     """A block in which `ctx.state` gives other instances (contract 5.10). Enter it once, with `with`."""
@@ -141,3 +145,6 @@ class Updated:
     ) -> None:
         if self._token is not None:
             current_place.reset(self._token)
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        no_copy(self)

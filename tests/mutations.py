@@ -204,8 +204,8 @@ MUTATIONS = [
         "1.4",
         "haiway_bus/bus/_rules.py",
         "an exception group is an event",
-        "return flags == EVENT_TYPE_FLAGS and kind is not ExceptionGroup",
-        "return flags == EVENT_TYPE_FLAGS",
+        "if flags != _FLAGS or kind is ExceptionGroup",
+        "if flags != _FLAGS",
         "test_odd_types.py::TestWhatIsAnEvent",
     ),
     Mutation(
@@ -357,6 +357,22 @@ MUTATIONS = [
         "if not self.bus.loop.is_closed():",
         "if False:",
         "test_interrupted.py::TestLostCallbacks",
+    ),
+    Mutation(
+        "2.16",
+        PURE,
+        "a read whose wait is over waits for a callback that waits for the inner loop",
+        "                self.schedule()  # who walks the batch",
+        "                pass  # who walks the batch",
+        "test_interrupted.py::TestNestedLoops",
+    ),
+    Mutation(
+        "2.16",
+        COMPILED,
+        "a read whose wait is over waits for a callback that waits for the inner loop",
+        "                self.schedule()  # who walks the batch",
+        "                pass  # who walks the batch",
+        "test_interrupted.py::TestNestedLoops",
     ),
     Mutation(
         "6.1",

@@ -65,6 +65,74 @@ class TestWhoIsWaitedFor:
                 workers[0].exception() if how == "fails" else None, LookupError | None
             )
 
+    @pytest.mark.parametrize("how", ["returns", "fails", "is cancelled"])
+    @pytest.mark.parametrize("before", [0, 1, 2], ids="{} events before".format)
+    async def test_a_lone_reader_that_ends_with_its_event_is_done_with_it(
+        self, hb: Any, how: str, before: int
+    ) -> None:
+        """Guarantee 4.4: while somebody holds its subscription."""
+        gates = [asyncio.Event() for _ in range(3)]
+
+        async def read(subscription: Any) -> None:
+            async for event in subscription:
+                await gates[event.number].wait()
+                if event.number == 2:
+                    if how == "fails":
+                        raise LookupError
+                    return
+
+        async with hb.ctx.scope("test"):
+            subscription = hb.ctx.subscribe(Tick)
+            reader = asyncio.create_task(read(subscription))
+            await turns()
+            for number in range(3 - before - 1, 2):
+                hb.ctx.send(Tick(number))
+            if before:
+                await turns()  # it is at work as the call begins
+
+            async def call() -> None:
+                hb.ctx.send(Tick(2))
+                await hb.ctx.flush(Tick, timeout=5)
+
+            flushing = asyncio.create_task(call())
+            await turns()
+            gates[0].set()
+            gates[1].set()
+            await turns()
+            assert not flushing.done()
+            if how == "is cancelled":
+                reader.cancel()
+            gates[2].set()
+            await flushing
+            assert subscription.pending == 0
+            await asyncio.wait([reader])
+            assert (how == "fails") == (not reader.cancelled() and reader.exception() is not None)
+            # What it costs to know who is at work ends with the call.
+            assert subscription.work is None
+            with pytest.raises(asyncio.QueueEmpty):
+                subscription.receive_nowait()
+
+    async def test_who_takes_an_event_in_a_callback_is_done_with_it_when_he_asks_again(
+        self, hb: Any
+    ) -> None:
+        """Guarantee 4.4: as ever; there is no task whose end could say so."""
+        loop = asyncio.get_running_loop()
+        async with hb.ctx.scope("test"):
+            subscription = hb.ctx.subscribe(Tick)
+            hb.ctx.send(Tick())
+            flushing = asyncio.create_task(hb.ctx.flush(Tick, timeout=5))
+            await turns()
+            loop.call_soon(subscription.receive_nowait)
+            await turns()
+            assert not flushing.done()
+
+            def ask_again() -> None:
+                with pytest.raises(asyncio.QueueEmpty):
+                    subscription.receive_nowait()
+
+            loop.call_soon(ask_again)
+            await flushing
+
     async def test_a_worker_is_at_work_on_each_event_of_its_batch(self, hb: Any) -> None:
         """Guarantee 2.10, 4.4: though the last of them was sent after the call."""
         gates = [asyncio.Event(), asyncio.Event()]

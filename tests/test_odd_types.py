@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import decimal
+import gc
 import importlib.util
 import logging
 import pickle
@@ -331,6 +332,47 @@ class TestWhatIsAnEvent:
                 subscription = hb.ctx.subscribe(type(event))
                 hb.ctx.send(event)
                 assert subscription.receive_nowait() is event
+
+    @pytest.mark.parametrize("says", [0, 1 << 9 | 1 << 10, ValueError("of the metaclass")])
+    async def test_what_a_metaclass_says_of_flags_is_not_asked(self, hb: Any, says: Any) -> None:
+        """Guarantee 1.4: neither what it raises nor a number that would make events of classes."""
+
+        class Meta(type):
+            @property
+            def __flags__(cls) -> Any:  # type: ignore[override]
+                if isinstance(says, Exception):
+                    raise says
+                return says
+
+        class Event(metaclass=Meta):
+            pass
+
+        class KindOfClass(type, metaclass=Meta):
+            pass
+
+        async with hb.ctx.scope("test"):
+            for _ in range(2):
+                hb.ctx.send(Event())
+                with pytest.raises(TypeError, match="not a class"):
+                    hb.ctx.send(KindOfClass("Made", (), {}))
+            subscription = hb.ctx.subscribe(Event)
+            hb.ctx.send(event := Event())
+            assert subscription.receive_nowait() is event
+
+    async def test_a_class_that_goes_is_not_remembered(self, hb: Any) -> None:
+        """Guarantee 1.4, 3.4: its identity may be given to another."""
+        known = of_the_package(hb, "bus._rules").KNOWN
+
+        class Event:
+            pass
+
+        key = id(Event)
+        async with hb.ctx.scope("test"):
+            hb.ctx.send(Event())
+            hb.ctx.subscribe(Event).close()
+            del Event
+            gc.collect()
+            assert key not in known
 
     async def test_both_ways_of_telling_agree_on_every_class(self, hb: Any) -> None:
         """Guarantee 1.4: the flags that the compiled twin looks at, those of the pure one, and the slow answer."""

@@ -77,12 +77,21 @@ async def refused(call: Callable[[Any], Any], read: Any) -> BaseException | None
     return None
 
 
+# How somebody gets a read by hand.
+READS: dict[str, Callable[[Any], Any]] = {
+    "anext": anext,
+    "aiter": lambda subscription: anext(aiter(subscription)),
+    "by name": lambda subscription: subscription.__aiter__().__anext__(),
+    "aiter twice": lambda subscription: aiter(aiter(subscription)).__anext__(),
+}
+
+
 class Waiting:
     """A task that waits on a read, in one of the states in which somebody else may find it."""
 
-    def __init__(self, hb: Any, state: str) -> None:
+    def __init__(self, hb: Any, state: str, got: str = "anext") -> None:
         self.subscription = hb.ctx.subscribe(Event)
-        self.read = anext(self.subscription)
+        self.read = READS[got](self.subscription)
         self.state = state
 
     async def first(self) -> Any:
@@ -152,6 +161,57 @@ class TestOwner:
                 assert isinstance(error, RuntimeError)
                 assert "belongs to the task that awaits it" in str(error)
             await waiting.end(hb)
+
+    @pytest.mark.parametrize("got", READS)
+    @pytest.mark.parametrize("call", CALLS)
+    async def test_it_is_so_however_the_read_was_got(self, hb: Any, call: str, got: str) -> None:
+        """Guarantee 2.13: from an iterator that somebody holds, as well."""
+        async with hb.ctx.scope("test"):
+            waiting = Waiting(hb, "waiting", got)
+            await waiting.begin(hb)
+            error = await refused(CALLS[call], waiting.read)
+            assert isinstance(error, TypeError if call == "wait" else RuntimeError)
+            await waiting.end(hb)
+
+    async def test_a_loop_over_an_iterator_that_somebody_holds_reads_on(self, hb: Any) -> None:
+        """Guarantee 2.1, 2.13: and each loop over it, in a comprehension or within an async generator."""
+        async with hb.ctx.scope("test"):
+            subscription = hb.ctx.subscribe(Event)
+            iterator = aiter(subscription)
+            for number in range(4):
+                hb.ctx.send(Event(number))
+            got = [(await anext(iterator)).number]
+            async for event in iterator:
+                got.append(event.number)
+                break
+            got.append((await anext(event async for event in iterator)).number)
+            subscription.close()
+            got += [event.number async for event in iterator]
+            assert got == [0, 1, 2]
+
+    @pytest.mark.parametrize("kind", ["statement", "comprehension"])
+    async def test_the_pure_backend_gives_coroutines_to_loops(self, hb: Any, kind: str) -> None:
+        """Guarantee 2.13: nobody gets hold of what a loop reads with, and so it may be what is fastest."""
+        if hb.backend != "pure":
+            pytest.skip("the compiled backend has one kind of read")
+
+        async def statement(subscription: Any) -> None:
+            async for _ in subscription:
+                pass
+
+        async def comprehension(subscription: Any) -> None:
+            assert [event async for event in subscription]
+
+        async with hb.ctx.scope("test"):
+            reading = {"statement": statement, "comprehension": comprehension}[kind]
+            task = asyncio.create_task(reading(hb.ctx.subscribe(Event)))
+            await turns()
+            steps: Any = task.get_coro()
+            names = []
+            while (steps := getattr(steps, "cr_await", None)) is not None:
+                names.append(steps.__qualname__)
+            assert "Loop.__anext__" in names
+            task.cancel()
 
     @pytest.mark.parametrize("call", CALLS)
     async def test_the_owner_can_still_be_cancelled(self, hb: Any, call: str) -> None:
@@ -576,7 +636,18 @@ class TestNobodyBehind:
 class TestCopies:
     @pytest.mark.parametrize("way", ["copy", "deepcopy", "pickle", "deepcopy of a list"])
     @pytest.mark.parametrize(
-        "what", ["subscription", "read", "batches", "a batch's read", "scope", "iterator", "bus"]
+        "what",
+        [
+            "subscription",
+            "read",
+            "batches",
+            "a batch's read",
+            "scope",
+            "iterator",
+            "bus",
+            "attach",
+            "updated",
+        ],
     )
     async def test_neither_subscriptions_nor_reads_nor_scopes_are_copied(
         self, hb: Any, what: str, way: str
@@ -597,6 +668,8 @@ class TestCopies:
                 "batches": subscription.batches,
                 "a batch's read": lambda: anext(subscription.batches()),
                 "scope": lambda: hb.ctx.scope("another"),
+                "attach": lambda: hb.ctx.scope("another").attach(),
+                "updated": hb.ctx.updated,
                 "iterator": lambda: aiter(subscription),
                 "bus": lambda: (
                     subscription.channel.bus if hb.backend == "pure" else hb.bus.Bus("another")

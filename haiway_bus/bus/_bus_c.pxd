@@ -125,11 +125,10 @@ cdef class Bus:
     cdef list ready             # of Receive; while not empty, resume() is scheduled or running
     cdef list batch             # the list that the innermost resume() is walking, or None
     cdef Py_ssize_t walked      # how many of `batch` have had their turn
-    cdef Py_ssize_t depth       # how many resume() are running
     cdef readonly int64_t wakes  # how many times reads were handed over to be resumed
     cdef list stirred           # what to call once reads have been resumed, or None
     cdef Grant *grant           # that of the innermost resume(), or NULL
-    cdef list contexts          # one for each depth
+    cdef list contexts          # in which no resume() runs or is to be called
     cdef PyObject *due          # the Due that the loop is to call; it sets this to NULL, or its end does
     cdef double trusted         # until when `due` is relied on
     cdef object run_forever     # that of the loop, if nothing that it calls can run it again; else None
@@ -153,7 +152,7 @@ cdef class Bus:
     cdef int wake_all(self, Channel channel) except -1
     cdef int wake(self, Receive receive) except -1
     cdef int schedule(self) except -1
-    cdef int call_resume(self, object context) except -1
+    cdef int call_resume(self) except -1
     cdef int resume(self) except -1
     cdef int tell_stirred(self) except -1
     cdef int note_run(self) except -1
@@ -161,3 +160,4 @@ cdef class Bus:
 
 cdef class Due:
     cdef Bus bus                # None once it was called
+    cdef object context         # in which it is called

@@ -72,7 +72,7 @@ __all__ = (
 
 cdef extern from *:
     """
-    /* What can be an event, and is no exception: see _rules.py, which has the same five flags. */
+    /* What can be an event, and is no exception: see _rules.py, which looks closer at exceptions. */
     #define HB_IS_EVENT_TYPE(type) \
         ((((PyTypeObject *)(type))->tp_flags \
           & (Py_TPFLAGS_HEAPTYPE | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_BASETYPE \
@@ -915,7 +915,8 @@ cdef class Bus:
 
     Invariants: `ready` holds reads whose wait is over, and while there are any, `resume` is scheduled (`due`) or
     running. `batch` is the list that the innermost `resume` is walking, `walked` how far it has come; None while none
-    runs. `depth` is how many run: more than one where a task that is resumed runs the loop again (guarantee 2.16).
+    runs. More than one runs where a task that is resumed runs the loop again (guarantee 2.16). `contexts` are those in
+    which none runs and none is to be called.
     """
 
     def __cinit__(self, name not None):
@@ -925,8 +926,9 @@ cdef class Bus:
         self.table = {}
         index_allot(&self.index, 8)
         self.ready = []
-        # `resume` needs a context of its own, at each depth: it enters each task's, and none can be entered twice.
-        self.contexts = [Context()]
+        # `resume` needs a context of its own: it enters each task's. And so does one within another, as none can be
+        # entered twice.
+        self.contexts = []
         self.run_forever = None if runs_again(self.loop) else type(self.loop).run_forever
         # A finished future, given to each task as the one that woke it: the Task finds its result faster than
         # it could ask a Receive.
@@ -1085,6 +1087,8 @@ cdef class Bus:
         self.wakes += 1
         if self.batch is not None:
             self.batch.append(receive)
+            if type(self.loop).run_forever is not self.run_forever:
+                self.schedule()  # who walks the batch may stand below, and wait for the loop that is run again here
         elif not self.loop.is_closed():
             self.schedule()
             self.ready.append(receive)
@@ -1092,19 +1096,18 @@ cdef class Bus:
 
     cdef int schedule(self) except -1:
         if self.due == NULL:
-            while len(self.contexts) <= self.depth:
-                self.contexts.append(Context())
-            self.call_resume(self.contexts[self.depth])
+            self.call_resume()
         elif self.loop.time() >= self.trusted:
             # A loop can lose what it was to call, to a KeyboardInterrupt just then, and who holds that exception hides
             # the loss: the handle is not let go. So a second call is made now and then, which costs little.
             self.trusted = self.loop.time() + TRUST_SECONDS
-            self.call_resume(Context())
+            self.call_resume()
         return 0
 
-    cdef int call_resume(self, object context) except -1:
+    cdef int call_resume(self) except -1:
         cdef Due due = Due.__new__(Due)
-        self.loop.call_soon(due, context=context)
+        due.context = self.contexts.pop() if len(self.contexts) else Context()
+        self.loop.call_soon(due, context=due.context)
         due.bus = self
         self.due = <PyObject *>due
         return 0
@@ -1152,7 +1155,6 @@ cdef class Bus:
         limit = max(len(batch), TURN)
         self.walked = 0
         self.grant = &grant
-        self.depth += 1
         try:
             self.ready = []
             self.batch = batch
@@ -1193,7 +1195,6 @@ cdef class Bus:
                         receive.leave()  # its task did not come for the event
         finally:
             self.grant = grant.outer
-            self.depth -= 1
             # Left over after KeyboardInterrupt or SystemExit, which a Task lets through, or after TURN reads.
             if self.walked < len(batch):
                 del batch[:self.walked]
@@ -1310,7 +1311,10 @@ cdef class Due:
             self.bus = None
             if bus.due == <PyObject *>self:
                 bus.due = NULL
-            bus.resume()
+            try:
+                bus.resume()
+            finally:
+                bus.contexts.append(self.context)
 
     def __dealloc__(self):
         # `bus` is None once this was called.

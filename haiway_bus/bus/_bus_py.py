@@ -27,7 +27,8 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
 from contextvars import Context, ContextVar
 from math import inf
-from sys import get_asyncgen_hooks, maxsize, version_info
+from opcode import opmap
+from sys import _getframe, get_asyncgen_hooks, maxsize, version_info
 from threading import get_ident
 from types import FunctionType, TracebackType, coroutine
 from typing import Any, Final, Generic, Literal, NoReturn, TypeVar, cast
@@ -40,10 +41,8 @@ from haiway_bus.bus._loops import runs_again
 from haiway_bus.bus._reads import drives, no_copy, read_over, read_taken, task_here
 from haiway_bus.bus._rules import (
     DROP_OLDEST,
-    EVENT_TYPE_FLAGS,
-    EVENT_TYPE_MASK,
     FORKED,
-    METACLASSES_ARE_MARKED,
+    KNOWN,
     RAISE,
     apart_from,
     bus_over,
@@ -105,6 +104,9 @@ DONE: Final = 6
 _here: Final[Callable[[], object]] = (
     get_asyncgen_hooks if version_info < (3, 12) else _get_running_loop
 )
+
+# The instruction by which an `async for` asks for its iterator, which it shows to nobody. Another caller may.
+_GET_AITER: Final = opmap.get("GET_AITER")
 
 
 class Node:
@@ -479,9 +481,12 @@ class Subscription(Generic[Event]):
         """Whether no further event will reach it; what waits can still be read after its scope's end."""
         return self.node is None or self.channel.ended
 
-    def __aiter__(self) -> Loop[Event]:
+    def __aiter__(self) -> Subscription[Event]:
         self.check()
-        return Loop(self)
+        caller = _getframe(1)
+        if caller.f_code.co_code[caller.f_lasti] == _GET_AITER:
+            return cast("Subscription[Event]", Loop(self))
+        return self
 
     def __anext__(self) -> Coroutine[Any, Any, Event]:
         return Receive(self)
@@ -684,16 +689,13 @@ class Loop(Generic[Event]):
     """What an `async for` over a subscription iterates.
 
     Its reads are coroutines, which Python makes faster than any object: nobody but the loop gets hold of them, where
-    what `anext()` gives has to refuse strangers (guarantee 2.13).
+    what `anext()` gives has to refuse strangers (guarantee 2.13). So `aiter()` gives the subscription itself.
     """
 
     __slots__ = ("subscription",)
 
     def __init__(self, subscription: Subscription[Event]) -> None:
         self.subscription: Subscription[Event] = subscription
-
-    def __aiter__(self) -> Loop[Event]:
-        return self
 
     async def __anext__(self) -> Event:
         subscription = self.subscription
@@ -719,9 +721,6 @@ class Loop(Generic[Event]):
             steps, subscription = _walk(Receive(subscription)), None  # type: ignore[assignment]
             event = await steps
         return event
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        no_copy(self)
 
 
 class Batches(Generic[Event]):
@@ -1021,14 +1020,14 @@ class Bus:
 
     Invariants: `ready` holds reads whose wait is over, and while there are any, `resume` is scheduled (`due`) or
     running. `batch` is the list that the innermost `resume` is walking, `walked` how far it has come; None while none
-    runs. `depth` is how many run: more than one where a task that is resumed runs the loop again (guarantee 2.16).
+    runs. More than one runs where a task that is resumed runs the loop again (guarantee 2.16). `contexts` are those in
+    which none runs and none is to be called.
     """
 
     __slots__ = (
         "__weakref__",
         "batch",
         "contexts",
-        "depth",
         "due",
         "ended",
         "forgotten",
@@ -1064,12 +1063,12 @@ class Bus:
         self.ready: list[Receive] = []
         self.batch: list[Receive] | None = None
         self.walked: int = 0
-        self.depth: int = 0
         # How many times reads were handed over to be resumed, and what to call once some have been.
         self.wakes: int = 0
         self.stirred: list[Callable[[], object]] | None = None
-        # `resume` needs a context of its own, at each depth: it enters each task's, and none can be entered twice.
-        self.contexts: list[Context] = [Context()]
+        # `resume` needs a context of its own: it enters each task's. And so does one within another, as none can be
+        # entered twice.
+        self.contexts: list[Context] = []
         # The call of `resume` that the loop is to make, and until when it is relied on.
         self.due: ref[Any] | None = None
         self.trusted: float = 0.0
@@ -1108,10 +1107,7 @@ class Bus:
                 self.inbox.put(event)
             else:
                 channel.append(event)
-        elif (
-            event_type.__flags__ & EVENT_TYPE_MASK != EVENT_TYPE_FLAGS
-            or (not METACLASSES_ARE_MARKED and issubclass(event_type, type))
-        ) and not is_event_type(event_type):
+        elif id(event_type) not in KNOWN and not is_event_type(event_type):
             raise event_refused(event)
         elif self.strict:
             self.check_unheard(event)
@@ -1225,24 +1221,28 @@ class Bus:
         self.wakes += 1
         if self.batch is not None:
             self.batch.append(receive)
+            if type(self.loop).run_forever is not self.run_forever:
+                self.schedule()  # who walks the batch may stand below, and wait for the loop that is run again here
         elif not self.loop.is_closed():
             self.schedule()
             self.ready.append(receive)
 
     def schedule(self) -> None:
         if self.due is None:
-            while len(self.contexts) <= self.depth:
-                self.contexts.append(Context())
-            self.call_resume(self.contexts[self.depth])
+            self.call_resume()
         elif self.loop.time() >= self.trusted:
             # A loop can lose what it was to call, to a KeyboardInterrupt just then, and who holds that exception hides
             # the loss: the handle is not let go. So a second call is made now and then, which costs little.
             self.trusted = self.loop.time() + TRUST_SECONDS
-            self.call_resume(Context())
+            self.call_resume()
 
-    def call_resume(self, context: Context) -> None:
+    def call_resume(self) -> None:
+        try:
+            context = self.contexts.pop()
+        except IndexError:
+            context = Context()
         # The handle that the loop drops uncalled tells that it was lost (guarantee 2.16).
-        handle = self.loop.call_soon(self.resume, context=context)
+        handle = self.loop.call_soon(self.resume, context, context=context)
         self.due = ref(handle, self.ask_again)
 
     def ask_again(self, due: ref[Any]) -> None:
@@ -1273,7 +1273,7 @@ class Bus:
         if self.ready:
             self.schedule()
 
-    def resume(self) -> None:
+    def resume(self, here: Context) -> None:
         """Run the tasks whose waits are over, each in its own context (contract 2.6, 2.7).
 
         Workers of one subscription hand on to each other within the batch, which ends after TURN reads at the
@@ -1281,7 +1281,6 @@ class Bus:
         """
         outer, outer_walked = self.batch, self.walked
         batch: list[Receive] = []
-        self.depth += 1
         # A signal's handler may raise between any two steps of this: what is in hand then is put back below.
         try:
             self.due = None
@@ -1317,7 +1316,6 @@ class Bus:
                     ):
                         receive.leave()
         finally:
-            self.depth -= 1
             # Left over after KeyboardInterrupt or SystemExit, which a Task lets through, or after TURN reads.
             if self.walked < len(batch):
                 del batch[: self.walked]
@@ -1332,6 +1330,7 @@ class Bus:
             # The traceback of a task's exception may come through this frame, and would keep them.
             batch = []
             receive = wakeup = context = cause = None  # type: ignore[assignment]
+            self.contexts.append(here)
 
     def note_dropped(self, walk: list[Bound]) -> None:
         """Have the observer told: of the first drop at once, of later ones once a second (contract 4.2)."""

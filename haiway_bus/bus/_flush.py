@@ -53,31 +53,42 @@ class Work:
     It is there for subscriptions that are read by a pool, and for all others while a round waits.
 
     Invariants: `goals` has for each round the `position` by which the subscription has taken all that the round is
-    about; they are in the order in which the rounds began, and so the lowest is the first. `busy`, None unless tasks
-    are told apart, has an entry for each task that took events and has not come back for more, with the position of
-    the first of these; they are in the order in which they were taken, and so the first one says how far all are.
-    Tasks are held weakly: one that ended, or is gone, is busy no longer. While there are goals, `watched` is the first
-    busy task, whose end is heard of, and that of no other.
+    about; they are in the order in which the rounds began, and so the lowest is the first. `shared` says that a pool
+    reads it. `busy`, None while it is not known who is at work, has an entry for each task that took events and has not
+    come back for more, with the position of the first of these; they are in the order in which they were taken, and so
+    the first one says how far all are. Tasks are held weakly: one that ended, or is gone, is busy no longer. While
+    there are goals, `watched` is the first busy task, whose end is heard of, and that of no other.
     """
 
-    __slots__ = ("busy", "goals", "many", "subscription", "watched")
+    __slots__ = ("busy", "goals", "many", "shared", "subscription", "watched")
 
     def __init__(self, subscription: Any) -> None:
         self.subscription: weakref.ref[Any] = weakref.ref(subscription)
         self.goals: OrderedDict[Round, int] = OrderedDict()
+        self.shared: bool = False
         self.busy: OrderedDict[weakref.ref[Any], int] | None = None
+        if subscription.asked == subscription.position:
+            # Nobody is at work: so each who will be is seen to begin.
+            self.busy = OrderedDict()
         self.many: int = 64
         self.watched: weakref.ref[Any] | None = None
 
     def share(self) -> None:
-        """From now on, tell the tasks apart."""
+        """From now on it is a pool that reads, however few call flush."""
+        self.shared = True
         if self.busy is None:
             self.busy = OrderedDict()
 
     def took(self, position: int) -> None:
         """The current task takes the event at this position, the last of several if it reads a batch."""
         task = None if self.busy is None else asyncio.current_task()
-        if self.busy is None or task is None:
+        if self.busy is None:
+            return
+        if task is None:
+            if not self.shared:
+                # A callback took it. So it is done with it when somebody asks for the next one.
+                self.busy = None
+                self.watch()
             return
         if len(self.busy) >= self.many:
             at_work = [(one, at) for one, at in list(self.busy.items()) if _at_work(one)]
@@ -91,7 +102,9 @@ class Work:
     def came_back(self) -> None:
         """The current task asks for the next event, and so is done with those before."""
         task = None if self.busy is None else asyncio.current_task()
-        if self.busy is not None and task is not None:
+        if self.busy is None:
+            self.busy = OrderedDict()  # the one who was at work is not any more
+        elif task is not None:
             self.busy.pop(weakref.ref(task), None)
         if self.goals:
             self.look()
@@ -130,7 +143,7 @@ class Work:
     def settle(self) -> None:
         """After `goals` or `busy` changed: watch who is first now, or leave no trace."""
         self.watch()
-        if not self.goals and self.busy is None:
+        if not self.goals and not self.shared:
             subscription = self.subscription()
             if subscription is not None:
                 subscription.set_work(None)

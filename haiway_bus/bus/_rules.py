@@ -10,6 +10,7 @@ import threading
 from asyncio import AbstractEventLoop, QueueEmpty
 from operator import index
 from typing import Any, Final
+from weakref import ref
 
 from haiway_bus.arguments import is_class, is_coroutine, is_number, is_seconds, offers
 from haiway_bus.errors import ContextMissing, SubscriptionClosed, SubscriptionOverflow
@@ -17,28 +18,26 @@ from haiway_bus.printable import described, name_of_type
 
 # Bits of PyTypeObject.tp_flags. A class statement makes a heap type that stays mutable and can be a base; what C code
 # brings is static, or immutable, or (struct_time, zlib's objects) cannot be a base; instances of a metaclass are
-# classes themselves. Exceptions are looked at once more (`is_event_type`), so that nothing else pays for it.
+# classes themselves.
 # PyPy sets the first bit alike, for what is written in Python, and leaves all others unset.
 _HEAP_TYPE: Final = 1 << 9
 _IMMUTABLE_TYPE: Final = 1 << 8
 _BASE_TYPE: Final = 1 << 10
-_EXCEPTION_SUBCLASS: Final = 1 << 30
 _TYPE_SUBCLASS: Final = 1 << 31
-EVENT_TYPE_MASK: Final = (
-    _HEAP_TYPE | _IMMUTABLE_TYPE | _BASE_TYPE | _EXCEPTION_SUBCLASS | _TYPE_SUBCLASS
-)
+_MASK: Final = _HEAP_TYPE | _IMMUTABLE_TYPE | _BASE_TYPE | _TYPE_SUBCLASS
 
 
 class _Defined:
     """What a class statement makes."""
 
 
-EVENT_TYPE_FLAGS: Final = _Defined.__flags__ & EVENT_TYPE_MASK
-_METACLASS: type = type
-METACLASSES_ARE_MARKED: Final = bool(_METACLASS.__flags__ & _TYPE_SUBCLASS)
+_FLAGS: Final = _Defined.__flags__ & _MASK
 
 # As `type` itself has them: no code of a metaclass runs.
 _flags: Final[Any] = type.__dict__["__flags__"].__get__
+
+# The classes of which this was found out, by identity: faster to ask than the class, and again without its metaclass.
+KNOWN: Final[dict[int, ref[type[Any]]]] = {}
 
 DROP_OLDEST: Final = "drop_oldest"
 DROP_NEWEST: Final = "drop_newest"
@@ -56,13 +55,19 @@ _APART = "open a scope here that has its own bus: `async with ctx.scope(name, is
 
 
 def is_event_type(kind: type[Any]) -> bool:
-    """Whether its instances can be events (contract 1.4); for a class whose flags alone do not say so.
+    """Whether its instances can be events (contract 1.4).
 
     ExceptionGroup is made as a class statement makes one, unlike all other built-in exceptions. So are the exceptions
     of some C modules (zlib.error), which nothing tells apart from a user's own.
     """
-    flags = _flags(kind) & (EVENT_TYPE_MASK & ~_EXCEPTION_SUBCLASS)
-    return flags == EVENT_TYPE_FLAGS and kind is not ExceptionGroup and not issubclass(kind, type)
+    key = id(kind)
+    if key in KNOWN:
+        return True
+    flags = _flags(kind) & _MASK
+    if flags != _FLAGS or kind is ExceptionGroup or issubclass(kind, type):
+        return False
+    KNOWN[key] = ref(kind, lambda _: KNOWN.pop(key, None))
+    return True
 
 
 def event_refused(event: Any) -> TypeError:
