@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 from haiway_bus.arguments import coroutine_of, is_class
 from haiway_bus.bus import Bus
 from haiway_bus.bus import current as current_bus
+from haiway_bus.bus._losses import Dropped
 from haiway_bus.bus._reads import no_copy
 from haiway_bus.bus._rules import bus_over
 from haiway_bus.by_type import ByType
@@ -227,14 +228,13 @@ class Scope:
                 None,
             )
 
-    def _tell_dropped(
-        self, event_type: type[Any], limit: int, overflow: str, new: int, total: int
-    ) -> None:
+    def _tell_dropped(self, dropped: Dropped) -> None:
+        event_type, *numbers = dropped
         self.observability.log(
             self.identity,
             logging.WARNING,
-            "events of %s dropped by a subscription with limit=%s, overflow=%r: %s, %s in all",
-            (name_of_type(event_type), limit, overflow, new, total),
+            "events of %s dropped: %s, in %s of %s subscriptions; the most, %s, in one with limit=%s, overflow=%r",
+            (name_of_type(event_type), *numbers),
             None,
         )
 

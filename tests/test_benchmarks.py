@@ -53,6 +53,17 @@ def test_every_suite_runs_and_counts_what_it_delivers() -> None:
     assert " passed" in done.stdout, done.stdout
 
 
+def test_limits_are_measured_against_none_and_the_collector_is_counted() -> None:
+    """Guarantee 4.6: the tool counts what each reader got, and would wait for ever for a missing event."""
+    done = run(
+        str(BENCHMARKS / "limits.py"),
+        *("--readers", "5", "--events", "20", "--alive", "10", "--bursts", "1", "--rounds", "1"),
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("|")[1].strip() for line in done.stdout.splitlines() if line[:1] == "|"]
+    assert rows[2:] == ["no limits", "limits", "one stuck", "all stuck", "stuck, newest", "queues"]
+
+
 def test_a_pattern_without_cells_is_refused() -> None:
     done = compare("--only", "brust")
     assert done.returncode == 1
