@@ -38,7 +38,6 @@ cdef class Channel:
     cdef readonly bint ended
 
     cdef int append(self, object event) except -1
-    cdef void add(self, object event, Node node) noexcept
     cdef int append_at_limits(self, object event, Node node) except -1
     cdef int let_leave(self) except -1
     cdef PyObject *move_on(self) noexcept

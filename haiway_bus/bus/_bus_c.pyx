@@ -213,6 +213,7 @@ cdef class Channel:
         may where an object is made. From the first change to the last nothing does.
         """
         cdef Node node = Node.__new__(Node)
+        cdef Node tail
         if len(self.parked):
             if HB_RUN() != <PyObject *>self.bus.run and self.bus.runs_elsewhere():
                 self.bus.inbox.put(event)
@@ -224,24 +225,26 @@ cdef class Channel:
             or first_due(&self.leaving, self.sent) != NULL
         ):
             return self.append_at_limits(event, node)
-        self.add(event, node)
-        return 0
-
-    cdef inline void add(self, object event, Node node) noexcept:
-        cdef Node tail
         self.sent += 1
         if self.sharing:
             tail = self.tail
             tail.event = event
             tail.next = node
             self.tail = node
+        return 0
 
     cdef int append_at_limits(self, object event, Node node) except -1:
         """What `append` does, where subscriptions may be at their limits, or are and nobody is about to be told."""
+        cdef Node tail
         cdef PyObject *gone
         self.let_leave()
         gone = self.move_on()
-        self.add(event, node)
+        self.sent += 1
+        if self.sharing:
+            tail = self.tail
+            tail.event = event
+            tail.next = node
+            self.tail = node
         try:
             if self.losses is None and (gone != NULL or self.away):
                 note_losses(self)
