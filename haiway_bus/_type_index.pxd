@@ -51,9 +51,9 @@ cdef inline int index_allot(TypeIndex *index, size_t size) except -1:
     return 0
 
 
-cdef inline int index_reserve(TypeIndex *index) except -1:
-    # Make room for one more: apart from index_add, so that nothing can fail between two tables that go together.
-    if (index.used + 1) * 2 > index.mask + 1:
+cdef inline int index_reserve(TypeIndex *index, size_t number) except -1:
+    # Make room for so many in all: apart from index_add, so that nothing can fail between two tables that go together.
+    while number * 2 > index.mask + 1:
         index_allot(index, (index.mask + 1) * 2)
     return 0
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
+from haiway_bus.bus._losses import Dropped
 from haiway_bus.observability import Observability, ScopeIdentity
 from haiway_bus.printable import name_of_type
 
@@ -31,26 +32,17 @@ def tell_unread(
         )
 
 
-def teller_of_dropped(
-    recorder: Observability, scope: ScopeIdentity
-) -> Callable[[type[Any], int, str, int, int], None]:
+def teller_of_dropped(recorder: Observability, scope: ScopeIdentity) -> Callable[[Dropped], None]:
     """What a bus calls when subscriptions with a limit have lost events (guarantee 4.2)."""
     return partial(_tell_dropped, recorder, scope)
 
 
-def _tell_dropped(
-    recorder: Observability,
-    scope: ScopeIdentity,
-    event_type: type[Any],
-    limit: int,
-    overflow: str,
-    new: int,
-    total: int,
-) -> None:
+def _tell_dropped(recorder: Observability, scope: ScopeIdentity, dropped: Dropped) -> None:
+    event_type, *numbers = dropped
     recorder.log(
         scope,
         logging.WARNING,
-        "events of %s dropped by a subscription with limit=%s, overflow=%r: %s, %s in all",
-        (name_of_type(event_type), limit, overflow, new, total),
+        "events of %s dropped: %s, in %s of %s subscriptions; the most, %s, in one with limit=%s, overflow=%r",
+        (name_of_type(event_type), *numbers),
         None,
     )

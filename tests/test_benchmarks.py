@@ -62,6 +62,17 @@ def test_the_cost_of_a_scope_s_end_is_shown_as_a_ratio() -> None:
     assert run(*command[:-1], "brust").returncode == 1
 
 
+def test_limits_are_measured_against_none_and_the_collector_is_counted() -> None:
+    """Guarantee 4.6: the tool counts what each reader got, and would wait for ever for a missing event."""
+    done = run(
+        str(BENCHMARKS / "limits.py"),
+        *("--readers", "5", "--events", "20", "--alive", "10", "--bursts", "1", "--rounds", "1"),
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("|")[1].strip() for line in done.stdout.splitlines() if line[:1] == "|"]
+    assert rows[2:] == ["no limits", "limits", "one stuck", "all stuck", "stuck, newest", "queues"]
+
+
 def test_a_pattern_without_cells_is_refused() -> None:
     done = compare("--only", "brust")
     assert done.returncode == 1

@@ -6,15 +6,21 @@ import asyncio
 import contextlib
 import gc
 import logging
+import random
 import sys
+import tracemalloc
 import weakref
 from typing import Any
 
 import pytest
 
 from tests.conftest import let_go
+from tests.schedules.naive import Loss, NaiveBus, NaiveSubscription
 
 pytestmark = pytest.mark.anyio
+
+
+OVERFLOWS = ("drop_oldest", "drop_newest", "raise")
 
 
 class Tick:
@@ -282,8 +288,299 @@ class TestLimit:
         async with hb.ctx.scope("test"):
             assert hb.ctx.subscribe(Tick, limit=10**30).limit == sys.maxsize
 
+    @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest", "raise"])
+    async def test_what_it_lost_is_free_at_once_and_it_pins_its_limit_while_it_comes_and_goes(
+        self, hb: Any, overflow: str, no_garbage: None
+    ) -> None:
+        """Guarantee 4.3: full, read a little, full again, closed."""
+        async with hb.ctx.scope("test"):
+            stuck = hb.ctx.subscribe(Tick, limit=3, overflow=overflow)
+            alive: list[Any] = []
+
+            def send(count: int) -> None:
+                for _ in range(count):
+                    event = Tick(len(alive))
+                    alive.append(weakref.ref(event))
+                    hb.ctx.send(event)
+
+            def kept() -> list[int]:
+                let_go()
+                return [number for number, one in enumerate(alive) if one() is not None]
+
+            def take() -> int:
+                while True:
+                    with contextlib.suppress(hb.SubscriptionOverflow):
+                        return int(stuck.receive_nowait().number)
+
+            waits: list[int] = []
+            for burst, reads in ((7, 2), (1, 1), (5, 3), (2, 1), (9, 2)):
+                sent = len(alive)
+                send(burst)
+                new = list(range(sent, sent + burst))
+                waits = (waits + new)[-3:] if overflow == "drop_oldest" else (waits + new)[:3]
+                assert (kept(), stuck.pending) == (waits, len(waits))
+                for _ in range(reads):
+                    assert take() == waits.pop(0)
+                    assert kept() == waits
+            stuck.close()
+            assert kept() == []
+
+    async def test_any_order_of_sends_and_reads_is_as_on_lists(self, hb: Any) -> None:
+        """Guarantee 4.1, 2.9, 2.10: many subscriptions at a time, which fall behind and catch up."""
+        chance = random.Random(14)
+        for _ in range(20):
+            bus = hb.bus.Bus("test")
+            pairs: list[tuple[Any, NaiveSubscription]] = []
+            naive = NaiveBus(0)
+            for _ in range(400):
+                step = chance.random()
+                if not pairs or (step < 0.04 and len(pairs) < 12):
+                    limit = chance.choice([None, 1, 2, 3, 5, 8, 13])
+                    overflow = chance.choice(OVERFLOWS) if limit else None
+                    one = NaiveSubscription(naive, Tick, limit, overflow)
+                    naive.join(one)
+                    pairs.append((bus.subscribe(Tick, limit, overflow), one))
+                elif step < 0.06:
+                    subscription, one = pairs.pop(chance.randrange(len(pairs)))
+                    subscription.close()
+                    one.close()
+                elif step < 0.5:
+                    events = [Tick() for _ in range(chance.choice([1, 1, 2, 9]))]
+                    naive.send(events)
+                    for event in events:
+                        bus.send(event)
+                else:
+                    subscription, one = chance.choice(pairs)
+                    number = chance.choice([1, 1, 2, 20])
+                    while one.waiting and number:
+                        number -= 1
+                        expected: Any = one.take()
+                        batch = step > 0.9
+                        if batch and not isinstance(expected, Loss):
+                            # As many as wait before the next loss, up to three.
+                            expected = [expected]
+                            while (
+                                len(expected) < 3
+                                and one.waiting
+                                and not isinstance(one.waiting[0], Loss)
+                            ):
+                                expected.append(one.take())
+                        try:
+                            if batch:
+                                got = await anext(subscription.batches(3))
+                            else:
+                                got = subscription.receive_nowait()
+                        except hb.SubscriptionOverflow as overflow:
+                            got = Loss(overflow.lost)
+                        assert got == expected
+                for subscription, one in pairs:
+                    assert (subscription.pending, subscription.dropped) == (
+                        one.pending,
+                        one.dropped,
+                    )
+                if pairs:
+                    assert tuple(bus.events()[Tick]) == naive.events()[Tick]
+            bus.close()
+
+
+class TestCost:
+    async def test_nothing_is_made_for_an_event_and_a_subscription(self, hb: Any) -> None:
+        """Guarantee 3.1: limits that are not reached, counted in objects and in blocks of memory."""
+        grown = []
+        gc.collect()
+        gc.disable()
+        try:
+            for subscriptions in (1, 1, 100):  # the first run fills the free lists
+                async with hb.ctx.scope("test"):
+                    held = [
+                        hb.ctx.subscribe(Tick, limit=1000, overflow=OVERFLOWS[number % 3])
+                        for number in range(subscriptions)
+                    ]
+                    event = Tick()
+                    for _ in range(100):
+                        hb.ctx.send(event)
+                    before = len(gc.get_objects()), sys.getallocatedblocks()
+                    for _ in range(500):
+                        hb.ctx.send(event)
+                    after = len(gc.get_objects()), sys.getallocatedblocks()
+                    grown.append([late - early for early, late in zip(before, after, strict=True)])
+                    for one in held:
+                        one.close()
+        finally:
+            gc.enable()
+        assert abs(grown[1][0] - grown[2][0]) < 10, grown
+        assert abs(grown[1][1] - grown[2][1]) < 50, grown
+
+    @pytest.mark.parametrize("overflow", ["drop_newest", "raise"])
+    async def test_one_that_takes_no_more_has_eight_bytes_for_each_event_and_frees_them(
+        self, hb: Any, overflow: str
+    ) -> None:
+        """Guarantee 3.1: and no object for each of them."""
+        async with hb.ctx.scope("test"):
+            event = Tick()
+            many = [hb.ctx.subscribe(Tick, limit=1000, overflow=overflow) for _ in range(20)]
+            hb.ctx.send(event)
+            gc.collect()
+            tracemalloc.start()
+            try:
+                before = tracemalloc.get_traced_memory()[0]
+                for _ in range(1500):
+                    hb.ctx.send(event)
+                grown = tracemalloc.get_traced_memory()[0] - before
+                assert grown <= 20 * (8 * 1000 + 300) + 2000
+                for one in many:
+                    while one.pending:
+                        one.receive_nowait()
+                    with contextlib.suppress(asyncio.QueueEmpty, hb.SubscriptionOverflow):
+                        one.receive_nowait()
+                gc.collect()
+                assert tracemalloc.get_traced_memory()[0] - before < 20 * 300 + 2000
+            finally:
+                tracemalloc.stop()
+            for one in many:
+                one.close()
+
+    @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest", "raise"])
+    async def test_a_limit_that_is_not_reached_is_not_looked_at(
+        self, hb: Any, overflow: str
+    ) -> None:
+        """Guarantee 4.6: so many calls of functions as with one such subscription. They show in the pure backend."""
+        calls = []
+        for subscriptions in (1, 100):
+            async with hb.ctx.scope("test"):
+                held = [
+                    hb.ctx.subscribe(Tick, limit=500, overflow=overflow)
+                    for _ in range(subscriptions)
+                ]
+                for _ in range(400):
+                    hb.ctx.send(Tick())
+                for one in held:
+                    await anext(one.batches(300))
+                # They are looked at once more, where they would be at their limits had nobody read.
+                calls.append([calls_of(hb, 100), calls_of(hb, 1), calls_of(hb, 200)])
+                for one in held:
+                    one.close()
+        first, last = calls
+        assert first[0] == last[0]
+        assert first[2] == last[2]
+
+    @pytest.mark.parametrize("overflow", ["drop_newest", "raise"])
+    async def test_a_send_costs_nothing_for_those_that_have_left_the_chain(
+        self, hb: Any, overflow: str
+    ) -> None:
+        """Guarantee 4.6: likewise."""
+        calls = []
+        for subscriptions in (1, 100):
+            async with hb.ctx.scope("test"):
+                held = [
+                    hb.ctx.subscribe(Tick, limit=2, overflow=overflow) for _ in range(subscriptions)
+                ]
+                for _ in range(3):
+                    hb.ctx.send(Tick())
+                calls.append(calls_of(hb, 100))
+                assert [one.dropped for one in held] == [101] * subscriptions
+                for one in held:
+                    one.close()
+        assert calls[0] == calls[1]
+
+
+def calls_of(hb: Any, sends: int) -> int:
+    """How many calls of functions there are in so many sends."""
+    calls = 0
+
+    def count(frame: Any, event: str, argument: Any) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    events = [Tick() for _ in range(sends)]
+    sys.setprofile(count)
+    try:
+        for event in events:
+            hb.ctx.send(event)
+    finally:
+        sys.setprofile(None)
+    return calls
+
 
 class TestReports:
+    async def test_one_line_a_second_tells_of_all_subscriptions_of_the_type(
+        self, hb: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Guarantee 4.2: with the number, in how many of how many, and the worst."""
+        async with hb.ctx.scope("shop"):
+            held = [
+                *[hb.ctx.subscribe(Tick, limit=4) for _ in range(50)],
+                *[hb.ctx.subscribe(Tick, limit=3, overflow="raise") for _ in range(30)],
+                *[hb.ctx.subscribe(Tick, limit=9) for _ in range(20)],
+                hb.ctx.subscribe(Tick),
+            ]
+            for number in range(6):
+                hb.ctx.send(Tick(number))
+            await turns()
+            for one in held[:70]:
+                one.close()
+            for _ in range(2):
+                hb.ctx.send(Tick())
+            held[70].close()
+            assert [one.getMessage() for one in caplog.records] == [
+                (
+                    "events of Tick dropped: 190, in 80 of 101 subscriptions;"
+                    " the most, 3, in one with limit=3, overflow='raise'"
+                )
+            ]
+            caplog.clear()
+            await anext(held[-1].batches())
+            held[71:] = []
+            let_go()
+        # Those that have closed meanwhile are among them.
+        assert [one.getMessage() for one in caplog.records] == [
+            (
+                "events of Tick dropped: 20, in 10 of 10 subscriptions;"
+                " the most, 2, in one with limit=3, overflow='raise'"
+            )
+        ]
+
+    @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest", "raise"])
+    async def test_the_looks_end_when_nothing_is_lost_and_begin_again(
+        self, hb: Any, overflow: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Guarantee 4.2: of one that has left the chain, too."""
+        monkeypatch.setattr(sys.modules["haiway_bus.bus._losses"], "SECONDS", 0.0)
+        bus = hb.bus.Bus("test")
+        told: list[int] = []
+        bus.observer = lambda dropped: told.append(dropped.number)
+        subscription = bus.subscribe(Tick, 2, overflow)
+        async with asyncio.timeout(5):
+            for _ in range(3):
+                for _ in range(4):
+                    bus.send(Tick())
+                assert bus.losses
+                while bus.losses:
+                    await asyncio.sleep(0)
+        assert told == [2, 4, 4]
+        assert subscription.dropped == 10
+        bus.close()
+        assert told == [2, 4, 4]
+
+    async def test_a_type_that_is_subscribed_to_again_within_the_second_waits_for_its_turn(
+        self, hb: Any
+    ) -> None:
+        """Guarantee 4.2: at most one a second and type, however often its last subscription is closed."""
+        bus = hb.bus.Bus("test")
+        told: list[tuple[int, int, int]] = []
+        bus.observer = lambda dropped: told.append(
+            (dropped.number, dropped.losing, dropped.subscriptions)
+        )
+        for _ in range(5):
+            subscription = bus.subscribe(Tick, 1)
+            for _ in range(3):
+                bus.send(Tick())
+            subscription.close()
+            assert bus.events() == {}
+        assert told == [(2, 1, 1)]
+        bus.close()
+        assert told == [(2, 1, 1), (8, 4, 4)]
+
     async def test_the_first_drop_is_told_and_then_at_most_one_report_a_second(
         self, hb: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -300,11 +597,17 @@ class TestReports:
                 hb.ctx.send(Tick())
                 await turns()
             assert [one.getMessage() for one in caplog.records] == [
-                "events of Tick dropped by a subscription with limit=1, overflow='drop_oldest': 5, 5 in all"
+                (
+                    "events of Tick dropped: 5, in 1 of 1 subscriptions;"
+                    " the most, 5, in one with limit=1, overflow='drop_oldest'"
+                )
             ]
             assert subscription.dropped == 10
         messages = [one.getMessage() for one in caplog.records]
-        assert messages[1].endswith(": 5, 10 in all")
+        assert [one.split(",")[0] for one in messages[1:]] == [
+            "events of Tick dropped: 5",
+            "events of Tick left unread at the end of the scope: 1",
+        ]
         assert {(one.name, one.levelno) for one in caplog.records} == {("shop", logging.WARNING)}
 
     async def test_a_closed_subscription_tells_the_rest(
@@ -317,7 +620,10 @@ class TestReports:
                 hb.ctx.send(Tick())
             subscription.close()
             assert [one.getMessage() for one in caplog.records] == [
-                "events of Tick dropped by a subscription with limit=1, overflow='drop_oldest': 2, 2 in all"
+                (
+                    "events of Tick dropped: 2, in 1 of 1 subscriptions;"
+                    " the most, 2, in one with limit=1, overflow='drop_oldest'"
+                )
             ]
             await turns()
         assert len(caplog.records) == 1

@@ -29,13 +29,32 @@ FUNCTIONS = ("send", "subscribe")
 # What one twin has for the sake of its language: attributes that are C fields there, and methods that are C functions.
 FIELDS = {name for kind in CLASSES for name in getattr(_bus_py, kind).__slots__}
 INTERNAL = {
-    "Channel": {"append", "join", "make_room", "offer", "park", "unpark"},
-    "Subscription": {"has_event", "next_in_line", "release", "take", "take_batch"},
+    "Channel": {
+        "append",
+        "append_at_limits",
+        "enter",
+        "file",
+        "join",
+        "let_leave",
+        "park",
+        "unpark",
+    },
+    "Subscription": {
+        "at_gap",
+        "has_event",
+        "move_out",
+        "next_in_line",
+        "release",
+        "settle",
+        "take",
+        "take_apart",
+        "take_batch",
+        "waiting",
+    },
     "Receive": {"begin", "give_up", "leave", "over", "park", "refused", "take", "walk"},
     "Bus": {
         "ask_again",
         "call_resume",
-        "note_dropped",
         "resume",
         "runs_elsewhere",
         "schedule",

@@ -933,7 +933,8 @@ class TestWhatIsLost:
         assert self.told(caplog) == [
             (
                 "daemon",
-                "events of Ping dropped by a subscription with limit=3, overflow='drop_oldest': 7, 7 in all",
+                "events of Ping dropped: 7, in 1 of 1 subscriptions;"
+                " the most, 7, in one with limit=3, overflow='drop_oldest'",
             ),
             ("daemon", "events of Ping left unread at the end of the scope: 3"),
         ]

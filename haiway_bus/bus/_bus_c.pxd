@@ -17,29 +17,32 @@ cdef class Node:
     cdef Node next              # None in the tail only
 
 
-cdef class Gap:
-    cdef Py_ssize_t lost
-
-
 cdef class Channel:
     cdef readonly Bus bus
     cdef readonly object event_type
     cdef Node tail              # never None: the empty node that the next event fills
     cdef list parked            # of Receive; parked[r.slot] is r
     cdef readonly int64_t sent
-    cdef Py_ssize_t sharing     # how many subscriptions read the chain that ends in tail
+    cdef Py_ssize_t sharing     # how many subscriptions have a place in the chain
+    cdef Py_ssize_t away        # how many have left it
     cdef readonly int64_t joined  # how many subscriptions there ever were: the key of the latest
-    cdef dict members           # key -> weak reference, of every subscription
-    cdef dict bounded           # key -> Bound, of those with a chain of their own
-    cdef list walk              # the values of `bounded`, or None when they have changed
+    cdef readonly dict members  # key -> weak reference, of every subscription
+    cdef readonly dict bounded  # key -> Bound, of those with a limit
+    # due -> the first Bound that is due then. They borrow from `bounded`, and have room for all of it.
+    cdef TypeIndex moving       # of those with overflow="drop_oldest"
+    cdef TypeIndex leaving      # of the others
+    cdef public object losses   # Losses while a report of drops is due, or None
     cdef public object round    # the latest Round of flush, or None
     cdef readonly int64_t delivered  # by subscriptions that are closed
     cdef readonly int64_t dropped
     cdef readonly bint ended
 
     cdef int append(self, object event) except -1
-    cdef int make_room(self) except -1
-    cdef int offer(self, object event, Node node) except -1
+    cdef int append_at_limits(self, object event, Node node) except -1
+    cdef int let_leave(self) except -1
+    cdef PyObject *move_on(self) noexcept
+    cdef void file(self, Bound bound, int64_t due) noexcept
+    cdef int enter(self, Subscription subscription) except -1
     cdef int park(self, Receive receive) except -1
     cdef int unpark(self, Receive receive) except -1
     cdef int join(self, Subscription subscription) except -1
@@ -48,15 +51,20 @@ cdef class Channel:
 cdef class Bound:
     cdef Channel channel
     cdef PyObject *subscription  # borrowed; NULL once it is closed
-    cdef Node tail              # never None: the empty node that the next event fills
-    cdef Node spare             # in which the next tail is ready, with a Gap as its event for overflow="raise"; or None
-    cdef Gap gap                # the last item of the chain, or None
     cdef Py_ssize_t limit       # at least 1
     cdef str overflow
-    cdef int64_t accepted       # accepted - subscription.position events wait, at most limit
-    cdef int64_t dropped
+    cdef int64_t due            # the `sent` at which it is looked at; 0 when it is in no table
+    cdef PyObject *before       # borrowed: the Bound before it that has the same `due`, or NULL
+    cdef PyObject *after        # borrowed, likewise
+    cdef int64_t dropped        # but for those since `left_at`
+    cdef int64_t missed         # of the dropped ones: those that never waited, unlike what "drop_oldest" drops
+    cdef int64_t left_at        # the `sent` at which it left the chain; -1 while it is there
+    cdef int64_t held_until
+    cdef dict gaps              # for overflow="raise": position -> events lost before it; else None
+    cdef bint apart             # something waits outside of the chain
     cdef int64_t told           # of the dropped ones
-    cdef double told_at
+
+    cdef int64_t lost(self) noexcept
 
 
 cdef class Subscription:
@@ -64,19 +72,25 @@ cdef class Subscription:
     cdef readonly Channel channel
     cdef readonly int64_t key   # tells it apart from all others of its channel, also from those that are gone
     cdef Bound bound            # None without a limit
+    cdef list held              # `limit` places for events that wait apart from the chain, or None
     cdef Node node              # None once closed
-    cdef readonly int64_t position  # events that it has behind it, of the channel or of its bound
+    cdef readonly int64_t position  # the number of the next event, counted without those that it missed
     cdef int64_t start          # position at the beginning
     cdef readonly int64_t asked  # position at which a reader asked for the next event
     cdef Py_ssize_t budget      # reads until the loop gets a turn
     cdef Receive head           # first in line
     cdef object line            # OrderedDict of those behind it; None until there is one
     cdef readonly object work   # Work; None unless it is known to have several workers, or a flush waits
-    cdef bint plain             # neither bound nor work
+    cdef bint plain             # neither work nor anything apart
 
+    cdef int64_t waiting(self) noexcept
     cdef bint is_closed(self) noexcept
     cdef bint has_event(self) noexcept
     cdef object take(self)
+    cdef object take_apart(self)
+    cdef int settle(self) except -1
+    cdef bint at_gap(self) except -1
+    cdef int move_out(self) except -1
     cdef list take_batch(self, Py_ssize_t limit)
     cdef int next_in_line(self) except -1
     cdef int release(self) except -1
@@ -141,13 +155,13 @@ cdef class Bus:
     cdef object open_buses
     cdef public Bus instead     # takes its place for code whose context still has this one, or None
     cdef public list parted     # (type, number): unread in what has gone since the scope was broken off; None before
+    cdef readonly dict losses   # id of the type -> Losses, while a report of its drops is due
     cdef public object observer
     cdef public object forgotten
 
     cpdef object send(self, object event)
     cdef int refuse(self, object event) except -1
     cpdef object subscribe(self, object event_type, object limit=*, object overflow=*)
-    cdef int note_dropped(self, list walk) except -1
     cdef bint runs_elsewhere(self) except -1
     cdef int wake_all(self, Channel channel) except -1
     cdef int wake(self, Receive receive) except -1

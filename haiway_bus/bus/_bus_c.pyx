@@ -15,12 +15,21 @@ other run of any loop has the same object. To compare it is two loads.
 cimport cython
 from cpython.mem cimport PyMem_Free
 from cpython.object cimport PyObject, PyTypeObject
-from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 from cpython.type cimport PyType_Check
 from libc.math cimport INFINITY
 
 from haiway_bus._live cimport live_count, live_objects
-from haiway_bus._type_index cimport Slot, index_add, index_allot, index_clear, index_remove, index_reserve, slot_of
+from haiway_bus._type_index cimport (
+    Slot,
+    TypeIndex,
+    index_add,
+    index_allot,
+    index_clear,
+    index_remove,
+    index_reserve,
+    slot_of,
+)
 
 from asyncio import CancelledError
 from asyncio.events import _get_running_loop, get_running_loop
@@ -33,6 +42,7 @@ from haiway_bus.bus._first import first_of
 from haiway_bus.bus._flush import Work, flush
 from haiway_bus.bus._inbox import Inbox
 from haiway_bus.bus._loops import runs_again
+from haiway_bus.bus._losses import note_closed, note_losses, tell_rest
 from haiway_bus.bus._reads import drives, no_copy, read_over, read_taken, task_here
 from haiway_bus.bus._rules import (
     DROP_OLDEST as DROP_OLDEST_NAME,
@@ -118,9 +128,6 @@ cdef extern from "Python.h":
 cdef enum:
     TURN = 1024
 
-# How long the observer is left alone between two reports of a subscription that drops events (contract 4.2).
-cdef double TELL_SECONDS = 1.0
-
 # How long a call of `resume` that was asked of the loop is relied on, once another read is to be resumed by it.
 cdef double TRUST_SECONDS = 0.005
 
@@ -150,19 +157,45 @@ cdef class Node:
     """
 
 
-cdef int let_go(Node node) except -1:
-    """Free a chain node by node, as one that is let go at its head frees itself recursively (contract 3.3)."""
-    cdef Node following
-    while node is not None:
-        following = node.next
-        node.next = None
+# Where a subscription stands that has left the chain: nothing is ever sent here. Made at the end of this file.
+cdef Node NOWHERE
+
+
+cdef inline PyObject *new_reference(object value) noexcept:
+    Py_INCREF(value)
+    return <PyObject *>value
+
+
+cdef void let_go(PyObject *node) noexcept:
+    """Give up this reference to a node, if it is one, and free the chain up to the first node that somebody else holds.
+
+    In a loop, because a chain that is let go at its head frees itself recursively, one stack frame a node (contract
+    3.3). Whoever calls this has done its work: to free an event may run any code.
+    """
+    cdef PyObject *following
+    while node != NULL and Py_REFCNT(node) == 1:
+        following = new_reference((<Node>node).next)
+        (<Node>node).next = None
+        Py_XDECREF(node)
         node = following
-    return 0
+    Py_XDECREF(node)
 
 
-@cython.final
-cdef class Gap:
-    """Stands in a chain of its own for events that were lost at this place (contract 4.1, overflow="raise")."""
+# No subscription comes to this limit. It is told apart so that no sum overflows, nor a key of the tables below.
+cdef int64_t UNREACHABLE = <int64_t>1 << 59
+
+
+cdef inline PyObject *key_of(int64_t due) noexcept:
+    # As a key of a TypeIndex, whose look-up leaves out the lowest four bits.
+    return <PyObject *>(<size_t>due << 4)
+
+
+cdef inline PyObject *first_due(TypeIndex *table, int64_t sent) noexcept:
+    # The first Bound in this table that is due, borrowed; or NULL.
+    if table.used == 0:
+        return NULL
+    cdef Slot *slot = slot_of(table, key_of(sent))
+    return NULL if slot.type == NULL else slot.value
 
 
 @cython.final
@@ -170,9 +203,11 @@ cdef class Channel:
     """The events of one type on one bus, and who waits for them.
 
     Invariants: a channel is in its bus's table while it has subscriptions, and no longer. `members` are these, held
-    weakly, by their `key`; `sharing` of them share the chain, `bounded` are the bounds of the others. `parked` holds
-    at most one read for each subscription, its `head`, and `parked[r.slot] is r` for each of them. A parked read is
-    held strongly: a task that waits for an event lives as long as the bus can bring one.
+    weakly, by their `key`; `bounded` are the bounds of those with a limit. `sharing` subscriptions have a place in the
+    chain, `away` have left it. A bound whose subscription is in the chain is in the table `moving` or `leaving`, at a
+    `due` that is not past and not after the `sent` at which it comes to its limit. `parked` holds at most one read for
+    each subscription, its `head`, and `parked[r.slot] is r` for each of them. A parked read is held strongly: a task
+    that waits for an event lives as long as the bus can bring one.
     """
 
     def __cinit__(self, Bus bus not None, object event_type):
@@ -196,9 +231,12 @@ cdef class Channel:
                 self.bus.inbox.put(event)
                 return 0
             self.bus.wake_all(self)
-        if len(self.bounded):
-            self.make_room()
-            return self.offer(event, node)
+        if len(self.bounded) and (
+            (self.away and self.losses is None)
+            or first_due(&self.moving, self.sent) != NULL
+            or first_due(&self.leaving, self.sent) != NULL
+        ):
+            return self.append_at_limits(event, node)
         self.sent += 1
         if self.sharing:
             tail = self.tail
@@ -207,86 +245,131 @@ cdef class Channel:
             self.tail = node
         return 0
 
-    cdef int make_room(self) except -1:
-        """See to it that each bound in `walk` has a spare node, with a Gap in it where one may be needed."""
-        cdef int64_t sent
-        cdef list walk
-        cdef Bound bound
-        cdef Node node
-        cdef Py_ssize_t index
-        while True:
-            sent = self.sent
-            if self.walk is None:
-                self.walk = list(self.bounded.values())
-            walk = self.walk
-            for index in range(len(walk)):
-                bound = <Bound>walk[index]
-                if bound.spare is None:
-                    node = Node.__new__(Node)
-                    if bound.overflow is RAISE:
-                        node.event = Gap.__new__(Gap)
-                    bound.spare = node
-            if sent == self.sent and walk is self.walk:
-                return 0
-            # Else what the collector ran has sent, subscribed or closed.
-
-    cdef int offer(self, object event, Node node) except -1:
-        """What `append` does, and give the event to each bound, at the price that `overflow` says where it is full."""
-        cdef list walk = self.walk
-        cdef Py_ssize_t index
-        cdef Bound bound
-        cdef Subscription subscription
-        cdef Node tail = self.tail
-        cdef Node oldest
-        cdef Node gone = None
-        cdef bint lost = False
+    cdef int append_at_limits(self, object event, Node node) except -1:
+        """What `append` does, where subscriptions may be at their limits, or are and nobody is about to be told."""
+        cdef Node tail
+        cdef PyObject *gone
+        self.let_leave()
+        gone = self.move_on()
         self.sent += 1
         if self.sharing:
+            tail = self.tail
             tail.event = event
             tail.next = node
             self.tail = node
-        for index in range(len(walk)):
-            bound = <Bound>walk[index]
+        try:
+            if self.losses is None and (gone != NULL or self.away):
+                note_losses(self)
+        except Exception:
+            pass  # every subscription has the event; what cannot be told now is told with the next drop, or at the end
+        finally:
+            let_go(gone)
+        return 0
+
+    cdef int let_leave(self) except -1:
+        """Move those out of the chain that are at their limits and take no further event.
+
+        That changes nothing that can be seen, and so does no harm if the event is not sent after all.
+        """
+        cdef PyObject *first
+        cdef Bound bound
+        cdef Subscription subscription
+        while True:
+            first = first_due(&self.leaving, self.sent)
+            if first == NULL:
+                return 0
+            bound = <Bound>first
             if bound.subscription == NULL:
+                self.file(bound, 0)
                 continue
             subscription = <Subscription>bound.subscription
-            if subscription.node is None:
+            if subscription.waiting() < bound.limit:
+                self.file(bound, self.sent + bound.limit - subscription.waiting())
+            elif subscription.held is None:
+                # The collector may run code here, which sends, reads, subscribes or closes. So look at all of it again.
+                room = [None] * bound.limit
+                if subscription.held is None:
+                    subscription.held = room
+                room = subscription = None
+            else:
+                subscription.move_out()
+
+    cdef PyObject *move_on(self) noexcept:
+        """Have those at their limits that drop the oldest event step past it.
+
+        Returns a reference to the first of these events in the chain, and so to all of them, to be let go when the
+        send is over: to free an event may run code that sends, reads, subscribes or closes. NULL if there is none.
+        """
+        cdef PyObject *first
+        cdef PyObject *gone = NULL
+        cdef int64_t position = 0
+        cdef Bound bound
+        cdef Subscription subscription
+        while True:
+            first = first_due(&self.moving, self.sent)
+            if first == NULL:
+                return gone
+            bound = <Bound>first
+            if bound.subscription == NULL:
+                self.file(bound, 0)
                 continue
-            node = bound.spare
-            tail = bound.tail
-            if bound.accepted - subscription.position >= bound.limit:
-                lost = True
+            subscription = <Subscription>bound.subscription
+            if self.sent - subscription.position >= bound.limit:
+                if gone == NULL or subscription.position < position:
+                    Py_XDECREF(gone)
+                    gone = new_reference(subscription.node)
+                    position = subscription.position
+                subscription.node = subscription.node.next
+                subscription.position += 1
                 bound.dropped += 1
-                if bound.overflow is DROP_OLDEST:
-                    # Held until the end: to free an event may run code that sends, reads, subscribes or closes.
-                    oldest = subscription.node
-                    subscription.node = oldest.next
-                    oldest.next = gone
-                    gone = oldest
-                    subscription.position += 1
-                else:
-                    if bound.overflow is RAISE:
-                        if bound.gap is None:
-                            bound.gap = <Gap>node.event
-                            node.event = None
-                            tail.event = bound.gap
-                            tail.next = bound.tail = node
-                            bound.spare = None
-                        bound.gap.lost += 1
-                    continue
-            node.event = None
-            tail.event = event
-            tail.next = bound.tail = node
-            bound.spare = None
-            bound.accepted += 1
-            bound.gap = None
-        if lost:
-            # Every subscription has the event. What cannot be told now is told with the next drop, or at the end.
-            try:
-                self.bus.note_dropped(walk)
-            except Exception:
-                pass
-            let_go(gone)
+            self.file(bound, subscription.position + bound.limit)
+
+    cdef void file(self, Bound bound, int64_t due) noexcept:
+        """Have the bound looked at when `sent` is `due`; never, if that is 0."""
+        cdef TypeIndex *table = &self.moving if bound.overflow is DROP_OLDEST else &self.leaving
+        cdef Slot *slot
+        if bound.due:
+            if bound.after != NULL:
+                (<Bound>bound.after).before = bound.before
+            if bound.before != NULL:
+                (<Bound>bound.before).after = bound.after
+            elif bound.after != NULL:
+                slot_of(table, key_of(bound.due)).value = bound.after
+            else:
+                index_remove(table, key_of(bound.due))
+        bound.due = due
+        bound.before = bound.after = NULL
+        if due:
+            slot = slot_of(table, key_of(due))
+            if slot.type == NULL:
+                index_add(table, key_of(due), <PyObject *>bound)
+            else:
+                bound.after = slot.value
+                (<Bound>slot.value).before = <PyObject *>bound
+                slot.value = <PyObject *>bound
+
+    cdef int enter(self, Subscription subscription) except -1:
+        """Give a subscription a place at the end of the chain: a new one, or one that comes back for what is sent now.
+
+        The latter is about to take an event, and so has room for one.
+        """
+        cdef Bound bound = subscription.bound
+        cdef int64_t lost
+        if subscription.node is None:
+            subscription.position = subscription.start = subscription.asked = self.sent
+        if bound is not None and bound.left_at >= 0:
+            lost = self.sent - bound.left_at
+            if lost and bound.gaps is not None:
+                bound.gaps[bound.held_until] = lost
+            bound.dropped += lost
+            bound.missed += lost
+            bound.left_at = -1
+            self.away -= 1
+            self.file(bound, self.sent + 1)
+        elif bound is not None and bound.limit < UNREACHABLE:
+            self.file(bound, self.sent + bound.limit)
+        subscription.node = self.tail
+        self.sharing += 1
         return 0
 
     cdef int park(self, Receive receive) except -1:
@@ -311,15 +394,16 @@ cdef class Channel:
         self.joined += 1
         subscription.key = self.joined
         self.members[subscription.key] = ref(subscription)
-        if subscription.bound is None:
-            self.sharing += 1
-        else:
+        if subscription.bound is not None:
             try:
+                index_reserve(&self.moving, len(self.bounded) + 1)
+                index_reserve(&self.leaving, len(self.bounded) + 1)
                 self.bounded[subscription.key] = subscription.bound
             except MemoryError:
                 del self.members[subscription.key]
                 raise
-            self.walk = None
+            subscription.bound.subscription = <PyObject *>subscription
+        self.enter(subscription)
         return 0
 
     def leave(self, key, Bound bound, delivered, unread):
@@ -327,19 +411,33 @@ cdef class Channel:
         self.delivered += delivered
         if unread and self.bus.parted is not None:
             self.bus.parted.append((self.event_type, unread))
-        if bound is None:
-            self.sharing -= 1
+        if bound is not None and bound.left_at >= 0:
+            self.away -= 1
         else:
+            self.sharing -= 1
+        if bound is not None:
             del self.bounded[key]
-            self.walk = None
+            self.file(bound, 0)
             self.dropped += bound.dropped
         forgotten = self.forget()
         try:
-            if bound is not None:
-                self.bus.tell_dropped(bound)
+            if bound is not None and bound.dropped > bound.told:
+                note_closed(self, bound.dropped - bound.told, bound.limit, bound.overflow)
         finally:
             if forgotten and self.bus.forgotten is not None:
                 self.bus.forgotten(self.event_type, stats_of(self))
+
+    def untold(self):
+        """What the subscriptions have lost since this was last asked, for each: the number, its limit and overflow."""
+        cdef Bound bound
+        cdef int64_t lost
+        found = []
+        for bound in list(self.bounded.values()):
+            lost = bound.lost()
+            if lost > bound.told:
+                found.append((lost - bound.told, bound.limit, bound.overflow))
+                bound.told = lost
+        return found
 
     def forget(self):
         """Leave the bus's table when there is no subscription. Whether that was so."""
@@ -349,6 +447,10 @@ cdef class Channel:
         del self.bus.table[id(self.event_type)]
         return True
 
+    def __dealloc__(self):
+        PyMem_Free(self.moving.slots)
+        PyMem_Free(self.leaving.slots)
+
     def subscriptions(self):
         # Of a copy, as wherever a table is walked: what runs meanwhile may set off the collector, and that may end
         # subscriptions which nobody holds any more.
@@ -357,19 +459,29 @@ cdef class Channel:
 
 @cython.final
 cdef class Bound:
-    """The chain that a subscription with a limit has to itself (contract 4), so that it holds no other's events.
+    """What a subscription with a limit has besides its place in the chain (contract 4).
 
-    Invariants: `accepted - subscription.position` events wait, at most `limit`. `tail` is the empty node at the end.
-    `gap` is the Gap before the tail, None when an event stands there: losses without an event between are one gap.
-    `told` of the `dropped` events have been reported, the last time at `told_at`.
+    One that drops the oldest event always has a place there. One that takes no further event gives it up when an event
+    comes that it has no room for. It moves what waits to its own `held`, where the event with the number n is at
+    n % limit, and a send costs it nothing from then on. With the next event that is taken from it, it comes back.
+
+    Invariants: `apart` says that something waits outside of the chain: events in `held`, with the numbers from the
+    subscription's `position` to `held_until`; or the news of a loss, in `gaps`. What waits in the chain comes after
+    these. `told` of the dropped events have been reported. It refers to no event: the channel holds it.
     """
 
     def __cinit__(self, Channel channel not None, limit, str overflow):
         self.channel = channel
         self.limit = min(limit, PY_SSIZE_T_MAX)
         self.overflow = overflow
-        self.tail = Node.__new__(Node)
-        self.told_at = -TELL_SECONDS
+        self.left_at = -1
+        self.gaps = {} if overflow is RAISE else None
+
+    cdef int64_t lost(self) noexcept:
+        """How many events it was ever denied, or lost."""
+        if self.left_at < 0 or self.subscription == NULL:
+            return self.dropped
+        return self.dropped + self.channel.sent - self.left_at
 
 
 @cython.final
@@ -381,12 +493,12 @@ cdef class Subscription:
     (contract 2.1 to 2.8). It ends with `close()`, at the end of an `async with` block over it, when the last
     reference to it is dropped, and with its scope.
 
-    Invariants: `node` is the place of the next event, None once closed. `channel.sent - position` events wait.
+    Invariants: `node` is the place of the next event that is not apart, None once closed. `waiting()` events wait.
     `head` is the read that is first in line and `line` those behind it; a read that did not wait may take an
     event only while nobody is in line. `budget` counts down the reads until the loop gets a turn. `plain` means that
-    there is nothing else to see to: no bound, no pool, and no call of flush that waits. `asked` is a position at which
-    a reader asked for the next event, and so was done with all before: the latest, or, while it is `plain`, the latest
-    at which there was none.
+    there is nothing else to see to: nothing apart, no pool, and no call of flush that waits. `asked` is a position at
+    which a reader asked for the next event, and so was done with all before: the latest, or, while it is `plain`, the
+    latest at which there was none.
     """
 
     __class_getitem__ = classmethod(GenericAlias)
@@ -395,13 +507,9 @@ cdef class Subscription:
         self.channel = channel
         self.bound = bound
         self.budget = TURN
-        self.plain = bound is None
-        channel.join(self)
+        self.plain = True
         # Last, so that one which could not join has nothing to leave.
-        if bound is not None:
-            bound.subscription = <PyObject *>self
-        self.position = self.start = self.asked = channel.sent if bound is None else 0
-        self.node = channel.tail if bound is None else bound.tail
+        channel.join(self)
 
     @property
     def event_type(self):
@@ -411,12 +519,12 @@ cdef class Subscription:
     @property
     def pending(self):
         """The number of events that wait to be taken (contract 2.9)."""
-        return 0 if self.node is None else self.unread()
+        return 0 if self.node is None else self.waiting()
 
     @property
     def dropped(self):
         """The number of events that its limit cost it; none without a limit (contract 2.9, 4.2)."""
-        return 0 if self.bound is None else self.bound.dropped
+        return 0 if self.bound is None else self.bound.lost()
 
     @property
     def limit(self):
@@ -473,16 +581,67 @@ cdef class Subscription:
 
     cdef object take(self):
         """The next event, past which it steps; raises SubscriptionOverflow in place of lost ones."""
-        cdef Node node = self.node
+        cdef Node node
+        if self.bound is not None and self.bound.apart:
+            return self.take_apart()
+        node = self.node
         self.node = node.next
-        if self.bound is not None and type(node.event) is Gap:
-            if self.bound.gap is node.event:
-                self.bound.gap = None
-            raise overflowed(self.event_type, self.bound.limit, (<Gap>node.event).lost)
         self.position += 1
         if self.work is not None:
             self.work.took(self.position)
         return node.event
+
+    cdef object take_apart(self):
+        cdef Bound bound = self.bound
+        cdef Py_ssize_t place
+        if self.at_gap():
+            lost = bound.gaps.pop(self.position)
+            self.settle()
+            raise overflowed(self.event_type, bound.limit, lost)
+        if bound.left_at >= 0:
+            self.channel.enter(self)
+        place = self.position % bound.limit
+        event = self.held[place]
+        self.held[place] = None
+        self.position += 1
+        self.settle()
+        if self.work is not None:
+            self.work.took(self.position)
+        return event
+
+    cdef int settle(self) except -1:
+        """Something that waited apart is gone: maybe the last of it."""
+        if self.bound.held_until == self.position and not self.bound.gaps:
+            self.bound.apart = False
+            self.held = None
+            self.plain = self.work is None
+        return 0
+
+    cdef bint at_gap(self) except -1:
+        return self.bound is not None and self.bound.gaps is not None and self.position in self.bound.gaps
+
+    cdef int move_out(self) except -1:
+        """Leave the chain, with all that waits there. `held` is ready for it."""
+        cdef Bound bound = self.bound
+        cdef Channel channel = self.channel
+        cdef Node node = self.node
+        cdef PyObject *former = new_reference(node)
+        cdef int64_t number = bound.held_until if bound.apart else self.position
+        while node.next is not None:
+            self.held[<Py_ssize_t>(number % bound.limit)] = node.event
+            number += 1
+            node = node.next
+        bound.held_until = number
+        bound.apart = True
+        bound.left_at = channel.sent
+        self.plain = False
+        self.node = NOWHERE
+        channel.sharing -= 1
+        channel.away += 1
+        channel.file(bound, 0)
+        node = None
+        let_go(former)
+        return 0
 
     cdef list take_batch(self, Py_ssize_t limit):
         # Node by node: to jump ahead would leave a chain that frees itself recursively.
@@ -490,10 +649,10 @@ cdef class Subscription:
         cdef Py_ssize_t count
         cdef PyObject *event
         cdef int64_t position = self.position
-        if self.bound is None and self.work is None:
-            count = min(limit, self.channel.sent - position)
+        if self.plain:
+            count = min(limit, self.waiting())
             batch = PyList_New(count)
-            if self.node is not None and self.position == position:
+            if self.plain and self.node is not None and self.position == position:
                 for limit in range(count):
                     event = new_reference(self.node.event)
                     self.node = self.node.next
@@ -503,7 +662,7 @@ cdef class Subscription:
             # To make the list has run code, by the collector, that reads or closes.
         batch = [self.take()] if self.has_event() else []
         while len(batch) < limit and self.has_event():
-            if self.bound is not None and type(self.node.event) is Gap:
+            if self.at_gap():
                 break
             batch.append(self.take())
         return batch
@@ -525,10 +684,20 @@ cdef class Subscription:
 
     def set_work(self, work):
         self.work = work
-        self.plain = work is None and self.bound is None
+        self.plain = work is None and (self.bound is None or not self.bound.apart)
+
+    cdef int64_t waiting(self) noexcept:
+        """How many events wait, unless it is closed."""
+        if self.bound is None:
+            return self.channel.sent - self.position
+        return (
+            (self.channel.sent if self.bound.left_at < 0 else self.bound.left_at) - self.bound.missed - self.position
+        )
 
     cdef bint has_event(self) noexcept:
-        return self.node is not None and self.node.next is not None
+        return self.node is not None and (
+            self.node.next is not None or (self.bound is not None and self.bound.apart)
+        )
 
     cdef bint is_closed(self) noexcept:
         return self.node is None or self.channel.ended
@@ -576,13 +745,9 @@ cdef class Subscription:
         skipped = self.bound.dropped if self.bound is not None and self.bound.overflow is DROP_OLDEST else 0
         return self.position - self.start - skipped
 
-    def unread(self):
-        """How many events it has that nobody took; also when it is closed."""
-        return (self.channel.sent if self.bound is None else self.bound.accepted) - self.position
-
     def parting(self):
         """What `leave` is to know when the subscription itself is gone."""
-        return self.channel, self.key, self.bound, self.delivered(), self.unread(), self.work
+        return self.channel, self.key, self.bound, self.delivered(), self.waiting(), self.work
 
     @staticmethod
     def leave(Channel channel, key, Bound bound, delivered, unread, work):
@@ -591,18 +756,13 @@ cdef class Subscription:
         channel.leave(key, bound, delivered, unread)
 
     cdef int release(self) except -1:
-        # In a loop, because a chain that is let go at its head frees itself recursively, one stack frame a node
-        # (contract 3.3). It stops at the first node that somebody else holds: from there on the chain is in use.
-        cdef Node node = self.node
-        cdef Node following
+        cdef PyObject *node = new_reference(self.node)
         self.node = None
         if self.bound is not None:
+            self.bound.dropped = self.bound.lost()
             self.bound.subscription = NULL
-        while node is not None and Py_REFCNT(<PyObject *>node) == 1:
-            following = node.next
-            node.next = None
-            node = following
-            following = None
+        let_go(node)
+        self.held = None
         return 0
 
     def __del__(self):
@@ -935,9 +1095,9 @@ cdef class Bus:
         self.resumed = self.loop.create_future()
         self.resumed.set_result(None)
         self.inbox = Inbox(name, self.loop, Context(), self.accept)
-        # Who is told of drops: called in the loop with the type, the limit, the overflow, how many are new, how many
-        # in all.
+        # Who is told of drops: called in the loop with a Dropped.
         self.observer = None
+        self.losses = {}
         # Who is told the last numbers of a type that has lost its last subscription.
         self.forgotten = None
         # Why it ended when its scope had no part in it, and the table that it had then.
@@ -1023,7 +1183,7 @@ cdef class Bus:
                 channel = Channel(self, event_type)
                 if id(event_type) in self.table:
                     continue
-                index_reserve(&self.index)
+                index_reserve(&self.index, self.index.used + 1)
                 self.table[id(event_type)] = channel
                 index_add(&self.index, <PyObject *>event_type, <PyObject *>channel)
             try:
@@ -1208,22 +1368,6 @@ cdef class Bus:
                 self.tell_stirred()
         return 0
 
-    cdef int note_dropped(self, list walk) except -1:
-        """Have the observer told: of the first drop at once, of later ones once a second (contract 4.2)."""
-        cdef Bound bound
-        cdef double now = self.loop.time()
-        for bound in walk:
-            if bound.dropped > bound.told and now - bound.told_at >= TELL_SECONDS:
-                self.loop.call_soon(self.tell_dropped, bound, context=Context())
-                bound.told_at = now
-        return 0
-
-    def tell_dropped(self, Bound bound):
-        new = bound.dropped - bound.told
-        if new and self.observer is not None:
-            bound.told = bound.dropped
-            self.observer(bound.channel.event_type, bound.limit, bound.overflow, new, bound.dropped)
-
     def events(self):
         """By type, what the channels tell of themselves (contract 8.3)."""
         return ByType([((<Channel>channel).event_type, stats_of(channel)) for channel in list(self.table.values())])
@@ -1247,7 +1391,6 @@ cdef class Bus:
     def close(self):
         """End the bus: reads that wait for an event end, `send` and `subscribe` are refused (contract 5.6)."""
         cdef Channel channel
-        cdef Bound bound
         self.refuse_threads(None)
         self.open_buses.discard(self)
         self.ended = True
@@ -1263,9 +1406,7 @@ cdef class Bus:
                 if (<Subscription>subscription).work is not None:
                     (<Subscription>subscription).work.end()
         # Last: an observer that fails leaves nothing half ended.
-        for channel in channels:
-            for bound in list(channel.bounded.values()):
-                self.tell_dropped(bound)
+        tell_rest(self, channels)
 
     def __reduce_ex__(self, protocol):
         no_copy(self)
@@ -1320,8 +1461,11 @@ cdef class Due:
         # `bus` is None once this was called.
         if self.bus is not None and self.bus.due == <PyObject *>self:
             self.bus.due = NULL
-            if not self.bus.loop.is_closed():
-                self.bus.loop.call_soon_threadsafe(self.bus.wake_ready, context=Context())
+            try:
+                if not self.bus.loop.is_closed():
+                    self.bus.loop.call_soon_threadsafe(self.bus.wake_ready, context=Context())
+            except Exception:
+                pass  # closed just now, or the collector has begun to take the bus or the loop apart
 
     def __repr__(self):
         return f"<Due of {self.bus!r}>"
@@ -1368,11 +1512,6 @@ def subscribe(event_type, /, *, limit=None, overflow=None):
     if bus is None:
         raise no_scope("subscribe()")
     return bus.subscribe(event_type, limit, overflow)
-
-
-cdef inline PyObject *new_reference(object value) noexcept:
-    Py_INCREF(value)
-    return <PyObject *>value
 
 
 cdef inline object owned(PyObject *reference):
@@ -1524,9 +1663,11 @@ cdef PyObject *receive_next(PyObject *self) except NULL:
 hb_set_slots(<PyObject *>Receive, <sendfunc>receive_send, <iternextfunc>receive_next)
 
 # Counted before the first of them is made (see _live.pxd).
-for counted in (Batches, Bound, Bus, Channel, Due, Gap, Node, Receive, Subscription):
+for counted in (Batches, Bound, Bus, Channel, Due, Node, Receive, Subscription):
     live_count(<PyObject *>counted)
 del counted
+
+NOWHERE = Node.__new__(Node)
 
 
 def _live():

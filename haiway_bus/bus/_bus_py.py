@@ -12,7 +12,8 @@ will take next, and nothing points backwards: when the last subscription has ste
 reference count falls to zero, and the event goes with it. The chain ends in an empty node; `send` fills it
 and appends the next empty one, so that a subscription which has taken everything holds no event.
 
-A subscription with a limit has a chain of its own instead, of at most that many events.
+A subscription with a limit stands in that chain, too. It is looked at when it may have come to its limit, and not
+before: then it steps past its oldest event, or leaves the chain with all that waits for it (`Bound`).
 
 A task that finds nothing parks: it waits on its `Receive`, and the channel remembers that. The next `send`
 hands all parked reads of the channel to the bus, which resumes them together in one callback of the loop.
@@ -38,6 +39,7 @@ from haiway_bus.bus._first import first_of
 from haiway_bus.bus._flush import Round, Work, flush
 from haiway_bus.bus._inbox import Inbox
 from haiway_bus.bus._loops import runs_again
+from haiway_bus.bus._losses import Dropped, Losses, note_closed, note_losses, tell_rest
 from haiway_bus.bus._reads import drives, no_copy, read_over, read_taken, task_here
 from haiway_bus.bus._rules import (
     DROP_OLDEST,
@@ -80,9 +82,6 @@ Event = TypeVar("Event")
 # How many events a reader takes in a row before the loop gets a turn (contract 2.6), and how many reads one
 # callback resumes at least before it lets the loop go on.
 TURN: Final = 1024
-
-# How long the observer is left alone between two reports of a subscription that drops events (contract 4.2).
-TELL_SECONDS: Final = 1.0
 
 # How long a call of `resume` that was asked of the loop is relied on, once another read is to be resumed by it.
 TRUST_SECONDS: Final = 0.005
@@ -128,13 +127,8 @@ def empty_node() -> Node:
     return node
 
 
-class Gap:
-    """Stands in a chain of its own for events that were lost at this place (contract 4.1, overflow="raise")."""
-
-    __slots__ = ("lost",)
-
-    def __init__(self) -> None:
-        self.lost: int = 0
+# Where a subscription stands that has left the chain: nothing is ever sent here.
+NOWHERE: Final = empty_node()
 
 
 # None on PyPy, which counts no references. Its collector frees a chain of any length without recursion, so that a
@@ -161,12 +155,15 @@ class Channel:
     """The events of one type on one bus, and who waits for them.
 
     Invariants: a channel is in its bus's table while it has subscriptions, and no longer. `members` are these, held
-    weakly, by their `key`; `sharing` of them share the chain, `bounded` are the bounds of the others. `parked` holds
-    at most one read for each subscription, its `head`, and `parked[r.slot] is r` for each of them. A parked read is
-    held strongly: a task that waits for an event lives as long as the bus can bring one.
+    weakly, by their `key`; `bounded` are the bounds of those with a limit. `sharing` subscriptions have a place in the
+    chain, `away` have left it. A bound whose subscription is in the chain is in the table `moving` or `leaving`, at a
+    `due` that is not past and not after the `sent` at which it comes to its limit. `parked` holds at most one read for
+    each subscription, its `head`, and `parked[r.slot] is r` for each of them. A parked read is held strongly: a task
+    that waits for an event lives as long as the bus can bring one.
     """
 
     __slots__ = (
+        "away",
         "bounded",
         "bus",
         "delivered",
@@ -175,13 +172,15 @@ class Channel:
         "event_type",
         "joined",
         "late",
+        "leaving",
+        "losses",
         "members",
+        "moving",
         "parked",
         "round",
         "sent",
         "sharing",
         "tail",
-        "walk",
     )
 
     def __init__(self, bus: Bus, event_type: type[Any]) -> None:
@@ -190,15 +189,19 @@ class Channel:
         self.tail: Node = empty_node()
         self.sent: int = 0
         self.sharing: int = 0
+        self.away: int = 0
         # Counts the subscriptions that there ever were, to tell them apart: an id would be used again, and one
         # that is collected in another thread leaves only when the loop gets to it.
         self.joined: int = 0
-        # What a signal's handler sends while the bounds are given an event: it comes after that one. Else None.
+        # What a signal's handler sends while those at their limits are seen to: it comes after that event. Else None.
         self.late: list[Any] | None = None
         self.members: dict[int, ref[Subscription[Any]]] = {}
         self.bounded: dict[int, Bound] = {}
-        # What `make_room` walks over, made anew after a change.
-        self.walk: list[Bound] | None = None
+        # By `due`, the first bound that is due then: of those with overflow="drop_oldest", and of the others.
+        self.moving: dict[int, Bound] = {}
+        self.leaving: dict[int, Bound] = {}
+        # While a report of drops is due.
+        self.losses: Losses | None = None
         self.parked: list[Receive] = []
         self.ended: bool = False
         # The latest round of flush.
@@ -224,86 +227,136 @@ class Channel:
             if self.late is not None:
                 self.late.append(event)
                 return
-            self.late = []
-            try:
-                self.make_room()
-                self.offer(event, node)
-            finally:
-                late, self.late = self.late, None
-                for one in late:
-                    self.append(one)
-            return
-        self.sent += 1
-        if self.sharing:
-            tail = self.tail
-            tail.event = event
-            tail.next = node
-            self.tail = node
-
-    def make_room(self) -> None:
-        """See to it that each bound in `walk` has a spare node, with a Gap in it where one may be needed."""
-        while True:
-            sent = self.sent
-            walk = self.walk
-            if walk is None:
-                walk = self.walk = list(self.bounded.values())
-            for bound in walk:
-                # Also where one is left over: a call here goes as deep as any that CPython makes of a line of `offer`.
-                node = Node()
-                node.next = None
-                node.event = Gap() if bound.overflow is RAISE else None
-                bound.spare = node
-            if sent == self.sent and walk is self.walk:
+            if (
+                (self.away and self.losses is None)
+                or self.sent in self.moving
+                or self.sent in self.leaving
+            ):
+                self.late = []
+                try:
+                    self.append_at_limits(event, node)
+                finally:
+                    late, self.late = self.late, None
+                    for one in late:
+                        self.append(one)
                 return
-            # Else what the collector ran has sent, subscribed or closed.
-
-    def offer(self, event: Any, node: Node) -> None:
-        """What `append` does, and give the event to each bound, at the price that `overflow` says where it is full."""
-        walk: Any = self.walk
-        gone: Node | None = None
-        lost = False
         self.sent += 1
         if self.sharing:
             tail = self.tail
             tail.event = event
             tail.next = node
             self.tail = node
-        for bound in walk:
+
+    def append_at_limits(self, event: Any, node: Node) -> None:
+        """What `append` does, where subscriptions may be at their limits, or are and nobody is about to be told."""
+        # Goes deeper in the stack than any call below, where it is too late to fail.
+        self.let_leave()
+        # Have those at their limits that drop the oldest event step past it. The first of these events in the chain,
+        # and so all of them, is held until the end: to free an event may run code that sends, reads, subscribes or
+        # closes.
+        gone: Node | None = None
+        position = 0
+        while (bound := self.moving.get(self.sent)) is not None:
             subscription = None if bound.subscription is None else bound.subscription()
-            if subscription is None or subscription.node is None:
+            if subscription is None:
+                self.file(bound, 0)
                 continue
-            node = bound.spare
-            tail = bound.tail
-            if bound.accepted - subscription.position >= bound.limit:
-                lost = True
+            oldest = subscription.node
+            if oldest is not None and self.sent - subscription.position >= bound.limit:
+                if gone is None or subscription.position < position:
+                    gone, position = oldest, subscription.position
+                subscription.node = oldest.next
+                subscription.position += 1
                 bound.dropped += 1
-                if bound.overflow is DROP_OLDEST:
-                    # Held until the end: to free an event may run code that sends, reads, subscribes or closes.
-                    oldest = subscription.node
-                    subscription.node, oldest.next = oldest.next, gone
-                    gone = oldest
-                    subscription.position += 1
-                else:
-                    if bound.overflow is RAISE:
-                        if bound.gap is None:
-                            tail.event = bound.gap = node.event
-                            tail.next = bound.tail = node
-                            node.event = bound.spare = None
-                        bound.gap.lost += 1
-                    continue
+            oldest = None
+            self.file(bound, subscription.position + bound.limit)
+        self.sent += 1
+        if self.sharing:
+            tail = self.tail
             tail.event = event
-            tail.next = bound.tail = node
-            node.event = bound.spare = None
-            bound.accepted += 1
-            bound.gap = None
-        if lost:
+            tail.next = node
+            self.tail = node
+        subscription = bound = None
+        if self.losses is None and (gone is not None or self.away):
             # Every subscription has the event. What cannot be told now is told with the next drop, or at the end.
             try:  # noqa: SIM105 - suppress() would be one more call that can fail
-                self.bus.note_dropped(walk)
+                note_losses(self)
             except Exception:  # noqa: S110
                 pass
-            while gone is not None:
+        if getrefcount is not None:
+            while gone is not None and getrefcount(gone) <= _UNSHARED:
                 gone.next, gone = None, gone.next
+
+    def let_leave(self) -> None:
+        """Move those out of the chain that are at their limits and take no further event.
+
+        That changes nothing that can be seen, and so does no harm if the event is not sent after all.
+        """
+        while (bound := self.leaving.get(self.sent)) is not None:
+            subscription = None if bound.subscription is None else bound.subscription()
+            if subscription is None:
+                self.file(bound, 0)
+            elif subscription.waiting() < bound.limit:
+                self.file(bound, self.sent + bound.limit - subscription.waiting())
+            elif subscription.held is None:
+                room: list[Any] = [None] * bound.limit
+                if subscription.held is None:
+                    subscription.held = room
+            else:
+                subscription.move_out()
+
+    def file(self, bound: Bound, due: int) -> None:
+        """Have the bound looked at when `sent` is `due`; never, if that is 0, or if its subscription is closed."""
+        # No call from here on, so that nothing comes between. What is filed ahead of time does no harm.
+        dues, before, after = bound.dues, bound.before, bound.after
+        if bound.due:
+            if after is not None:
+                after.before = before
+            if before is not None:
+                before.after = after
+            elif after is not None:
+                dues[bound.due] = after
+            else:
+                del dues[bound.due]
+        bound.before = bound.after = None
+        bound.due = 0 if bound.subscription is None else due
+        if bound.due:
+            after = dues[due] if due in dues else None  # noqa: SIM401 - get() is a call
+            bound.after = after
+            if after is not None:
+                after.before = bound
+            dues[due] = bound
+
+    def enter(self, subscription: Subscription[Any]) -> None:
+        """Give a subscription a place at the end of the chain: a new one, or one that comes back for what is sent now.
+
+        The latter is about to take an event, and so has room for one.
+        """
+        # No call from here on, so that a signal's handler sends before all this or after it.
+        bound = subscription.bound
+        if subscription.node is None:
+            subscription.position = subscription.start = subscription.asked = self.sent
+        if bound is not None:
+            if bound.left_at < 0:
+                due = self.sent + bound.limit
+            else:
+                due = self.sent + 1
+                lost = self.sent - bound.left_at
+                if lost and bound.gaps is not None:
+                    bound.gaps[bound.held_until] = lost
+                bound.dropped += lost
+                bound.missed += lost
+                bound.left_at = -1
+                self.away -= 1
+            # As `file` does.
+            after = bound.dues[due] if due in bound.dues else None  # noqa: SIM401
+            bound.after = after
+            if after is not None:
+                after.before = bound
+            bound.dues[due] = bound
+            bound.due = due
+        subscription.node = self.tail
+        self.sharing += 1
 
     def park(self, receive: Receive) -> None:
         receive.slot = len(self.parked)
@@ -324,34 +377,44 @@ class Channel:
         self.joined += 1
         subscription.key = self.joined
         self.members[subscription.key] = ref(subscription)
-        if subscription.bound is None:
-            self.sharing += 1
-        else:
+        if subscription.bound is not None:
             try:
                 self.bounded[subscription.key] = subscription.bound
             except MemoryError:
                 del self.members[subscription.key]
                 raise
-            self.walk = None
+        self.enter(subscription)
 
     def leave(self, key: int, bound: Bound | None, delivered: int, unread: int) -> None:
         del self.members[key]
         self.delivered += delivered
         if unread and self.bus.parted is not None:
             self.bus.parted.append((self.event_type, unread))
-        if bound is None:
-            self.sharing -= 1
+        if bound is not None and bound.left_at >= 0:
+            self.away -= 1
         else:
+            self.sharing -= 1
+        if bound is not None:
             del self.bounded[key]
-            self.walk = None
+            self.file(bound, 0)
             self.dropped += bound.dropped
         forgotten = self.forget()
         try:
-            if bound is not None:
-                self.bus.tell_dropped(bound)
+            if bound is not None and bound.dropped > bound.told:
+                note_closed(self, bound.dropped - bound.told, bound.limit, bound.overflow)
         finally:
             if forgotten and self.bus.forgotten is not None:
                 self.bus.forgotten(self.event_type, stats_of(self))
+
+    def untold(self) -> list[tuple[int, int, str]]:
+        """What the subscriptions have lost since this was last asked, for each: the number, its limit and overflow."""
+        found = []
+        for bound in list(self.bounded.values()):
+            lost = bound.lost()
+            if lost > bound.told:
+                found.append((lost - bound.told, bound.limit, bound.overflow))
+                bound.told = lost
+        return found
 
     def forget(self) -> bool:
         """Leave the bus's table when there is no subscription. Whether that was so."""
@@ -367,39 +430,62 @@ class Channel:
 
 
 class Bound:
-    """The chain that a subscription with a limit has to itself (contract 4), so that it holds no other's events.
+    """What a subscription with a limit has besides its place in the chain (contract 4).
 
-    Invariants: `accepted - subscription.position` events wait, at most `limit`. `tail` is the empty node at the end.
-    `gap` is the Gap before the tail, None when an event stands there: losses without an event between are one gap.
-    `told` of the `dropped` events have been reported, the last time at `told_at`.
+    One that drops the oldest event always has a place there. One that takes no further event gives it up when an event
+    comes that it has no room for. It moves what waits to its own `held`, where the event with the number n is at
+    n % limit, and a send costs it nothing from then on. With the next event that is taken from it, it comes back.
+
+    Invariants: `apart` says that something waits outside of the chain: events in `held`, with the numbers from the
+    subscription's `position` to `held_until`; or the news of a loss, in `gaps`. What waits in the chain comes after
+    these. `told` of the dropped events have been reported. It refers to no event: the channel holds it.
     """
 
     __slots__ = (
-        "accepted",
+        "after",
+        "apart",
+        "before",
         "channel",
         "dropped",
-        "gap",
+        "due",
+        "dues",
+        "gaps",
+        "held_until",
+        "left_at",
         "limit",
+        "missed",
         "overflow",
-        "spare",
         "subscription",
-        "tail",
         "told",
-        "told_at",
     )
 
     def __init__(self, channel: Channel, limit: int, overflow: str) -> None:
         self.channel: Channel = channel
         self.limit: int = min(limit, maxsize)
         self.overflow: str = overflow
+        # None once it is closed.
         self.subscription: ref[Subscription[Any]] | None = None
-        self.tail: Node = empty_node()
-        self.accepted: int = 0
+        # The table in which it is filed, at `due` and between two others, unless `due` is 0.
+        self.dues: dict[int, Bound] = channel.moving if overflow == DROP_OLDEST else channel.leaving
+        self.due: int = 0
+        self.before: Bound | None = None
+        self.after: Bound | None = None
+        # But for those since it has left the chain, at this number of `sent`; which is -1 while it is there.
         self.dropped: int = 0
-        self.gap: Gap | None = None
-        self.spare: Node | None = None
+        self.left_at: int = -1
+        # Of the dropped ones those that never waited, unlike what "drop_oldest" drops.
+        self.missed: int = 0
+        self.apart: bool = False
+        self.held_until: int = 0
+        # By the number of the event that comes after them, how many were lost. Told with overflow="raise".
+        self.gaps: dict[int, int] | None = {} if overflow == RAISE else None
         self.told: int = 0
-        self.told_at: float = -TELL_SECONDS
+
+    def lost(self) -> int:
+        """How many events it was ever denied, or lost."""
+        if self.left_at < 0 or self.subscription is None:
+            return self.dropped
+        return self.dropped + self.channel.sent - self.left_at
 
 
 class Subscription(Generic[Event]):
@@ -410,12 +496,12 @@ class Subscription(Generic[Event]):
     (contract 2.1 to 2.8). It ends with `close()`, at the end of an `async with` block over it, when the last
     reference to it is dropped, and with its scope.
 
-    Invariants: `node` is the place of the next event, None once closed. `channel.sent - position` events wait.
+    Invariants: `node` is the place of the next event that is not apart, None once closed. `waiting()` events wait.
     `head` is the read that is first in line and `line` those behind it; a read that did not wait may take an
     event only while nobody is in line. `budget` counts down the reads until the loop gets a turn. `plain` means that
-    there is nothing else to see to: no bound, no pool, and no call of flush that waits. `asked` is a position at which
-    a reader asked for the next event, and so was done with all before: the latest, or, while it is `plain`, the latest
-    at which there was none.
+    there is nothing else to see to: nothing apart, no pool, and no call of flush that waits. `asked` is a position at
+    which a reader asked for the next event, and so was done with all before: the latest, or, while it is `plain`, the
+    latest at which there was none.
     """
 
     __slots__ = (
@@ -425,6 +511,7 @@ class Subscription(Generic[Event]):
         "budget",
         "channel",
         "head",
+        "held",
         "key",
         "line",
         "node",
@@ -437,24 +524,23 @@ class Subscription(Generic[Event]):
     def __init__(self, channel: Channel, bound: Bound | None = None) -> None:
         self.channel: Channel = channel
         self.bound: Bound | None = bound
+        # `limit` places for events that wait apart from the chain.
+        self.held: list[Any] | None = None
         self.node: Node | None = None
-        self.position: int = channel.sent if bound is None else 0
+        # The number of the next event, counted without those that it missed.
+        self.position: int = channel.sent
         self.start: int = self.position
         self.asked: int = self.position
         self.budget: int = TURN
         self.head: Receive | None = None
         self.line: OrderedDict[Receive, None] | None = None
         self.work: Work | None = None
-        self.plain: bool = bound is None
+        self.plain: bool = True
         self.key: int = 0
         if bound is not None:
             bound.subscription = ref(self)
-        channel.join(self)
-        if bound is None:
-            # Again: until it had joined, what the collector ran may have sent.
-            self.position = self.start = self.asked = channel.sent
         # Last, so that one which could not join has nothing to leave.
-        self.node = channel.tail if bound is None else bound.tail
+        channel.join(self)
 
     @property
     def event_type(self) -> type[Event]:
@@ -464,12 +550,12 @@ class Subscription(Generic[Event]):
     @property
     def pending(self) -> int:
         """The number of events that wait to be taken (contract 2.9)."""
-        return 0 if self.node is None else self.unread()
+        return 0 if self.node is None else self.waiting()
 
     @property
     def dropped(self) -> int:
         """The number of events that its limit cost it; none without a limit (contract 2.9, 4.2)."""
-        return 0 if self.bound is None else self.bound.dropped
+        return 0 if self.bound is None else self.bound.lost()
 
     @property
     def limit(self) -> int | None:
@@ -529,22 +615,74 @@ class Subscription(Generic[Event]):
 
     def take(self) -> Any:
         """The next event, past which it steps; raises SubscriptionOverflow in place of lost ones."""
+        if self.bound is not None and self.bound.apart:
+            return self.take_apart(self.bound)
         node = cast("Node", self.node)
         self.node = node.next
-        event = node.event
-        if self.bound is not None and type(event) is Gap:
-            if self.bound.gap is event:
-                self.bound.gap = None
-            raise overflowed(self.event_type, self.bound.limit, event.lost)
         self.position += 1
+        if self.work is not None:
+            self.work.took(self.position)
+        return node.event
+
+    def take_apart(self, bound: Bound) -> Any:
+        if self.at_gap():
+            lost = cast("dict[int, int]", bound.gaps).pop(self.position)
+            self.settle(bound)
+            raise overflowed(self.event_type, bound.limit, lost)
+        if bound.left_at >= 0:
+            self.channel.enter(self)
+        held = cast("list[Any]", self.held)
+        place = self.position % bound.limit
+        event = held[place]
+        held[place] = None
+        self.position += 1
+        self.settle(bound)
         if self.work is not None:
             self.work.took(self.position)
         return event
 
+    def settle(self, bound: Bound) -> None:
+        """Something that waited apart is gone: maybe the last of it."""
+        if bound.held_until == self.position and not bound.gaps:
+            bound.apart = False
+            self.held = None
+            self.plain = self.work is None
+
+    def at_gap(self) -> bool:
+        gaps = None if self.bound is None else self.bound.gaps
+        return gaps is not None and self.position in gaps
+
+    def move_out(self) -> None:
+        """Leave the chain, with all that waits there. `held` is ready for it."""
+        bound, channel = cast("Bound", self.bound), self.channel
+        position, former = self.position, self.node
+        number = bound.held_until if bound.apart else position
+        node: Any = former
+        while node.next is not None:
+            cast("list[Any]", self.held)[number % bound.limit] = node.event
+            number += 1
+            node = node.next
+        node = None
+        channel.file(bound, 0)
+        # No call from here on: what was taken or closed up to here is seen, and nothing comes between.
+        if self.position == position and self.node is former and former is not None:
+            bound.held_until = number
+            bound.apart = True
+            bound.left_at = channel.sent
+            self.plain = False
+            self.node = NOWHERE
+            channel.sharing -= 1
+            channel.away += 1
+        elif self.node is not None:
+            channel.file(bound, channel.sent)
+        if getrefcount is not None:
+            while former is not None and getrefcount(former) <= _UNSHARED:
+                former.next, former = None, former.next
+
     def take_batch(self, limit: int) -> list[Any]:
         batch = [self.take()]
         while len(batch) < limit and self.has_event():
-            if self.bound is not None and type(cast("Node", self.node).event) is Gap:
+            if self.at_gap():
                 break
             batch.append(self.take())
         return batch
@@ -566,10 +704,20 @@ class Subscription(Generic[Event]):
 
     def set_work(self, work: Work | None) -> None:
         self.work = work
-        self.plain = work is None and self.bound is None
+        self.plain = work is None and (self.bound is None or not self.bound.apart)
+
+    def waiting(self) -> int:
+        """How many events wait, unless it is closed."""
+        bound = self.bound
+        if bound is None:
+            return self.channel.sent - self.position
+        last = self.channel.sent if bound.left_at < 0 else bound.left_at
+        return last - bound.missed - self.position
 
     def has_event(self) -> bool:
-        return self.node is not None and self.node.next is not None
+        return self.node is not None and (
+            self.node.next is not None or (self.bound is not None and self.bound.apart)
+        )
 
     def next_in_line(self) -> None:
         """The head was served or has left: who waited longest after it is first now."""
@@ -617,13 +765,9 @@ class Subscription(Generic[Event]):
         )
         return self.position - self.start - skipped
 
-    def unread(self) -> int:
-        """How many events it has that nobody took; also when it is closed."""
-        return (self.channel.sent if self.bound is None else self.bound.accepted) - self.position
-
     def parting(self) -> tuple[Channel, int, Bound | None, int, int, Work | None]:
         """What `leave` is to know when the subscription itself is gone."""
-        delivered, unread = self.delivered(), self.unread()
+        delivered, unread = self.delivered(), self.waiting()
         return self.channel, self.key, self.bound, delivered, unread, self.work
 
     @staticmethod
@@ -643,6 +787,9 @@ class Subscription(Generic[Event]):
         # In a loop, because a chain that is let go at its head frees itself recursively, one stack frame a node
         # (contract 3.3). It stops at the first node that somebody else holds: from there on the chain is in use.
         node, self.node = self.node, None
+        if self.bound is not None:
+            self.bound.dropped = self.bound.lost()
+            self.bound.subscription = self.held = None
         if getrefcount is None:
             return
         while node is not None and getrefcount(node) <= _UNSHARED:
@@ -1036,6 +1183,7 @@ class Bus:
         "instead",
         "kept",
         "loop",
+        "losses",
         "lost",
         "name",
         "observer",
@@ -1082,9 +1230,10 @@ class Bus:
         self.resumed: Future[None] = self.loop.create_future()
         self.resumed.set_result(None)
         self.inbox: Inbox = Inbox(name, self.loop, Context(), self.accept)
-        # Who is told of drops: called in the loop with the type, the limit, the overflow, how many are new, how many
-        # in all.
-        self.observer: Callable[[type[Any], int, str, int, int], None] | None = None
+        # Who is told of drops: called in the loop.
+        self.observer: Callable[[Dropped], None] | None = None
+        # By the id of the type, while a report of its drops is due.
+        self.losses: dict[int, Losses] = {}
         # Who is told the last numbers of a type that has lost its last subscription.
         self.forgotten: Callable[[type[Any], EventStats], None] | None = None
         # The one that takes its place for code whose context still has this one (guarantee 5.14).
@@ -1332,20 +1481,6 @@ class Bus:
             receive = wakeup = context = cause = None  # type: ignore[assignment]
             self.contexts.append(here)
 
-    def note_dropped(self, walk: list[Bound]) -> None:
-        """Have the observer told: of the first drop at once, of later ones once a second (contract 4.2)."""
-        now = self.loop.time()
-        for bound in walk:
-            if bound.dropped > bound.told and now - bound.told_at >= TELL_SECONDS:
-                self.loop.call_soon(self.tell_dropped, bound, context=Context())
-                bound.told_at = now
-
-    def tell_dropped(self, bound: Bound) -> None:
-        new = bound.dropped - bound.told
-        if new and self.observer is not None:
-            bound.told = bound.dropped
-            self.observer(bound.channel.event_type, bound.limit, bound.overflow, new, bound.dropped)
-
     def events(self) -> ByType[EventStats]:
         """By type, what the channels tell of themselves (contract 8.3)."""
         return ByType(
@@ -1384,9 +1519,7 @@ class Bus:
                 if subscription.work is not None:
                     subscription.work.end()
         # Last: an observer that fails leaves nothing half ended.
-        for channel in channels:
-            for bound in list(channel.bounded.values()):
-                self.tell_dropped(bound)
+        tell_rest(self, channels)
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         no_copy(self)

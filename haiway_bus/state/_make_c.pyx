@@ -166,7 +166,7 @@ cdef class Maker:
                 place.any_item = kind.item.anything
                 if kind.item.exact:
                     place.items = self.types(kind.item.exact)
-        index_reserve(&makers)
+        index_reserve(&makers, makers.used + 1)
         self.owner = <PyObject *>owner
         index_add(&makers, self.owner, <PyObject *>self)
 

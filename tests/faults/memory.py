@@ -41,6 +41,7 @@ class Case:
 
     def __init__(self) -> None:
         self.bus = Bus("faults")
+        self.bus.observer = lambda dropped: None
         self.plain = self.bus.subscribe(Sent)
         self.parked = [self.bus.subscribe(Sent) for _ in range(3)]
         self.pool = self.bus.subscribe(Sent)
@@ -173,6 +174,11 @@ def send(case: Case, _: Any) -> None:
     case.bus.send(Sent())
 
 
+def fill_up(case: Case) -> None:
+    for _ in range(2):
+        case.bus.send(Sent())
+
+
 def fill(case: Case) -> None:
     for _ in range(4):
         case.bus.send(Sent())
@@ -208,6 +214,11 @@ def cancel_first_worker(case: Case, _: Any) -> None:
 
 def take(case: Case, _: Any) -> None:
     case.plain.receive_nowait()
+
+
+def take_apart(case: Case, _: Any) -> None:
+    for one in case.limited[1:]:
+        one.receive_nowait()
 
 
 def ready_read(case: Case) -> Any:
@@ -249,11 +260,13 @@ def call(case: Case, callback: Any) -> None:
 
 OPERATIONS: dict[str, tuple[Callable[[Case], Any], Callable[[Case, Any], object]]] = {
     "send": (nothing, send),
+    "send to those at their limits": (fill_up, send),
     "send into full limits": (fill, send),
     "subscribe": (nothing, subscribe),
     "subscribe to a new type": (nothing, subscribe_new),
     "subscribe with a limit": (nothing, subscribe_limited),
     "receive_nowait": (fill, take),
+    "take what waits apart": (fill, take_apart),
     "take": (ready_read, step),
     "park": (new_read, park),
     "resume": (resume, call),

@@ -49,7 +49,7 @@ class Quiet:
 
     def dropped(self) -> int:
         """How many dropped events it was told of."""
-        return sum(told[3][3] for told in self.told if "dropped" in str(told[2]))
+        return sum(told[3][1] for told in self.told if "dropped" in str(told[2]))
 
 
 class Account:

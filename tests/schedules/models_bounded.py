@@ -183,7 +183,63 @@ async def answers_with_a_limit(world: World) -> None:
         await asyncio.gather(*readers)
 
 
+async def comes_back(world: World) -> None:
+    """Guarantee 4.1, 4.3: one leaves the chain, takes an event and is there again, and leaves it once more."""
+    async with world.scope():
+        account, other = world.subscribe(limit=2, overflow="drop_newest"), world.subscribe()
+        readers = [
+            world.loop.create_task(loop_over(account, turns=1)),
+            world.loop.create_task(loop_over(other)),
+        ]
+        for _ in range(2):
+            for _ in range(3):
+                world.send()
+            await pause()
+        await produce(world, 1)
+    await asyncio.gather(*readers)
+    assert len(other.received) == 7
+    assert not account.expected
+
+
+async def hears_of_two_losses(world: World) -> None:
+    """Guarantee 4.1: two losses wait at a time, each in its place; a batch ends before each."""
+    async with world.scope():
+        account = world.subscribe(limit=2, overflow="raise")
+
+        async def read() -> None:
+            while True:
+                try:
+                    await batches(account, 3, turns=1)
+                    return
+                except world.hb.SubscriptionOverflow as overflow:
+                    account.heard_of_loss(account.asks(), overflow.lost)
+
+        for _ in range(3):
+            world.send()
+        nowait(account)
+        world.send()
+        world.send()
+        reader = world.loop.create_task(read())
+        await produce(world, 2)
+    await reader
+    assert not account.gaps
+
+
+async def leaves_and_closes(world: World) -> None:
+    """Guarantee 2.8, 4.1, 4.3: closed or given up while it is out of the chain, beside one that comes back."""
+    async with world.scope():
+        closed, other = (world.subscribe(limit=1, overflow="drop_newest") for _ in range(2))
+        reader = world.loop.create_task(loop_over(other, turns=1))
+        world.send()
+        world.send()
+        await asyncio.gather(produce(world, 2), close_soon(closed, turns=1))
+    await reader
+
+
 BOUNDED = (
+    comes_back,
+    hears_of_two_losses,
+    leaves_and_closes,
     drops_oldest,
     drops_newest,
     hears_of_loss,
