@@ -930,11 +930,11 @@ class TestWhatIsLost:
                 for number in range(10):
                     hb.ctx.send(Ping(number))
                 raise Inner
+        dropped = "events of Ping dropped: 7, in 1 of 1 subscriptions"
         assert self.told(caplog) == [
             (
                 "daemon",
-                "events of Ping dropped: 7, in 1 of 1 subscriptions;"
-                " the most, 7, in one with limit=3, overflow='drop_oldest'",
+                f"{dropped}; the most, 7, in one with limit=3, overflow='drop_oldest'",
             ),
             ("daemon", "events of Ping left unread at the end of the scope: 3"),
         ]
