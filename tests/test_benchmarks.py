@@ -72,13 +72,16 @@ def test_the_cost_of_a_scope_s_end_is_shown_as_a_ratio() -> None:
 class TestThePairOfServices:
     """The same service on the bus and by hand, and what counts at its clients."""
 
-    def test_both_run_and_their_counts_are_exact(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("other", [(), ("--lean",)])
+    def test_both_run_and_their_counts_are_exact(
+        self, tmp_path: Path, other: tuple[str, ...]
+    ) -> None:
         pytest.importorskip("resource", reason="the driver needs POSIX")
         pytest.importorskip("uvicorn", reason="needs the extra web-test")
         pytest.importorskip("websockets", reason="needs the extra web-test")
         found = tmp_path / "found.json"
         command = [str(BENCHMARKS / "service" / "run.py"), "--tiny", "--pairs", "1", "--out"]
-        done = run(*command, str(found))
+        done = run(*command, str(found), *other)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "| deliveries a CPU second (more is better) | " in done.stdout
         ((pair,),) = [json.loads(found.read_text())["pairs"]]

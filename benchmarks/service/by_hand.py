@@ -13,7 +13,7 @@ from service.feed import Feed
 from service.shape import Shape
 from service.wire import frame_of
 
-__all__ = ("ByHand",)
+__all__ = ("ByHand", "Client", "Tick")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,13 +36,15 @@ class Client:
 
     def __init__(self) -> None:
         # Without a size of its own, so that the end always has a place.
-        self.queue: Queue[Tick | None] = Queue()
+        self.queue: Any = Queue()
         self.dropped = 0
         self.delivered = 0
         self.forwarding: Task[Any] | None = None
 
 
 class ByHand:
+    client = Client
+
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
         self.app = self.serve
@@ -108,7 +110,7 @@ class ByHand:
                 asked.answered.set_result(asked.number * 2)
 
     def enter(self) -> Client:
-        client = Client()
+        client = self.client()
         self.clients.add(client)
         self.present.add(client)
         return client

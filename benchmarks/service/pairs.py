@@ -56,15 +56,15 @@ def one_run(side: str, shape: Shape, loop: str) -> Run:
 
 
 def run_pairs(
-    shape: Shape, pairs: int, loop: str, tell: Callable[[str], object]
+    shape: Shape, pairs: int, other: str, loop: str, tell: Callable[[str], object]
 ) -> list[dict[str, Run]]:
-    """Each pair begins with the other side than the pair before."""
+    """The bus and another side. Each pair begins with the other one than the pair before."""
     found = []
     for number in range(pairs):
-        order = ("bus", "hand") if number % 2 == 0 else ("hand", "bus")
-        pair = {side: one_run(side, shape, loop) for side in order}
-        for side in ("bus", "hand"):
-            run = pair[side]
+        order = ("bus", other) if number % 2 == 0 else (other, "bus")
+        runs = {side: one_run(side, shape, loop) for side in order}
+        pair = {"bus": runs["bus"], "hand": runs[other]}
+        for side, run in zip(("bus", other), pair.values(), strict=True):
             tell(
                 f"pair {number + 1}, {side:>4}: {run['received']:,} ticks received, {run['dropped']:,}"
                 f" dropped, {run['visits']} visits, CPU {run['cpu']:.2f} s (driver {run['driver']:.2f} s)"

@@ -1,4 +1,4 @@
-"""The pair of services: `python -P benchmarks/service/run.py [--quick] [--pairs N] [--loop asyncio] [--out FILE]`."""
+"""The pair of services: `python -P benchmarks/service/run.py [--quick] [--lean] [--pairs N] [--out FILE]`."""
 
 from __future__ import annotations
 
@@ -34,6 +34,9 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a fourth of the clients, 5 seconds")
     parser.add_argument("--tiny", action="store_true", help="10 clients: whether it runs at all")
     parser.add_argument("--pairs", type=int, default=5, help="how many, 5 unless given")
+    parser.add_argument(
+        "--lean", action="store_true", help="by hand with a deque, in place of asyncio.Queue"
+    )
     parser.add_argument("--loop", default="auto", help="uvicorn's: auto, asyncio or uvloop")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write all that was found as JSON")
     parser.add_argument("--serve", metavar="SIDE", help=argparse.SUPPRESS)
@@ -59,7 +62,13 @@ def main() -> int:
         f"{shape.sockets} websockets and {shape.streams} streams, {shape.seconds:.0f} s a run\n",
         flush=True,
     )
-    found = run_pairs(shape, given.pairs, given.loop, lambda text: print(text, flush=True))
+    found = run_pairs(
+        shape,
+        given.pairs,
+        "lean" if given.lean else "hand",
+        given.loop,
+        lambda text: print(text, flush=True),
+    )
     print(f"\n{table(found)}")
     if given.out:
         given.out.write_text(json.dumps({"versions": versions(), "pairs": found}, indent=1) + "\n")

@@ -20,12 +20,13 @@ from typing import Any
 import uvicorn
 
 from service.by_hand import ByHand
+from service.lean import Lean
 from service.on_bus import OnBus
 from service.shape import Shape
 
 __all__ = ("SIDES", "serve")
 
-SIDES: dict[str, type[OnBus | ByHand]] = {"bus": OnBus, "hand": ByHand}
+SIDES: dict[str, type[OnBus | ByHand]] = {"bus": OnBus, "hand": ByHand, "lean": Lean}
 BEAT = 0.005
 
 
