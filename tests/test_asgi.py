@@ -720,6 +720,43 @@ class TestEncodedOnce:
             assert (one.calls, other.calls) == (1, 1)
             await service.leave(*talks)
 
+    async def test_a_function_that_is_written_in_the_handler_is_shared_where_it_takes_nothing_from_it(
+        self, hb: Any, asgi: Any, sse: Any
+    ) -> None:
+        calls: list[str] = []
+
+        class Ways:
+            """Makes a function anew for each stream."""
+
+            def __getitem__(self, way: str) -> Callable[[Any], Any]:
+                own = [way]
+                plain = lambda event: calls.append("plain") or "x"  # noqa: E731
+                if way == "plain":
+                    return plain
+                if way == "marked":
+                    plain.name = own  # type: ignore[attr-defined]
+                    return plain
+                return {
+                    "closure": lambda event: calls.append(own[0]) or "x",
+                    "default": lambda event, own=own: calls.append(own[0]) or "x",
+                    "keyword": lambda event, *, own=own: calls.append(own[0]) or "x",
+                }[way]
+
+        service = Service(hb, asgi, sse)
+        service.ways = Ways()  # type: ignore[assignment]
+        async with service.app.lifespan():
+            for way, times in (
+                *(("plain", 1), ("marked", 3), ("closure", 3), ("default", 3)),
+                ("keyword", 3),
+            ):
+                talks = await service.connect(*[f"/{way}/10"] * 3)
+                service.send(Tick(1))
+                for talk in talks:
+                    await said(talk, 1)
+                assert len(calls) == times, way
+                calls.clear()
+                await service.leave(*talks)
+
     async def test_an_event_that_has_changed_and_is_sent_again_is_encoded_again(
         self, hb: Any, asgi: Any, sse: Any
     ) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from itertools import islice
-from types import MethodType
+from types import FunctionType, MethodType
 from typing import Any, Final
 
 from haiway_bus import ContextMissing, Scope, Subscription, ctx
@@ -37,7 +37,7 @@ class Made:
 
 
 class Encoder:
-    """Encodes each event once, for all streams of one type that were given one function.
+    """Encodes each event once, for all streams of one type that were given one function (see `identity`).
 
     The streams take the same events in the same order, but not in lock step. So what was encoded is kept, by the
     identity of the event, until as many streams took it as there were. Some never take it: those that have left, and
@@ -50,9 +50,9 @@ class Encoder:
     __slots__ = ("context", "encode", "key", "made", "number", "shares", "size", "timer")
 
     def __init__(
-        self, key: tuple[int, ...], encode: Callable[[Any], bytes], context: Context
+        self, key: tuple[object, ...], encode: Callable[[Any], bytes], context: Context
     ) -> None:
-        self.key: tuple[int, ...] = key
+        self.key: tuple[object, ...] = key
         self.encode: Callable[[Any], bytes] = encode
         self.context: Context = context
         self.shares: dict[Share, None] = {}
@@ -150,7 +150,7 @@ class Streams:
     def __init__(self, root: Scope | None) -> None:
         self.root: Scope | None = root
         self.shares: dict[Share, None] = {}
-        self.encoders: dict[tuple[int, ...], Encoder] = {}
+        self.encoders: dict[tuple[object, ...], Encoder] = {}
         self.context: Context = copy_context()
         self.heard: Subscription[Any] | None = None
 
@@ -216,8 +216,20 @@ def streams_of(root: Scope | None) -> Streams:
     return Streams(root) if root is None or root not in _within else _within[root]
 
 
-def identity(function: Any) -> tuple[int, ...]:
-    """What tells a function from others: of a method, which is made anew for each use, that of its instance, too."""
+def identity(function: Any) -> tuple[object, ...]:
+    """What tells a function from all that may give something else. Its parts live as long as it does.
+
+    A method is made anew for each use, and so is a function that is written in the handler of a request. That one is
+    the same each time when it has the same code, takes the same variables from around it, and has the same defaults.
+    """
     if type(function) is MethodType:
         return id(function.__self__), id(function.__func__)
-    return (id(function),)
+    if type(function) is not FunctionType or function.__dict__:
+        return (id(function),)
+    return (
+        id(function.__code__),
+        id(function.__globals__),
+        tuple(map(id, function.__closure__ or ())),
+        tuple(map(id, function.__defaults__ or ())),
+        tuple((name, id(value)) for name, value in (function.__kwdefaults__ or {}).items()),
+    )

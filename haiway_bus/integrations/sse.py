@@ -77,8 +77,8 @@ class EventStream(Generic[Event]):
     or not at all, then costs at most that many events, and older ones give way (contract 4).
 
     All streams that are given one `encode` share its results: each event is encoded once, in the scope of the service.
-    So `encode` depends on the event alone. What depends on the client is put into a function of the client's own: a
-    closure, a lambda, a `functools.partial`.
+    So `encode` depends on the event alone. What depends on the client is put into a function of the client's own, that
+    uses variables of its handler or is a `functools.partial`.
 
     It has to be served inside a `ScopeMiddleware`. SubscriptionOverflow (overflow="raise") and what `encode` raises
     break the response off, after the events before; no other stream is harmed.
