@@ -11,6 +11,7 @@ nox.options.error_on_missing_interpreters = False
 nox.options.sessions = ["tests", "pure", "lint"]
 WITH_SERVERS = [
     "tests/test_asgi.py",
+    "tests/test_benchmarks.py",
     "tests/test_example_service.py",
     "tests/test_live_page.py",
     "tests/test_pytest_plugin.py",

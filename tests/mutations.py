@@ -21,6 +21,8 @@ FLUSH = "haiway_bus/bus/_flush.py"
 FAILURES = "haiway_bus/failures.py"
 GROUP = "haiway_bus/group.py"
 LOSSES = "haiway_bus/bus/_losses.py"
+STREAMS = "haiway_bus/integrations/_streams.py"
+PATIENCE = "haiway_bus/integrations/_patience.py"
 
 
 class Mutation(NamedTuple):
@@ -910,5 +912,53 @@ MUTATIONS = [
         "        return None\n    return outwards",
         "        return here\n    return outwards",
         "test_fork.py::test_a_loop_there_opens_scopes_of_its_own",
+    ),
+    Mutation(
+        "5.9",
+        STREAMS,
+        "an event that has changed and is sent again comes as it was",
+        "            if found is None or found.number <= self.last:",
+        "            if found is None:",
+        "test_asgi.py::TestEncodedOnce",
+    ),
+    Mutation(
+        "5.9",
+        STREAMS,
+        "what encodes for all clients sees the request of one",
+        "self.context.copy().run(self.encode, event)",
+        "self.encode(event)",
+        "test_asgi.py::TestEncodedOnce",
+    ),
+    Mutation(
+        "3.2",
+        STREAMS,
+        "an encoded event is kept when all streams took it",
+        "            if not found.left:",
+        "            if False:",
+        "test_asgi.py::TestEncodedOnce",
+    ),
+    Mutation(
+        "4.3",
+        STREAMS,
+        "a stuck stream keeps all that the others took",
+        "        self.keep(max(share.subscription.pending for share in self.shares))",
+        "        pass",
+        "test_asgi.py::TestEncodedOnce",
+    ),
+    Mutation(
+        "5.9",
+        STREAMS,
+        "each stream listens for the shutdown by itself",
+        "    return Streams(root) if root is None or root not in _within else _within[root]",
+        "    return Streams(root)",
+        "test_asgi.py::TestOneEarForTheShutdown",
+    ),
+    Mutation(
+        "2.5",
+        PATIENCE,
+        "a cancellation is taken for a ping",
+        "        return broken and self.task.uncancel() <= self.cancelling",
+        "        return broken and self.task.uncancel() >= 0",
+        "test_asgi.py::TestPings",
     ),
 ]

@@ -7,11 +7,14 @@ import contextvars
 import importlib
 import json
 import logging
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+
+from tests.conftest import let_go
 
 pytestmark = pytest.mark.anyio
 
@@ -597,6 +600,488 @@ class TestEventStream:
         for field in ("event", "id"):
             with pytest.raises(ValueError, match=f"the {field} of a server-sent event"):
                 sse.ServerSentEvent("", **{field: "x\ndata: forged"}).encode()
+
+
+class Tick:
+    """An event without a dict, so that nothing can be kept on it."""
+
+    __slots__ = ("__weakref__", "number")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+class Service:
+    """Streams of Tick: by the path of a request its limit, and what encodes for it."""
+
+    def __init__(self, hb: Any, asgi: Any, sse: Any, **ways: Callable[[Any], Any]) -> None:
+        self.hb = hb
+        self.ways = ways
+
+        async def handle(scope: Any, receive: Any, send: Any) -> None:
+            _, way, limit = scope["path"].split("/")
+            subscription = hb.ctx.subscribe(Tick, limit=int(limit))
+            await sse.EventStream(subscription, self.ways[way], ping=60)(scope, receive, send)
+
+        self.app = asgi.ScopeMiddleware(app_with(handle))
+
+    async def connect(self, *paths: str, waiting: int = 0) -> list[Talk]:
+        talks = [http(self.app, path, waiting) for path in paths]
+        for talk in talks:
+            await talk.hear()
+            await talk.hear()
+        return talks
+
+    def send(self, *events: Any) -> None:
+        with self.app.scope.attach():
+            for event in events:
+                self.hb.ctx.send(event)
+
+    async def leave(self, *talks: Talk) -> None:
+        for talk in talks:
+            talk.to_app.put_nowait({"type": "http.disconnect"})
+            await talk.task
+
+
+async def said(talk: Talk, messages: int) -> list[str]:
+    """The data of so many messages, in however many pieces they come."""
+    got: list[str] = []
+    while len(got) < messages:
+        body = (await talk.hear())["body"].decode()
+        got += [part.removeprefix("data: ") for part in body.split("\n\n")[:-1]]
+    return got
+
+
+class TestEncodedOnce:
+    """Streams that are given one `encode` share what it gives (guarantee 3.2, 4.3)."""
+
+    async def test_an_event_is_encoded_once_for_all_streams(
+        self, hb: Any, asgi: Any, sse: Any
+    ) -> None:
+        """Also for one that reads slowly, and so is behind."""
+        calls: list[int] = []
+
+        def encode(event: Tick) -> str:
+            calls.append(event.number)
+            return str(event.number)
+
+        service = Service(hb, asgi, sse, own=encode)
+        async with service.app.lifespan():
+            talks = await service.connect(*["/own/1000"] * 20)
+            (slow,) = await service.connect("/own/1000", waiting=1)
+            every = [str(number) for number in range(700)]
+            service.send(*[Tick(number) for number in range(500)])
+            for talk in talks:
+                assert await said(talk, 500) == every[:500]
+            service.send(*[Tick(number) for number in range(500, 700)])
+            for talk in talks:
+                assert await said(talk, 200) == every[500:]
+            assert await said(slow, 700) == every
+            assert calls == list(range(700))
+            await service.leave(slow, *talks)
+
+    async def test_what_a_limit_costs_a_stream_is_not_encoded_for_it(
+        self, hb: Any, asgi: Any, sse: Any
+    ) -> None:
+        calls: list[int] = []
+        service = Service(hb, asgi, sse, own=lambda event: calls.append(event.number) or "x")
+        async with service.app.lifespan():
+            talks = await service.connect(*["/own/10"] * 5)
+            service.send(*[Tick(number) for number in range(100)])
+            for talk in talks:
+                assert await said(talk, 10) == ["x"] * 10
+            assert calls == list(range(90, 100))
+            await service.leave(*talks)
+
+    async def test_streams_share_what_one_function_gives_and_nothing_else(
+        self, hb: Any, asgi: Any, sse: Any
+    ) -> None:
+        """A method is one function, though it is made anew for each use; two lambdas are two."""
+
+        class Encoding:
+            def __init__(self) -> None:
+                self.calls = 0
+
+            def encode(self, event: Tick) -> str:
+                self.calls += 1
+                return f"{self.calls}"
+
+        one, other = Encoding(), Encoding()
+        service = Service(hb, asgi, sse)
+        async with service.app.lifespan():
+            talks = []
+            for name in "abc":
+                for way in (one.encode, other.encode, lambda event, name=name: name):
+                    service.ways["now"] = way
+                    talks += await service.connect("/now/10")
+            service.send(Tick(1))
+            heard = [(await said(talk, 1))[0] for talk in talks]
+            assert heard == ["1", "1", "a", "1", "1", "b", "1", "1", "c"]
+            assert (one.calls, other.calls) == (1, 1)
+            await service.leave(*talks)
+
+    async def test_a_function_that_is_written_in_the_handler_is_shared_where_it_takes_nothing_from_it(
+        self, hb: Any, asgi: Any, sse: Any
+    ) -> None:
+        calls: list[str] = []
+
+        class Ways:
+            """Makes a function anew for each stream."""
+
+            def __getitem__(self, way: str) -> Callable[[Any], Any]:
+                own = [way]
+                plain = lambda event: calls.append("plain") or "x"  # noqa: E731
+                if way == "plain":
+                    return plain
+                if way == "marked":
+                    plain.name = own  # type: ignore[attr-defined]
+                    return plain
+                return {
+                    "closure": lambda event: calls.append(own[0]) or "x",
+                    "default": lambda event, own=own: calls.append(own[0]) or "x",
+                    "keyword": lambda event, *, own=own: calls.append(own[0]) or "x",
+                }[way]
+
+        service = Service(hb, asgi, sse)
+        service.ways = Ways()  # type: ignore[assignment]
+        async with service.app.lifespan():
+            for way, times in (
+                *(("plain", 1), ("marked", 3), ("closure", 3), ("default", 3)),
+                ("keyword", 3),
+            ):
+                talks = await service.connect(*[f"/{way}/10"] * 3)
+                service.send(Tick(1))
+                for talk in talks:
+                    await said(talk, 1)
+                assert len(calls) == times, way
+                calls.clear()
+                await service.leave(*talks)
+
+    async def test_an_event_that_has_changed_and_is_sent_again_is_encoded_again(
+        self, hb: Any, asgi: Any, sse: Any
+    ) -> None:
+        service = Service(hb, asgi, sse, own=lambda event: str(event.number))
+        async with service.app.lifespan():
+            talks = await service.connect("/own/10", "/own/10")
+            (slow,) = await service.connect("/own/10", waiting=1)
+            event = Tick(0)
+            for number in range(5):
+                event.number = number
+                service.send(event)
+                for talk in talks:
+                    assert await said(talk, 1) == [str(number)]
+            await service.leave(*talks)
+            assert (await said(slow, 5))[-1] == "4"
+            await service.leave(slow)
+
+    async def test_it_runs_in_the_scope_of_the_service(self, hb: Any, asgi: Any, sse: Any) -> None:
+        """What one client's request holds does not reach the others; nor does what `encode` sets."""
+
+        class Tenant(hb.State):
+            name: str
+
+        variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="none")
+
+        def encode(event: Tick) -> str:
+            before = variable.get()
+            variable.set(f"that of {event.number}")
+            return f"{hb.ctx.state(Tenant).name} {before}"
+
+        async def handle(scope: Any, receive: Any, send: Any) -> None:
+            variable.set(scope["path"])
+            async with hb.ctx.scope("request", Tenant(name=scope["path"])):
+                await sse.EventStream(hb.ctx.subscribe(Tick), encode)(scope, receive, send)
+
+        service = Service(hb, asgi, sse)
+        service.app = asgi.ScopeMiddleware(app_with(handle), Tenant(name="everybody"))
+        async with service.app.lifespan():
+            talks = await service.connect("/a", "/b")
+            service.send(Tick(1), Tick(2))
+            for talk in talks:
+                assert await said(talk, 2) == ["everybody none"] * 2
+            await service.leave(*talks)
+
+    async def test_what_it_raises_breaks_off_its_streams_after_the_events_before(
+        self, hb: Any, asgi: Any, sse: Any
+    ) -> None:
+        """Once a stream; an OSError is no client that has gone; streams of another function go on."""
+
+        def encode(event: Tick) -> str:
+            if event.number == 2:
+                raise OSError("cannot be encoded")
+            return str(event.number)
+
+        service = Service(hb, asgi, sse, broken=encode, fine=lambda event: str(event.number))
+        async with service.app.lifespan():
+            broken = await service.connect("/broken/10", "/broken/10")
+            fine = await service.connect("/fine/10")
+            service.send(*[Tick(number) for number in range(4)])
+            for talk in broken:
+                assert await said(talk, 2) == ["0", "1"]
+                with pytest.raises(OSError, match="cannot be encoded"):
+                    await talk.task
+                assert talk.from_app.empty()
+            assert await said(*fine, 4) == ["0", "1", "2", "3"]
+            await service.leave(*fine)
+
+    async def test_bytes_are_sent_as_they_are(self, hb: Any, asgi: Any, sse: Any) -> None:
+        wire = {0: b"id: 0\ndata: a\n\n", 1: b"", 2: b"data: b\r\n\r\ndata: c\r\r"}
+        service = Service(hb, asgi, sse, own=lambda event: wire[event.number])
+        async with service.app.lifespan():
+            (talk,) = await service.connect("/own/10")
+            service.send(*map(Tick, wire))
+            assert (await talk.hear())["body"] == b"".join(wire.values())
+            service.send(Tick(1))
+            await _turns(5)
+            assert talk.from_app.empty()
+            await service.leave(talk)
+
+    async def test_what_is_no_message_is_refused(self, hb: Any, asgi: Any, sse: Any) -> None:
+        async def later(event: Tick) -> str:
+            return ""
+
+        with pytest.raises(TypeError, match="a plain function for encode, not an async one"):
+            async with hb.ctx.scope("test"):
+                sse.EventStream(hb.ctx.subscribe(Tick), later)
+        for given, error, text in (
+            (b'{"a": 1}', ValueError, "ends with a blank line, which b'{\"a\": 1}' does not"),
+            (None, TypeError, "a ServerSentEvent, a str or bytes for EventStream, not None"),
+            (lambda: later(Tick(0)), TypeError, "not an async one"),
+        ):
+            service = Service(
+                hb, asgi, sse, own=lambda _, given=given: given() if callable(given) else given
+            )
+            async with service.app.lifespan():
+                (talk,) = await service.connect("/own/10")
+                service.send(Tick(1))
+                with pytest.raises(error) as refused:
+                    await talk.task
+                assert text in str(refused.value)
+
+    async def test_an_event_is_freed_once_all_streams_took_it(
+        self, hb: Any, asgi: Any, sse: Any, no_garbage: None
+    ) -> None:
+        """Guarantee 3.2."""
+        service = Service(hb, asgi, sse, own=lambda event: str(event.number))
+        async with service.app.lifespan():
+            talks = await service.connect(*["/own/1000"] * 5)
+            gone = _sent_and_forgotten(service, 300)
+            for talk in talks:
+                await said(talk, 300)
+            let_go()
+            assert [one() for one in gone] == [None] * 300
+            await service.leave(*talks)
+
+    async def test_a_stream_that_is_stuck_keeps_no_more_than_its_limit(
+        self, hb: Any, asgi: Any, sse: Any, no_garbage: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Guarantee 4.3; nor does one that has left."""
+        streams = importlib.import_module("haiway_bus.integrations._streams")
+        monkeypatch.setattr(streams, "LOOK_SECONDS", 0)
+        service = Service(hb, asgi, sse, own=lambda event: str(event.number))
+        async with service.app.lifespan():
+            talks = await service.connect(*["/own/1000"] * 3)
+            (stuck,) = await service.connect("/own/3", waiting=1)
+            gone = []
+            for _ in range(10):
+                gone += _sent_and_forgotten(service, 20)
+                for talk in talks:
+                    await said(talk, 20)
+            await _turns(5)
+            let_go()
+            # Waiting for it, or being sent; not the first, which it took at once.
+            assert [one() is not None for one in gone] == [False] * 197 + [True] * 3
+            gone = _sent_and_forgotten(service, 20)
+            stuck.task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await stuck.task
+            await service.leave(*talks)
+            let_go()
+            assert [one() for one in gone] == [None] * 20
+
+    async def test_what_is_kept_is_bounded(
+        self, hb: Any, asgi: Any, sse: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """By bytes, for a stream that is far behind; which gets everything all the same."""
+        streams = importlib.import_module("haiway_bus.integrations._streams")
+        monkeypatch.setattr(streams, "MOST_BYTES", 10_000)
+        encoders: list[Any] = []
+        before = streams.Encoder.__init__
+
+        def noted(self: Any, *given: Any) -> None:
+            encoders.append(self)
+            before(self, *given)
+
+        monkeypatch.setattr(streams.Encoder, "__init__", noted)
+        service = Service(hb, asgi, sse, own=lambda event: "x" * event.number)
+        async with service.app.lifespan():
+            talks = await service.connect("/own/1000")
+            (slow,) = await service.connect("/own/1000", waiting=1)
+            for _ in range(20):
+                service.send(*[Tick(number) for number in range(1, 50)])
+                await said(*talks, 49)
+                (encoder,) = encoders
+                assert encoder.size <= 10_000
+                assert encoder.size == sum(len(one.data) + 256 for one in encoder.made.values())
+            service.send(Tick(20_000))
+            await said(*talks, 1)
+            assert len(encoder.made) == 1
+            heard = await said(slow, 20 * 49 + 1)
+            assert [len(one) for one in heard] == [*range(1, 50)] * 20 + [20_000]
+            encoder.look()
+            assert (encoder.made, encoder.size) == ({}, 0)
+            service.send(Tick(1))
+            await said(*talks, 1)
+            await service.leave(slow, *talks)
+            assert (encoder.made, encoder.size, encoder.timer) == ({}, 0, None)
+
+
+class TestOneEarForTheShutdown:
+    async def test_all_streams_share_a_subscription_and_a_task(
+        self, hb: Any, asgi: Any, sse: Any
+    ) -> None:
+        """And the last one to leave ends both; the next begins anew."""
+        service = Service(hb, asgi, sse, own=lambda event: str(event.number))
+        async with service.app.lifespan() as scope:
+            for _ in range(2):
+                before = len(asyncio.all_tasks())
+                talks = await service.connect(*["/own/10"] * 30)
+                with scope.attach():
+                    assert hb.ctx.events()[asgi.ShuttingDown].subscriptions == 1
+                # The request, what hears of the client's leaving, and one for all.
+                assert len(asyncio.all_tasks()) - before <= 2 * 30 + 1
+                await service.leave(*talks)
+                await _turns(3)
+                assert len(asyncio.all_tasks()) == before
+                with scope.attach():
+                    assert hb.ctx.events() == {}
+
+    async def test_they_end_together_and_with_the_scopes_around_theirs(
+        self, hb: Any, asgi: Any, sse: Any
+    ) -> None:
+        """A middleware within another's application hears what the outer one announces."""
+        inner = Service(hb, asgi, sse, own=lambda event: str(event.number))
+
+        async def handle(scope: Any, receive: Any, send: Any) -> None:
+            await inner.app(scope, receive, send)
+
+        outer = asgi.ScopeMiddleware(app_with(handle))
+        async with outer.lifespan() as scope:
+            with scope.attach():
+                life = inner.app.lifespan()
+                await life.__aenter__()
+            talks = [http(outer, "/own/10") for _ in range(3)]
+            for talk in talks:
+                await talk.hear()
+                await talk.hear()
+            outer.announce_shutdown()
+            for talk in talks:
+                assert (await talk.hear())["more_body"] is False
+                await talk.task
+            await life.__aexit__(None, None, None)
+
+    async def test_a_stream_that_begins_as_the_service_fails_ends(
+        self, hb: Any, asgi: Any, sse: Any
+    ) -> None:
+        """Nobody can listen for it any more then."""
+        begun, go = asyncio.Event(), asyncio.Event()
+
+        async def fail() -> None:
+            await go.wait()
+            raise ValueError("the consumer broke")
+
+        async def linger() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                begun.set()
+                await asyncio.sleep(0.05)
+
+        async def handle(scope: Any, receive: Any, send: Any) -> None:
+            await begun.wait()
+            await sse.EventStream(hb.ctx.subscribe(Sent))(scope, receive, send)
+
+        def start() -> None:
+            hb.ctx.spawn(fail)
+            hb.ctx.spawn(linger)
+
+        app = asgi.ScopeMiddleware(app_with(handle, start=start))
+        life = lifespan_of(app)
+        await life.ask("lifespan.startup")
+        request = http(app)
+        await _turns(3)
+        go.set()
+        assert [(await request.hear())["type"] for _ in range(3)][-1] == "http.response.body"
+        await request.task
+        with pytest.raises(ExceptionGroup):
+            await life.task
+
+
+class TestPings:
+    async def test_a_cancellation_is_no_ping_though_one_is_due(
+        self, hb: Any, asgi: Any, sse: Any
+    ) -> None:
+        patience = importlib.import_module("haiway_bus.integrations._patience")
+        patiences: list[Any] = []
+        before = patience.Patience.look
+
+        def look(self: Any) -> None:
+            before(self)
+            patiences.append(self)
+            if self.broken and len(patiences) > 3:
+                self.task.cancel("in the same turn")
+
+        async def handle(scope: Any, receive: Any, send: Any) -> None:
+            patience.Patience.look = look
+            try:
+                await sse.EventStream(hb.ctx.subscribe(Sent), ping=0.001)(scope, receive, send)
+            finally:
+                patience.Patience.look = before
+
+        app = asgi.ScopeMiddleware(app_with(handle))
+        async with app.lifespan():
+            request = http(app)
+            with pytest.raises(asyncio.CancelledError):
+                await request.task
+
+    async def test_what_was_sent_as_a_ping_became_due_is_not_lost(
+        self, hb: Any, asgi: Any, sse: Any
+    ) -> None:
+        """Guarantee 2.5; and a client that is slow to read is not pinged meanwhile."""
+
+        async def handle(scope: Any, receive: Any, send: Any) -> None:
+            stream = sse.EventStream(
+                hb.ctx.subscribe(Sent), lambda event: str(event.number), ping=0.0005
+            )
+            await stream(scope, receive, send)
+
+        app = asgi.ScopeMiddleware(app_with(handle))
+        async with app.lifespan() as scope:
+            request = http(app, waiting=1)
+            await request.hear()
+            await request.hear()
+            got: list[str] = []
+            for number in range(200):
+                with scope.attach():
+                    hb.ctx.send(Sent(number))
+                await asyncio.sleep(0.0005 if number % 2 else 0)
+                while not request.from_app.empty():
+                    got.append((await request.hear())["body"].decode())
+            while "data: 199\n\n" not in "".join(got):
+                got.append((await request.hear())["body"].decode())
+            text = "".join(got).replace(": still here\n\n", "")
+            assert text == "".join(f"data: {number}\n\n" for number in range(200))
+            request.to_app.put_nowait({"type": "http.disconnect"})
+            while not request.task.done():
+                await asyncio.sleep(0)
+                while not request.from_app.empty():
+                    request.from_app.get_nowait()
+
+
+def _sent_and_forgotten(service: Service, number: int) -> list[weakref.ref[Any]]:
+    events = [Tick(one) for one in range(number)]
+    service.send(*events)
+    return [weakref.ref(event) for event in events]
 
 
 async def test_starlette_as_middleware_and_as_wrapper(hb: Any, asgi: Any) -> None:

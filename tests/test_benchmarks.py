@@ -7,7 +7,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +30,11 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 def compare(*arguments: str) -> subprocess.CompletedProcess[str]:
     return run(str(BENCHMARKS / "compare.py"), "--rounds", "1", "--seconds", "0.001", *arguments)
+
+
+@pytest.fixture
+def comparison(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
 
 
 def test_the_comparison_measures_and_writes_what_it_found(tmp_path: Path) -> None:
@@ -73,15 +80,111 @@ def test_limits_are_measured_against_none_and_the_collector_is_counted() -> None
     assert rows[2:] == ["no limits", "limits", "one stuck", "all stuck", "stuck, newest", "queues"]
 
 
+class TestThePairOfServices:
+    """The same service on the bus and by hand, and what counts at its clients."""
+
+    @pytest.mark.parametrize("other", [(), ("--lean",)])
+    def test_both_run_and_their_counts_are_exact(
+        self, tmp_path: Path, other: tuple[str, ...]
+    ) -> None:
+        pytest.importorskip("resource", reason="the driver needs POSIX")
+        pytest.importorskip("uvicorn", reason="needs the extra web-test")
+        pytest.importorskip("websockets", reason="needs the extra web-test")
+        found = tmp_path / "found.json"
+        command = [str(BENCHMARKS / "service" / "run.py"), "--tiny", "--pairs", "1", "--out"]
+        done = run(*command, str(found), *other)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "| deliveries a CPU second (more is better) | " in done.stdout
+        ((pair,),) = [json.loads(found.read_text())["pairs"]]
+        for side in ("bus", "hand"):
+            one = pair[side]
+            assert one["faults"] == []
+            assert one["ticks"] > 0
+            # All came to those that stayed, but for what was dropped; and a slow one lost some.
+            assert one["received"] + one["dropped"] >= 8 * one["ticks"]
+            assert one["dropped"] > 0
+            assert one["lost"] == 0
+            assert one["cpu"] > 0
+
+    @pytest.fixture
+    def client(self, comparison: None) -> Callable[[list[list[int]]], Any]:
+        """A client that is told of these ticks, message by message, after a greeting with 0."""
+        from service.clients import Account, Socket
+        from service.wire import text_of
+
+        async def told(messages: list[list[int]]) -> Any:
+            client = Socket(Account(), True)
+            client.opened = True
+            for text in ["hello 0", *("\n".join(map(text_of, one)) for one in messages)]:
+                data = text.encode()
+                length = len(data).to_bytes(8, "big")
+                frame = b"\x81\x7f" + length + data
+                for piece in (frame[:7], frame[7:-3], frame[-3:]):
+                    client.data_received(piece)
+            assert client.greeted.done()
+            return client
+
+        return lambda messages: asyncio.run(told(messages))
+
+    def test_a_client_counts_what_is_missing(self, client: Any) -> None:
+        for messages, received, gaps in (
+            ([[1, 2, 3], [4]], 4, 0),
+            ([[3, 4]], 2, 2),
+            ([[1, 2], [5]], 3, 2),
+            ([[1, 3]], 2, 1),
+        ):
+            one = client(messages)
+            assert (one.received, one.gaps, one.account.faults) == (received, gaps, [])
+            assert (one.account.received, one.account.gaps) == (received, gaps)
+            assert sum(weight for _, weight in one.account.latencies) == received
+
+    def test_a_client_refuses_what_is_doubled_or_out_of_order(self, client: Any) -> None:
+        for messages in ([[1, 2], [2]], [[1, 2, 2, 3]], [[3], [1]]):
+            assert client(messages).account.faults != []
+
+    def test_what_is_missing_and_was_not_dropped_is_a_fault(self, comparison: None) -> None:
+        pytest.importorskip("resource", reason="the driver needs POSIX")
+        from service.driver import Driver, spread
+        from service.shape import TINY
+
+        for gaps, received, faults in ((3, 10, 0), (4, 10, 1), (2, 10, 1), (3, 9, 1)):
+            driver = Driver("bus", TINY, "auto")
+            driver.account.gaps, driver.account.received = gaps, received
+            driver.check({"dropped": 5, "left_dropped": 2, "delivered": 10})
+            assert len(driver.account.faults) == faults
+        assert spread([(0.001, 98.0), (0.002, 1.0), (0.5, 1.0)]) == {
+            "p50": 1.0,
+            "p99": 2.0,
+            "max": 500.0,
+        }
+
+    def test_a_ratio_is_taken_within_a_pair(self, comparison: None) -> None:
+        from service.pairs import ROWS, table
+
+        def one(cpu: float) -> dict[str, Any]:
+            spread = {"p50": 1.0, "p99": 1.0, "max": 1.0}
+            return {
+                "received": 1000,
+                "cpu": cpu,
+                "latencies": spread,
+                "answers": spread,
+                "pause": 0.001,
+                "rss": 1024,
+                "ended_in": 1.0,
+                "lost": 0,
+            }
+
+        found = [{"bus": one(a), "hand": one(b)} for a, b in ((1, 2), (10, 30), (5, 5))]
+        lines = table(found).splitlines()
+        assert len(lines) == 2 + len(ROWS)
+        assert lines[2].endswith("| 200 | 200 | 2.00 | 1.00 to 3.00 |")
+        assert lines[-1].endswith("| 0 | 0 |  |  |")
+
+
 def test_a_pattern_without_cells_is_refused() -> None:
     done = compare("--only", "brust")
     assert done.returncode == 1
     assert "--only 'brust' matches none of the" in done.stderr
-
-
-@pytest.fixture
-def comparison(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
 
 
 def test_a_missing_contender_is_skipped(comparison: None) -> None:

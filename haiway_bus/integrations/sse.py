@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
+from asyncio import CancelledError
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 from haiway_bus import State, Subscription, ctx
-from haiway_bus.arguments import is_number, is_seconds
+from haiway_bus.arguments import is_coroutine, is_number, is_seconds
+from haiway_bus.integrations._patience import Patience
+from haiway_bus.integrations._streams import Share, streams_of
 from haiway_bus.integrations.asgi import SCOPE_KEY, Receive, Send, ShuttingDown
 from haiway_bus.printable import described, name_of_type
-from haiway_bus.signatures import check_takes_event
+from haiway_bus.signatures import check_takes_event, is_async
 
 __all__ = ("EventStream", "ServerSentEvent")
 
 Event = TypeVar("Event")
+
+_NOT_ASYNC: Final = (
+    "EventStream takes a plain function for encode, not an async one: it answers at once"
+)
+_BLANK_LINES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 
 class ServerSentEvent(NamedTuple):
@@ -44,7 +51,7 @@ class ServerSentEvent(NamedTuple):
         return ("\n".join(lines) + "\n\n").encode(errors="replace")
 
 
-Encoded: TypeAlias = ServerSentEvent | str
+Encoded: TypeAlias = ServerSentEvent | str | bytes
 
 
 def as_json(event: Any) -> ServerSentEvent:
@@ -69,7 +76,12 @@ class EventStream(Generic[Event]):
     though ever more are sent; when the subscription ends. Give the subscription a limit: a client that reads slowly,
     or not at all, then costs at most that many events, and older ones give way (contract 4).
 
-    It has to be served inside a `ScopeMiddleware`. SubscriptionOverflow (overflow="raise") breaks the response off.
+    All streams that are given one `encode` share its results: each event is encoded once, in the scope of the service.
+    So `encode` depends on the event alone. What depends on the client is put into a function of the client's own, that
+    uses variables of its handler or is a `functools.partial`.
+
+    It has to be served inside a `ScopeMiddleware`. SubscriptionOverflow (overflow="raise") and what `encode` raises
+    break the response off, after the events before; no other stream is harmed.
     """
 
     def __init__(
@@ -83,12 +95,13 @@ class EventStream(Generic[Event]):
         """
         Arguments:
             subscription: what to send; nobody else should read it.
-            encode: makes a message, or its data alone, of an event. Called when the event is taken.
+            encode: makes of an event a message; or a str, the data of a message; or bytes, which are sent as they are:
+                whole messages, each with the blank line that ends it, or nothing. Called when the event is taken.
             greeting: a message to begin with.
             ping: after how many seconds without an event a comment is sent, so that proxies keep the connection.
 
-        Raises ValueError for a ping that is not above zero, TypeError for what is no subscription, or no function of
-        one event.
+        Raises ValueError for a ping that is not above zero, TypeError for what is no subscription, or no plain function
+        of one event.
         """
         if not is_number(ping) or not is_seconds(ping) or ping <= 0:
             raise ValueError(f"ping is a number of seconds above 0, not {described(ping)}")
@@ -98,6 +111,8 @@ class EventStream(Generic[Event]):
                 f"EventStream sends what a subscription receives, not {given}: give it ctx.subscribe(...)"
             )
         check_takes_event("EventStream", "a function of one event for encode", encode)
+        if is_async(encode):
+            raise TypeError(_NOT_ASYNC)
         self._subscription = subscription
         self._encode = encode
         self._greeting = greeting
@@ -108,75 +123,115 @@ class EventStream(Generic[Event]):
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Send the response (ASGI 3). Raises ContextMissing outside a scope."""
-        watcher = ctx.spawn(self._watch, receive)
-        announced = ctx.on(ShuttingDown, self._end)
-        # It may have been announced before this was listening.
         middleware = scope.get(SCOPE_KEY)
-        if middleware is not None and middleware.shutting_down:
-            self._end()
+        streams = streams_of(None if middleware is None else middleware._root)
+        share = streams.join(self._subscription, self._encode, _bytes, ShuttingDown, self._end)
         try:
-            async with self._subscription:
-                await self._stream(send)
-        except OSError:
-            # By ASGI 2.4, what send() raises when the client has gone.
-            self._gone = True
+            # It may have been announced before this was listening.
+            if middleware is not None and middleware.shutting_down:
+                self._end()
+            watcher = ctx.spawn(self._watch, receive)
+            try:
+                async with self._subscription:
+                    await self._stream(share, send)
+            finally:
+                watcher.cancel()
         finally:
-            watcher.cancel()
-            announced.close()
+            streams.leave(share)
 
     async def _watch(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
+        self._leave()
+
+    def _leave(self) -> None:
         self._gone = True
         self._subscription.close()
 
-    def _end(self, _: object = None) -> None:
+    def _end(self) -> None:
         # A number, since there is always something waiting where the feed is faster than the client.
         if self._left is None:
             self._left = self._subscription.pending
         if not self._subscription.pending:
             self._subscription.close()
 
-    async def _stream(self, send: Send) -> None:
-        await send(
+    async def _stream(self, share: Share, send: Send) -> None:
+        await self._send(
+            send,
             {
                 "type": "http.response.start",
                 "status": 200,
                 "headers": [
                     (b"content-type", b"text/event-stream; charset=utf-8"),
                     (b"cache-control", b"no-store"),
-                    (
-                        b"x-accel-buffering",
-                        b"no",
-                    ),  # nginx would otherwise collect what should be live
+                    # nginx would otherwise collect what should be live.
+                    (b"x-accel-buffering", b"no"),
                 ],
-            }
+            },
         )
-        await _body(
+        await self._send_body(
             send, b": events follow\n\n" if self._greeting is None else _bytes(self._greeting)
         )
         batches = self._subscription.batches(256)
-        while self._left is None or (self._left > 0 and self._subscription.pending):
-            try:
-                async with asyncio.timeout(self._ping):
+        patience = Patience(self._ping)
+        parts: list[bytes] = []
+        try:
+            while self._left is None or (self._left > 0 and self._subscription.pending):
+                try:
+                    patience.begin()
                     # What has gathered goes in one piece: a burst costs one write.
-                    events = await anext(batches, None)
-            except TimeoutError:
-                await _body(send, b": still here\n\n")
-                continue
-            if events is None:
-                break
-            if self._left is not None:
-                self._left -= len(events)
-            await _body(send, b"".join([_bytes(self._encode(event)) for event in events]))
-            events = None  # held by nobody while it waits (contract 3.2)
+                    events = await batches.__anext__()
+                except StopAsyncIteration:
+                    break
+                except CancelledError:
+                    if not patience.ended():
+                        raise
+                    await self._send_body(send, b": still here\n\n")
+                    continue
+                finally:
+                    patience.since = None
+                if self._left is not None:
+                    self._left -= len(events)
+                try:
+                    share.add_to(parts, events)
+                finally:
+                    events = []  # held by nobody while it waits (contract 3.2)
+                    body = b"".join(parts)
+                    parts.clear()
+                    if body:
+                        await self._send_body(send, body)
+        finally:
+            patience.stop()
+        await self._send_body(send, b"", more=False)
+
+    async def _send_body(self, send: Send, body: bytes, *, more: bool = True) -> None:
+        await self._send(send, {"type": "http.response.body", "body": body, "more_body": more})
+
+    async def _send(self, send: Send, message: dict[str, Any]) -> None:
         if not self._gone:
-            await _body(send, b"", more=False)
+            try:
+                await send(message)
+            except OSError:
+                # By ASGI 2.4, what send() raises when the client has gone.
+                self._leave()
 
 
-async def _body(send: Send, body: bytes, *, more: bool = True) -> None:
-    await send({"type": "http.response.body", "body": body, "more_body": more})
-
-
-def _bytes(message: Encoded) -> bytes:
-    return (ServerSentEvent(message) if isinstance(message, str) else message).encode()
+def _bytes(message: Any) -> bytes:
+    kind = type(message)
+    if issubclass(kind, str):
+        message = ServerSentEvent(message)
+    if issubclass(kind, (str, ServerSentEvent)):
+        return cast("ServerSentEvent", message).encode()
+    if not issubclass(kind, bytes):
+        if is_coroutine(message):
+            message.close()
+            raise TypeError(_NOT_ASYNC)
+        raise TypeError(
+            f"encode gives a ServerSentEvent, a str or bytes for EventStream, not {described(message)}"
+        )
+    if message and not message.endswith(_BLANK_LINES):
+        raise ValueError(
+            "EventStream sends bytes as they are, and a message ends with a blank line,"
+            f" which {described(message)} does not: for data alone give a str or a ServerSentEvent"
+        )
+    return cast("bytes", message)
