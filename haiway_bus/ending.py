@@ -20,15 +20,16 @@ from collections.abc import Callable
 from functools import partial
 from itertools import islice
 from operator import methodcaller
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from haiway_bus.activity import ELSEWHERE, Activity, Settling
-from haiway_bus.asyncio_helpers import let_go, place_of, until
+from haiway_bus.asyncio_helpers import let_go, until
 from haiway_bus.bus import Receive
 from haiway_bus.bus._first import asking
 from haiway_bus.members import Members, family_of
 from haiway_bus.printable import described, name_of_type
 from haiway_bus.search import Search
+from haiway_bus.stops import Stop
 
 __all__ = ("Ending",)
 
@@ -272,36 +273,6 @@ class Ending:
             ]
             return True
         return False
-
-
-class Stop(NamedTuple):
-    """Where a task waited for an event when that wait was ended: the place in its code, and the subscription."""
-
-    place: tuple[Any, ...]
-    channel: Any
-    key: int
-    latest: int
-
-    @classmethod
-    def of(cls, task: Task[Any], waiting: Task[Any], receive: Receive) -> Stop:
-        place = place_of(task) if waiting is task else place_of(task) + place_of(waiting)
-        subscription: Any = receive.subscription  # there, as the wait is yet to be ended
-        return cls(place, subscription.channel, subscription.key, subscription.channel.joined)
-
-    def is_again(self, before: Stop) -> bool:
-        """Whether it is the same place again, with the same subscription or one that was made since.
-
-        A loop over several subscriptions is not that: they were there before.
-        """
-        return (
-            self.place == before.place
-            and self.channel.event_type is before.channel.event_type
-            and (
-                self.channel is not before.channel
-                or self.key == before.key
-                or self.key > before.latest
-            )
-        )
 
 
 def tell_of(task: Task[Any], call: Callable[[], object]) -> Callable[[], object]:
