@@ -168,7 +168,6 @@ cdef class Bus:
     cdef int schedule(self) except -1
     cdef int call_resume(self) except -1
     cdef int resume(self) except -1
-    cdef int tell_stirred(self) except -1
     cdef int note_run(self) except -1
 
 

@@ -1284,12 +1284,10 @@ cdef class Bus:
 
         return withdraw
 
-    cdef int tell_stirred(self) except -1:
-        cdef list calls = self.stirred
-        self.stirred = None
+    def tell_stirred(self):
+        calls, self.stirred = self.stirred or (), None
         for call in calls:
             self.loop.call_soon(call, context=Context())
-        return 0
 
     def wake_ready(self):
         """See to it that the reads whose wait is over are resumed."""

@@ -214,6 +214,8 @@ class World:
         self.ending = False
 
     def scope(self, name: str = "root", **options: Any) -> Any:
+        # Time passes at will here: nobody is to be warned of it.
+        options.setdefault("warn_after", None)
         return self.ctx.scope(name, observability=self.observability, **options)
 
     def subscribe(
