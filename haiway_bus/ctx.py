@@ -58,6 +58,7 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
         isolated: bool = False,
         disposables: Iterable[Disposable] = (),
         observability: Observability | None = None,
+        turn: float | None = None,
     ) -> Scope:
         """A scope, to be entered with `async with`, which gives its trace id (contract 5.1).
 
@@ -70,6 +71,8 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
                 scope's state (contract 5.10).
             observability: who is told what is logged and recorded in it; that of the scope around it, or else
                 the standard `logging`, unless given.
+            turn: how many seconds all readers on its bus have together before the loop gets its turn; 0.005 unless
+                given. Only for a scope that has a bus of its own.
         """
         return Scope(
             name,
@@ -77,6 +80,7 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
             isolated=isolated,
             disposables=disposables,
             observability=observability,
+            turn=turn,
         )
 
     @staticmethod

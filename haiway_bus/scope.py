@@ -20,7 +20,7 @@ from haiway_bus.bus import Bus
 from haiway_bus.bus import current as current_bus
 from haiway_bus.bus._losses import Dropped
 from haiway_bus.bus._reads import no_copy
-from haiway_bus.bus._rules import bus_over
+from haiway_bus.bus._rules import TURN, bus_over, check_turn
 from haiway_bus.by_type import ByType
 from haiway_bus.disposables import Disposable, checked_disposables
 from haiway_bus.observability import (
@@ -58,6 +58,7 @@ class Scope:
         "_observability",
         "_place_token",
         "_stack",
+        "_turn",
         "begun",
         "bus",
         "identity",
@@ -78,6 +79,7 @@ class Scope:
         isolated: bool = False,
         disposables: Iterable[Disposable] = (),
         observability: Observability | None = None,
+        turn: float | None = None,
     ) -> None:
         if not issubclass(type(name), str) or not str.__len__(name):
             raise TypeError(
@@ -92,6 +94,9 @@ class Scope:
             )
         self._disposables = checked_disposables(disposables)
         self._observability = observability
+        if turn is not None:
+            check_turn(turn)
+        self._turn = turn
         self._entered = False
         self._left = False
         self._stack = AsyncExitStack()
@@ -179,7 +184,7 @@ class Scope:
         self.observability = LoggingObservability() if given is None else given
         self.owns_bus = outer is None or self._isolated
         if outer is None or self._isolated:
-            self.bus = Bus(self.name)
+            self.bus = Bus(self.name, TURN if self._turn is None else self._turn)
             self.bus.observer = self._tell_dropped
             self._stack.push(self._close_bus)
         else:
@@ -188,6 +193,11 @@ class Scope:
                     f"entering the scope {described(self.name)}", outer.name, outer.bus.lost
                 )
             outer.bus.check(f"entering the scope {described(self.name)}")
+            if self._turn is not None:
+                raise TypeError(
+                    f"turn= is for a scope that has its own bus, and {described(self.name)} uses that of"
+                    f" {described(outer.name)}: give it there, or isolated=True here"
+                )
             self.bus = outer.bus
             self.tasks.family = outer.tasks.family
         self.tasks.bus, self.tasks.owns_bus = self.bus, self.owns_bus
