@@ -60,6 +60,7 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
         disposables: Iterable[Disposable | None] | None = (),
         observability: Observability | None = None,
         warn_after: float | None = 10.0,
+        turn: float | None = None,
     ) -> Scope:
         """A scope, to be entered with `async with`, which gives its trace id (contract 5.1).
 
@@ -75,6 +76,8 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
             warn_after: how many seconds the end of the scope waits for its tasks until a WARNING names them, with
                 where each stands and what it waits for; the next comes when that time has doubled, and so on. None
                 turns it off. Each scope has its own: a scope inside this one does not take it over.
+            turn: how many seconds all readers on its bus have together before the loop gets its turn; 0.005 unless
+                given. Only for a scope that has a bus of its own.
 
         Raises TypeError or ValueError for what these cannot be.
         """
@@ -85,6 +88,7 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
             disposables=disposables,
             observability=observability,
             warn_after=warn_after,
+            turn=turn,
         )
 
     @staticmethod

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from haiway_bus.arguments import coroutine_of, name_of_scope
 from haiway_bus.bus import Bus
 from haiway_bus.bus._reads import no_copy
-from haiway_bus.bus._rules import bus_over
+from haiway_bus.bus._rules import TURN, bus_over, check_turn
 from haiway_bus.by_type import ByType
 from haiway_bus.disposables import Disposable, checked_disposables, enter, leave
 from haiway_bus.failures import Failures, raise_as_it_is
@@ -58,6 +58,7 @@ class Scope:
         "_observability",
         "_standing",
         "_told",
+        "_turn",
         "around",
         "begun",
         "bus",
@@ -82,11 +83,15 @@ class Scope:
         disposables: Iterable[Disposable | None] | None = (),
         observability: Observability | None = None,
         warn_after: float | None = 10.0,
+        turn: float | None = None,
     ) -> None:
         name = name_of_scope(name)
         self._isolated = isolated
         self._disposables = checked_disposables(disposables)
         self._observability = checked_observability(observability)
+        if turn is not None:
+            check_turn(turn)
+        self._turn = turn
         self._entered = False
         self._left = False
         # What is to be left: the disposables that were entered, and the recorder when it was told.
@@ -194,7 +199,7 @@ class Scope:
         self.observability = LoggingObservability() if given is None else given
         if outer is None or self._isolated:
             self.owns_bus = True
-            self.bus = Bus(self.name)
+            self.bus = Bus(self.name, TURN if self._turn is None else self._turn)
         else:
             self.owns_bus = False
             bus = outer.bus
@@ -203,6 +208,11 @@ class Scope:
             if bus.ended:
                 raise bus_over(f"entering the scope {described(self.name)}", outer.name, bus.lost)
             bus.check(f"entering the scope {described(self.name)}")
+            if self._turn is not None:
+                raise TypeError(
+                    f"turn= is for a scope that has its own bus, and {described(self.name)} uses that of"
+                    f" {described(outer.name)}: give it there, or isolated=True here"
+                )
             self.bus = bus
         self.tasks.join(self.bus, None if outer is None or self.owns_bus else outer.tasks)
         # After all that may refuse the entry: a recorder that opens a span for it is sure to be told of its end.

@@ -255,39 +255,61 @@ MUTATIONS = [
         "2.5",
         PURE,
         "a cancelled reader keeps its place in the line",
-        """        self.subscription.channel.bus.wake(self)
-        self.leave()
+        """        self.leave()
+        self.subscription = None
         self.state = CANCELLED""",
-        """        self.subscription.channel.bus.wake(self)
-        self.state = CANCELLED""",
+        """        self.state = CANCELLED""",
         "test_bus.py::TestCancelling",
     ),
     Mutation(
         "2.5",
         COMPILED,
         "a cancelled reader keeps its place in the line",
-        """        self.subscription.channel.bus.wake(self)
-        self.leave()
+        """        self.leave()
+        self.over()
         self.state = CANCELLED""",
-        """        self.subscription.channel.bus.wake(self)
-        self.state = CANCELLED""",
+        """        self.state = CANCELLED""",
         "test_bus.py::TestCancelling",
     ),
     Mutation(
         "2.6",
         PURE,
         "a backlog never gives the loop a turn",
-        "                    if subscription.budget > 0:\n                        return self.take(subscription)",
-        "                    if True:\n                        return self.take(subscription)",
-        "test_bus.py::TestWaking::test_a_backlog_gives_the_loop_a_turn_every_1024_events",
+        "if bus.left <= 0 and subscription.has_event() and bus.turn_is_over():",
+        "if False:",
+        "test_bus.py::TestWaking::test_a_backlog_gives_the_loop_its_turn_when_the_time_is_over",
     ),
     Mutation(
         "2.6",
         COMPILED,
         "a backlog never gives the loop a turn",
-        "                    if subscription.budget > 0:\n                        return self.serve(result)",
-        "                    if True:\n                        return self.serve(result)",
-        "test_bus.py::TestWaking::test_a_backlog_gives_the_loop_a_turn_every_1024_events",
+        "                if bus.turn_is_over():",
+        "                if False:",
+        "test_bus.py::TestWaking::test_a_backlog_gives_the_loop_its_turn_when_the_time_is_over",
+    ),
+    Mutation(
+        "2.6",
+        COMPILED,
+        "whoever waits is resumed though the time is over",
+        "(self.left > 0 or not self.turn_is_over())",
+        "True",
+        "test_bus.py::TestWaking",
+    ),
+    Mutation(
+        "2.6",
+        PURE,
+        "who is put off comes before those that wait already",
+        "        self.schedule()\n        self.ready.append(receive)\n\n    def begin",
+        "        self.schedule()\n        self.ready.insert(0, receive)\n\n    def begin",
+        "test_bus.py::TestWaking",
+    ),
+    Mutation(
+        "2.5",
+        PURE,
+        "one that is cancelled waits for the backlogs of others",
+        "            loop.call_soon(self.wakeup, self, context=self.context)",
+        "            loop.call_later(60, self.wakeup, self, context=self.context)",
+        "test_bus.py::TestWaking",
     ),
     Mutation(
         "2.7",

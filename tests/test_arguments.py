@@ -377,9 +377,35 @@ class TestOthers:
                 (lambda: subscription.batches(0), ValueError, "not 0"),
                 (lambda: hb.ctx.scope(Asked), TypeError, 'write ctx.scope("name", ...)'),
                 (lambda: hb.ctx.scope("test", disposables=1), TypeError, "write [1]"),
+                (
+                    lambda: hb.ctx.scope("test", turn="1"),
+                    TypeError,
+                    "turn= takes a time in seconds",
+                ),
+                (
+                    lambda: hb.ctx.scope("test", turn=True),
+                    TypeError,
+                    "turn= takes a time in seconds",
+                ),
+                (lambda: hb.ctx.scope("test", turn=0), ValueError, "more than 0, not 0"),
+                (lambda: hb.ctx.scope("test", turn=-0.1), ValueError, "more than 0, not -0.1"),
+                (
+                    lambda: hb.ctx.scope("test", turn=float("nan")),
+                    ValueError,
+                    "more than 0, not nan",
+                ),
                 (lambda: hb.ctx.state(Asked), TypeError, "a class of State, not <class"),
             ):
                 with pytest.raises(kind, match=re.escape(says)):
                     call()
             with pytest.raises(TypeError, match="pass the class itself"):
                 await hb.ctx.flush(Asked())
+
+    async def test_a_time_of_a_bus_is_said_where_the_bus_is_made(self, hb: Any) -> None:
+        """Guarantee 2.6."""
+        async with hb.ctx.scope("outer", turn=1):
+            with pytest.raises(TypeError, match="'inner' uses that of 'outer': give it there"):
+                async with hb.ctx.scope("inner", turn=0.01):
+                    pass
+            async with hb.ctx.scope("inner", turn=0.01, isolated=True):
+                pass

@@ -77,7 +77,6 @@ cdef class Subscription:
     cdef readonly int64_t position  # the number of the next event, counted without those that it missed
     cdef int64_t start          # position at the beginning
     cdef readonly int64_t asked  # position at which a reader asked for the next event
-    cdef Py_ssize_t budget      # reads until the loop gets a turn
     cdef Receive head           # first in line
     cdef object line            # OrderedDict of those behind it; None until there is one
     cdef readonly object work   # Work; None unless it is known to have several workers, or a flush waits
@@ -103,7 +102,7 @@ cdef class Batches:
 
 cdef class Receive:
     cdef readonly Subscription subscription  # None once it is over
-    cdef object wakeup          # the Task's callback, or the Task while YIELDED; None while nobody waits
+    cdef object wakeup          # the Task's callback; None while nobody waits
     cdef object context         # the Task's context, to resume it in
     cdef object message         # of the cancellation
     cdef Py_ssize_t slot        # its place in channel.parked
@@ -113,6 +112,7 @@ cdef class Receive:
     cdef object refused(self)
     cdef PySendResult step(self, PyObject **result) except PYGEN_ERROR
     cdef PySendResult serve(self, PyObject **result) except PYGEN_ERROR
+    cdef bint waits(self) noexcept
     cdef object take(self, Subscription subscription)
     cdef int park(self) except -1
     cdef int leave(self) except -1
@@ -142,6 +142,13 @@ cdef class Bus:
     cdef readonly int64_t wakes  # how many times reads were handed over to be resumed
     cdef list stirred           # what to call once reads have been resumed, or None
     cdef Grant *grant           # that of the innermost resume(), or NULL
+    cdef double turn            # seconds
+    cdef double turn_end        # by the clock
+    cdef double looked_at       # when the clock was last asked
+    cdef Py_ssize_t left        # reads until it is asked again
+    cdef Py_ssize_t stride      # how many there were between the last two looks, at least 1
+    cdef int over               # not 0: nobody reads until resume() has been called so often, and it is scheduled
+    cdef bint noted             # the loop is to call turn_ended()
     cdef list contexts          # in which no resume() runs or is to be called
     cdef PyObject *due          # the Due that the loop is to call; it sets this to NULL, or its end does
     cdef double trusted         # until when `due` is relied on
@@ -165,6 +172,9 @@ cdef class Bus:
     cdef bint runs_elsewhere(self) except -1
     cdef int wake_all(self, Channel channel) except -1
     cdef int wake(self, Receive receive) except -1
+    cdef int put_off(self, Receive receive) except -1
+    cdef void begin_turn(self, Py_ssize_t reads) noexcept
+    cdef bint turn_is_over(self) except -1
     cdef int schedule(self) except -1
     cdef int call_resume(self) except -1
     cdef int resume(self) except -1

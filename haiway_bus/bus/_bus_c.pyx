@@ -43,11 +43,12 @@ from haiway_bus.bus._flush import Work, flush
 from haiway_bus.bus._inbox import Inbox
 from haiway_bus.bus._loops import runs_again
 from haiway_bus.bus._losses import note_closed, note_losses, tell_rest
-from haiway_bus.bus._reads import drives, no_copy, read_over, read_taken, task_here
+from haiway_bus.bus._reads import drives, no_copy, read_over, read_taken
 from haiway_bus.bus._rules import (
     DROP_OLDEST as DROP_OLDEST_NAME,
     FORKED,
     RAISE as RAISE_NAME,
+    TURN,
     bus_over,
     check_limit,
     apart_from,
@@ -123,10 +124,35 @@ cdef extern from "Python.h":
     int PyContext_Exit(PyObject *) except -1
     int PyContextVar_Get(PyObject *, PyObject *, PyObject **) except -1
 
-# How many events a reader takes in a row before the loop gets a turn (contract 2.6), and how many reads one
-# callback resumes at least before it lets the loop go on.
+cdef extern from *:
+    """
+    /* Seconds, by a clock that never goes back. */
+    #ifdef _WIN32
+    #include <windows.h>
+    static double hb_clock(void)
+    {
+        LARGE_INTEGER ticks, frequency;
+        QueryPerformanceCounter(&ticks);
+        QueryPerformanceFrequency(&frequency);
+        return (double)ticks.QuadPart / (double)frequency.QuadPart;
+    }
+    #else
+    #include <time.h>
+    static double hb_clock(void)
+    {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+    }
+    #endif
+    """
+    double hb_clock() noexcept
+
+# The most reads between two looks at the clock, and how many there are before the second one of a turn that began
+# outside of `resume`.
 cdef enum:
-    TURN = 1024
+    STRIDE = 64
+    FIRST_STRIDE = 8
 
 # How long a call of `resume` that was asked of the loop is relied on, once another read is to be resumed by it.
 cdef double TRUST_SECONDS = 0.005
@@ -136,8 +162,8 @@ cdef str DROP_OLDEST = DROP_OLDEST_NAME
 cdef str RAISE = RAISE_NAME
 
 # The life of a Receive. NEW: not waited on yet. PARKED: in line. GRANTED: its task is being resumed and may
-# take an event. CANCELLED, ENDED: out of the line, to be resumed without an event. YIELDED: the loop has its turn, in
-# the next one the read is NEW again. DONE: over.
+# take an event. CANCELLED, ENDED: out of the line, to be resumed without an event. YIELDED: the loop has its turn, the
+# read is NEW again when `resume` comes to it. DONE: over.
 cdef enum:
     NEW = 0
     PARKED = 1
@@ -495,10 +521,9 @@ cdef class Subscription:
 
     Invariants: `node` is the place of the next event that is not apart, None once closed. `waiting()` events wait.
     `head` is the read that is first in line and `line` those behind it; a read that did not wait may take an
-    event only while nobody is in line. `budget` counts down the reads until the loop gets a turn. `plain` means that
-    there is nothing else to see to: nothing apart, no pool, and no call of flush that waits. `asked` is a position at
-    which a reader asked for the next event, and so was done with all before: the latest, or, while it is `plain`, the
-    latest at which there was none.
+    event only while nobody is in line. `plain` means that there is nothing else to see to: nothing apart, no pool, and
+    no call of flush that waits. `asked` is a position at which a reader asked for the next event, and so was done with
+    all before: the latest, or, while it is `plain`, the latest at which there was none.
     """
 
     __class_getitem__ = classmethod(GenericAlias)
@@ -506,7 +531,6 @@ cdef class Subscription:
     def __cinit__(self, Channel channel not None, Bound bound=None):
         self.channel = channel
         self.bound = bound
-        self.budget = TURN
         self.plain = True
         # Last, so that one which could not join has nothing to leave.
         channel.join(self)
@@ -838,8 +862,8 @@ cdef class Receive:
 
     Invariants: it stands in `subscription.head` or in `subscription.line` exactly while PARKED or GRANTED. It has its
     subscription while NEW, YIELDED, PARKED or GRANTED, and holds nothing when it is over (guarantee 2.14). `wakeup`
-    tells who waits: the callback of the task that is to be resumed, or, while YIELDED, the task. `limit` is 0 for the
-    read of one event, else the most events of a batch.
+    tells who waits: the callback of the task that is to be resumed. `limit` is 0 for the read of one event, else the
+    most events of a batch.
     """
 
     def __await__(self):
@@ -853,8 +877,8 @@ cdef class Receive:
     cdef PySendResult step(self, PyObject **result) except PYGEN_ERROR:
         # `result` receives a new reference: the event with PYGEN_RETURN, what to wait on with PYGEN_NEXT.
         cdef Subscription subscription = self.subscription
-        if self.state == YIELDED and self.wakeup is task_here():
-            self.wakeup = None
+        cdef Bus bus
+        if self.state == YIELDED and self.wakeup is None:
             self.state = NEW
         if self.state == NEW:
             if HB_RUN() != <PyObject *>subscription.channel.bus.run:
@@ -862,15 +886,16 @@ cdef class Receive:
                 subscription.channel.bus.note_run()
             if not subscription.plain:
                 subscription.came_back()
+            if subscription.channel.bus.left <= 0 and subscription.head is None and subscription.has_event():
+                bus = subscription.channel.bus
+                if bus.turn_is_over():
+                    bus.put_off(self)
+                    self.state = YIELDED
+                    result[0] = new_reference(self)
+                    return PYGEN_NEXT
             if subscription.head is None:
                 if subscription.has_event():
-                    if subscription.budget > 0:
-                        return self.serve(result)
-                    subscription.budget = TURN
-                    self.wakeup = task_here()
-                    self.state = YIELDED
-                    result[0] = new_reference(None)  # to a Task: run me again in the loop's next turn (contract 2.6)
-                    return PYGEN_NEXT
+                    return self.serve(result)
                 if subscription.is_closed():
                     self.over()
                     raise StopAsyncIteration
@@ -880,7 +905,6 @@ cdef class Receive:
             raise self.refused()
         elif self.state == GRANTED:
             if subscription.has_event():
-                subscription.budget = TURN
                 return self.serve(result)
             if subscription.is_closed():
                 self.leave()
@@ -953,6 +977,7 @@ cdef class Receive:
                 raise read_taken(self.wakeup)
             self.leave()
             self.over()
+            self.wakeup = self.context = None
         return 0
 
     cdef int over(self) except -1:
@@ -960,14 +985,17 @@ cdef class Receive:
         self.subscription = None
         return 0
 
+    cdef bint waits(self) noexcept:
+        return self.state == PARKED or self.state == YIELDED
+
     cdef object take(self, Subscription subscription):
-        """What the read is for: one event, or a batch when it has a limit; counted against the reader's budget."""
+        """What the read is for: one event, or a batch when it has a limit."""
         cdef list batch
         if self.limit == 0:
-            subscription.budget -= 1
+            subscription.channel.bus.left -= 1
             return subscription.take()
         batch = subscription.take_batch(self.limit)
-        subscription.budget = max(subscription.budget - len(batch), 0)
+        subscription.channel.bus.left -= len(batch)
         return batch
 
     cdef int park(self) except -1:
@@ -1029,7 +1057,7 @@ cdef class Receive:
     def _asyncio_future_blocking(self):
         # True only while its Task takes it over. Else None: asyncio.isfuture() then sees a coroutine, so that gather,
         # shield and the like run it in a task, in which it says whose it is.
-        return True if self.state == PARKED and self.wakeup is None else None
+        return True if self.waits() and self.wakeup is None else None
 
     @_asyncio_future_blocking.setter
     def _asyncio_future_blocking(self, bint blocking):
@@ -1041,17 +1069,26 @@ cdef class Receive:
         return self.subscription.channel.bus.loop
 
     def add_done_callback(self, callback, *, context=None):
-        if self.state != PARKED or self.wakeup is not None:
+        if not self.waits() or self.wakeup is not None:
             raise self.refused()
         self.wakeup = callback
         self.context = context
 
     def cancel(self, msg=None):
-        """Called by Task.cancel(). The event, if one has arrived meanwhile, stays where it is (contract 2.5)."""
-        if self.state != PARKED:
+        """Called by Task.cancel(). The event, if one has arrived meanwhile, stays where it is (contract 2.5).
+
+        Its task does not stand behind all that is to be resumed before it: the loop calls it next.
+        """
+        if not self.waits():
             return False
-        self.subscription.channel.bus.wake(self)
+        cdef Bus bus = self.subscription.channel.bus
+        if self.wakeup is not None and not bus.loop.is_closed():
+            bus.loop.call_soon(self.wakeup, self, context=self.context)
+            bus.wakes += 1
+            if bus.stirred is not None:
+                bus.tell_stirred()
         self.leave()
+        self.over()
         self.state = CANCELLED
         self.message = msg
         return True
@@ -1077,10 +1114,16 @@ cdef class Bus:
     running. `batch` is the list that the innermost `resume` is walking, `walked` how far it has come; None while none
     runs. More than one runs where a task that is resumed runs the loop again (guarantee 2.16). `contexts` are those in
     which none runs and none is to be called.
+
+    All readers together have `turn` seconds in a turn of the loop, and the body that is running then (guarantee 2.6). A
+    clock costs as much as a third of a read, so it is asked after `left` reads: the quicker they are, the more. A turn
+    begins with `resume`, or with the first look at the clock outside of it.
     """
 
-    def __cinit__(self, name not None):
+    def __cinit__(self, name not None, double turn=TURN):
         self.name = name
+        self.turn = turn
+        self.left = self.stride = 1
         self.loop = get_running_loop()
         self.thread = PyThread_get_thread_ident()
         self.table = {}
@@ -1254,6 +1297,44 @@ cdef class Bus:
             self.ready.append(receive)
         return 0
 
+    cdef int put_off(self, Receive receive) except -1:
+        """Resume a read in the loop's next turn, behind those that wait for it already."""
+        self.schedule()
+        self.ready.append(receive)
+        return 0
+
+    cdef void begin_turn(self, Py_ssize_t reads) noexcept:
+        self.looked_at = hb_clock()
+        self.turn_end = self.looked_at + self.turn
+        self.over = 0
+        self.left = self.stride = reads
+
+    cdef bint turn_is_over(self) except -1:
+        """Whether the loop is to have its turn: asked when no read is left before the next look at the clock."""
+        cdef double before = self.looked_at
+        if self.over:
+            return True
+        if self.batch is None and not self.noted:
+            # Tasks that the loop itself has called read here. When the turn began is not known, so it begins now.
+            self.loop.call_soon(self.turn_ended, context=Context())
+            self.noted = True
+            self.begin_turn(FIRST_STRIDE)
+            return False
+        self.looked_at = hb_clock()
+        if self.looked_at >= self.turn_end:
+            self.over = 2
+            self.left = 0
+            # Readers that take all their time are no sign that a call of `resume` was lost.
+            self.trusted = self.loop.time() + self.turn + TRUST_SECONDS
+            return True
+        self.stride = min(2 * self.stride, STRIDE) if (self.looked_at - before) * 8 < self.turn else 1
+        self.left = self.stride
+        return False
+
+    def turn_ended(self):
+        """Called by the loop in its next turn."""
+        self.noted = False
+
     cdef int schedule(self) except -1:
         if self.due == NULL:
             self.call_resume()
@@ -1297,20 +1378,24 @@ cdef class Bus:
     cdef int resume(self) except -1:
         """Run the tasks whose waits are over, each in its own context (contract 2.6, 2.7).
 
-        Workers of one subscription hand on to each other within the batch, which ends after TURN reads at the
-        latest, so that the loop gets its turn.
+        Workers of one subscription hand on to each other within the batch. When the time is over, those that are left
+        are the first in the next turn.
         """
         cdef list outer = self.batch
         cdef Py_ssize_t outer_walked = self.walked
         cdef list batch
-        cdef Py_ssize_t limit
         cdef Receive receive
         cdef Grant grant
+        if self.over == 2:
+            # This stands in the loop's queue before what its timers and sockets have ready by now: these first.
+            self.over = 1
+            return self.schedule()
         # Where a task that is being resumed runs the loop again, those behind it are not to wait until it is back.
         batch = self.ready if outer is None else outer[outer_walked:] + self.ready
         grant.receive = NULL
         grant.outer = self.grant
-        limit = max(len(batch), TURN)
+        self.begin_turn(1)
+        self.noted = False
         self.walked = 0
         self.grant = &grant
         try:
@@ -1320,31 +1405,28 @@ cdef class Bus:
                 del outer[outer_walked:]
             if len(batch) > 1 and type(self.loop).run_forever is not self.run_forever:
                 self.schedule()  # where the loop may be run again, by what is resumed first
-            while self.walked < len(batch) and self.walked < limit:
+            while self.walked < len(batch) and (self.left > 0 or not self.turn_is_over()):
                 receive = <Receive>batch[self.walked]
                 batch[self.walked] = None
                 self.walked += 1
                 wakeup = receive.wakeup
-                if wakeup is None:
-                    # It stands here twice: cancelled or ended after it had been woken. Or nobody waits on it, as
+                if wakeup is None or receive.state == CANCELLED:
+                    # Cancelled after it had been woken, or here twice, ended then. Or nobody waits on it, as
                     # whoever parked it was interrupted or has dropped it: then those behind it are not to wait.
                     if receive.state == PARKED:
                         receive.leave()
                     continue
                 context = receive.context
                 receive.wakeup = receive.context = None
-                cause = self.resumed
                 if receive.state == PARKED:
                     receive.state = GRANTED
                     grant.receive = <PyObject *>receive
-                elif receive.state == CANCELLED:
-                    cause = receive
                 receive = None  # what is over goes while its task is at work (guarantee 2.14)
                 try:
-                    # This is context.run(wakeup, cause) without its calls.
+                    # This is context.run(wakeup, self.resumed) without its calls.
                     PyContext_Enter(<PyObject *>context)
                     try:
-                        wakeup(cause)
+                        wakeup(self.resumed)
                     finally:
                         PyContext_Exit(<PyObject *>context)
                 finally:
@@ -1353,7 +1435,7 @@ cdef class Bus:
                         receive.leave()  # its task did not come for the event
         finally:
             self.grant = grant.outer
-            # Left over after KeyboardInterrupt or SystemExit, which a Task lets through, or after TURN reads.
+            # Left over after KeyboardInterrupt or SystemExit, which a Task lets through, or when the time was over.
             if self.walked < len(batch):
                 del batch[:self.walked]
                 if self.ready is not batch:
@@ -1372,10 +1454,19 @@ cdef class Bus:
 
     def unread(self):
         """By type, how many events wait in subscriptions that no task is reading."""
+        cdef Receive receive
+        put_off = set()
+        for receive in [*self.ready, *(self.batch or ())]:
+            if receive is not None and receive.state == YIELDED:
+                put_off.add(id(receive.subscription))
         waiting = [
             (
                 channel.event_type,
-                sum([one.pending for one in channel.subscriptions() if (<Subscription>one).head is None]),
+                sum([
+                    one.pending
+                    for one in channel.subscriptions()
+                    if (<Subscription>one).head is None and id(one) not in put_off
+                ]),
             )
             for channel in (<Channel>one for one in list(self.table.values()))
         ]
@@ -1623,20 +1714,22 @@ cdef inline PyObject *waiting_event(Receive receive) noexcept:
     # The usual case of Receive.step: a new read, nobody in line, an event there, and no turn of the loop due. Written
     # without local variables for objects: each would be counted up and down. A new reference, or NULL.
     cdef PyObject *event = NULL
+    cdef PyObject *bus
     if (
         receive.state == NEW
         and receive.limit == 0
         and receive.subscription.plain
-        and receive.subscription.budget > 0
         and receive.subscription.head is None
         and receive.subscription.node is not None
         and receive.subscription.node.next is not None
-        and HB_RUN() == <PyObject *>receive.subscription.channel.bus.run
     ):
+        bus = <PyObject *>receive.subscription.channel.bus
+        if (<Bus>bus).left <= 0 or HB_RUN() != <PyObject *>(<Bus>bus).run:
+            return NULL
+        (<Bus>bus).left -= 1
         event = new_reference(receive.subscription.node.event)
         receive.state = DONE
         receive.subscription.position += 1
-        receive.subscription.budget -= 1
         receive.subscription.node = receive.subscription.node.next
         if not HB_IS_LAST_STEP(<PyObject *>receive):
             receive.subscription = None

@@ -31,6 +31,7 @@ from math import inf
 from opcode import opmap
 from sys import _getframe, get_asyncgen_hooks, maxsize, version_info
 from threading import get_ident
+from time import perf_counter
 from types import FunctionType, TracebackType, coroutine
 from typing import Any, Final, Generic, Literal, NoReturn, TypeVar, cast
 from weakref import WeakSet, ref
@@ -40,12 +41,13 @@ from haiway_bus.bus._flush import Round, Work, flush
 from haiway_bus.bus._inbox import Inbox
 from haiway_bus.bus._loops import runs_again
 from haiway_bus.bus._losses import Dropped, Losses, note_closed, note_losses, tell_rest
-from haiway_bus.bus._reads import drives, no_copy, read_over, read_taken, task_here
+from haiway_bus.bus._reads import drives, no_copy, read_over, read_taken
 from haiway_bus.bus._rules import (
     DROP_OLDEST,
     FORKED,
     KNOWN,
     RAISE,
+    TURN,
     apart_from,
     bus_over,
     check_limit,
@@ -79,16 +81,17 @@ __all__ = (
 
 Event = TypeVar("Event")
 
-# How many events a reader takes in a row before the loop gets a turn (contract 2.6), and how many reads one
-# callback resumes at least before it lets the loop go on.
-TURN: Final = 1024
+# The most reads between two looks at the clock, and how many there are before the second one of a turn that began
+# outside of `resume`.
+STRIDE: Final = 64
+FIRST_STRIDE: Final = 8
 
 # How long a call of `resume` that was asked of the loop is relied on, once another read is to be resumed by it.
 TRUST_SECONDS: Final = 0.005
 
 # The life of a Receive. NEW: not waited on yet. PARKED: in line. GRANTED: its task is being resumed and may
-# take an event. CANCELLED, ENDED: out of the line, to be resumed without an event. YIELDED: the loop has its turn, in
-# the next one the read is NEW again. DONE: over.
+# take an event. CANCELLED, ENDED: out of the line, to be resumed without an event. YIELDED: the loop has its turn, the
+# read is NEW again when `resume` comes to it. DONE: over.
 NEW: Final = 0
 PARKED: Final = 1
 GRANTED: Final = 2
@@ -498,17 +501,15 @@ class Subscription(Generic[Event]):
 
     Invariants: `node` is the place of the next event that is not apart, None once closed. `waiting()` events wait.
     `head` is the read that is first in line and `line` those behind it; a read that did not wait may take an
-    event only while nobody is in line. `budget` counts down the reads until the loop gets a turn. `plain` means that
-    there is nothing else to see to: nothing apart, no pool, and no call of flush that waits. `asked` is a position at
-    which a reader asked for the next event, and so was done with all before: the latest, or, while it is `plain`, the
-    latest at which there was none.
+    event only while nobody is in line. `plain` means that there is nothing else to see to: nothing apart, no pool, and
+    no call of flush that waits. `asked` is a position at which a reader asked for the next event, and so was done with
+    all before: the latest, or, while it is `plain`, the latest at which there was none.
     """
 
     __slots__ = (
         "__weakref__",
         "asked",
         "bound",
-        "budget",
         "channel",
         "head",
         "held",
@@ -531,7 +532,6 @@ class Subscription(Generic[Event]):
         self.position: int = channel.sent
         self.start: int = self.position
         self.asked: int = self.position
-        self.budget: int = TURN
         self.head: Receive | None = None
         self.line: OrderedDict[Receive, None] | None = None
         self.work: Work | None = None
@@ -577,7 +577,7 @@ class Subscription(Generic[Event]):
     def __anext__(self) -> Coroutine[Any, Any, Event]:
         return Receive(self)
 
-    def batches(self, limit: int = TURN) -> Batches[Event]:
+    def batches(self, limit: int = 1024) -> Batches[Event]:
         """Iterate lists of the events that wait: at least one each, at most `limit` (contract 2.10).
 
         Cheaper an event than `async for` over the subscription, and mixes with it: each event goes to one reader.
@@ -846,25 +846,26 @@ class Loop(Generic[Event]):
 
     async def __anext__(self) -> Event:
         subscription = self.subscription
+        bus = subscription.channel.bus
         # The usual case, spelled out: nobody in line, an event there, and no turn of the loop due.
         node = subscription.node
         if (
             node is not None
             and node.next is not None
-            and subscription.budget > 0
+            and bus.left > 0
             and subscription.plain
             and subscription.head is None
-            and _here() == subscription.channel.bus.here
+            and _here() == bus.here
         ):
             subscription.node = node.next
             subscription.position += 1
-            subscription.budget -= 1
+            bus.left -= 1
             event: Event = node.event
         else:
             node = None  # it will hold an event while this waits
-            if _here() != subscription.channel.bus.here:
+            if _here() != bus.here:
                 subscription.check()
-                subscription.channel.bus.here = _here()
+                bus.here = _here()
             steps, subscription = _walk(Receive(subscription)), None  # type: ignore[assignment]
             event = await steps
         return event
@@ -904,9 +905,9 @@ class Receive:
 
     Invariants: it stands in `subscription.head` or in `subscription.line` exactly while PARKED or GRANTED. It has its
     subscription while NEW, YIELDED, PARKED or GRANTED, and holds nothing when it is over (guarantee 2.14). `wakeup`
-    tells who waits: the callback of the task that is to be resumed, or, while YIELDED, the task. `limit` is 0 for the
-    read of one event, else the most events of a batch. `steps` is the generator that takes its steps, which whoever
-    awaits it drives; None before and after.
+    tells who waits: the callback of the task that is to be resumed. `limit` is 0 for the read of one event, else the
+    most events of a batch. `steps` is the generator that takes its steps, which whoever awaits it drives; None before
+    and after.
     """
 
     __slots__ = (
@@ -953,12 +954,13 @@ class Receive:
     def walk(self) -> Generator[Receive | None, None, Any]:
         """The steps of the read, as its task takes them."""
         subscription = cast("Subscription[Any]", self.subscription)
+        bus = subscription.channel.bus
         # The usual case, spelled out as in `Loop`.
         node = subscription.node
         if (
             node is not None
             and node.next is not None
-            and subscription.budget > 0
+            and bus.left > 0
             and subscription.plain
             and subscription.head is None
             and not self.limit
@@ -967,22 +969,20 @@ class Receive:
             self.subscription = self.steps = None
             subscription.node = node.next
             subscription.position += 1
-            subscription.budget -= 1
+            bus.left -= 1
             return node.event
         node = None
         try:
             if not subscription.plain:
                 subscription.came_back()
             while subscription.head is None:
-                if subscription.has_event():
-                    if subscription.budget > 0:
-                        return self.take(subscription)
-                    subscription.budget = TURN
-                    self.wakeup = task_here()
+                if bus.left <= 0 and subscription.has_event() and bus.turn_is_over():
+                    bus.put_off(self)
                     self.state = YIELDED
-                    yield None  # to a Task: run me again in the loop's next turn (contract 2.6)
-                    self.wakeup = None
+                    yield self
                     self.state = NEW
+                elif subscription.has_event():
+                    return self.take(subscription)
                 elif subscription.closed:
                     raise StopAsyncIteration
                 else:
@@ -996,7 +996,6 @@ class Receive:
                 if self.state != GRANTED:
                     raise RuntimeError("a parked read was resumed by something else than its bus")
                 if subscription.has_event():
-                    subscription.budget = TURN
                     return self.take(subscription)
                 if subscription.closed:
                     raise StopAsyncIteration
@@ -1007,6 +1006,7 @@ class Receive:
             if self.state == PARKED or self.state == GRANTED:
                 self.leave()
             self.state = DONE
+            self.wakeup = self.context = None
             # This frame, too: the traceback of an exception that comes through it would keep the subscription.
             subscription = self.subscription = self.steps = None  # type: ignore[assignment]
 
@@ -1014,9 +1014,7 @@ class Receive:
         return self.send(None)
 
     def send(self, value: None, /) -> Receive | None:
-        if self.state == DONE or (
-            self.wakeup is not None and not (self.state == YIELDED and self.wakeup is task_here())
-        ):
+        if self.state == DONE or self.wakeup is not None:
             raise self.refused()
         return (self.steps or self.begin()).send(value)
 
@@ -1045,18 +1043,23 @@ class Receive:
                 self.steps.close()
             self.leave()
             self.over()
+            self.wakeup = self.context = None
 
     def over(self) -> None:
         self.state = DONE
         self.subscription = self.steps = None
 
+    def waits(self) -> bool:
+        return self.state == PARKED or self.state == YIELDED
+
     def take(self, subscription: Subscription[Any]) -> Any:
-        """What the read is for: one event, or a batch when it has a limit; counted against the reader's budget."""
+        """What the read is for: one event, or a batch when it has a limit."""
+        bus = subscription.channel.bus
         if self.limit == 0:
-            subscription.budget -= 1
+            bus.left -= 1
             return subscription.take()
         batch = subscription.take_batch(self.limit)
-        subscription.budget = max(subscription.budget - len(batch), 0)
+        bus.left -= len(batch)
         return batch
 
     def park(self, subscription: Subscription[Any]) -> None:
@@ -1110,7 +1113,7 @@ class Receive:
     def _asyncio_future_blocking(self) -> bool | None:
         # True only while its Task takes it over. Else None: asyncio.isfuture() then sees a coroutine, so that gather,
         # shield and the like run it in a task, in which it says whose it is.
-        return True if self.state == PARKED and self.wakeup is None else None
+        return True if self.waits() and self.wakeup is None else None
 
     @_asyncio_future_blocking.setter
     def _asyncio_future_blocking(self, blocking: bool) -> None:
@@ -1124,17 +1127,26 @@ class Receive:
     def add_done_callback(
         self, callback: Callable[[Any], object], *, context: Context | None = None
     ) -> None:
-        if self.state != PARKED or self.wakeup is not None:
+        if not self.waits() or self.wakeup is not None:
             raise self.refused()
         self.wakeup = callback
         self.context = context
 
     def cancel(self, msg: Any = None) -> bool:
-        """Called by Task.cancel(). The event, if one has arrived meanwhile, stays where it is (contract 2.5)."""
-        if self.state != PARKED or self.subscription is None:
+        """Called by Task.cancel(). The event, if one has arrived meanwhile, stays where it is (contract 2.5).
+
+        Its task does not stand behind all that is to be resumed before it: the loop calls it next.
+        """
+        if not self.waits() or self.subscription is None:
             return False
-        self.subscription.channel.bus.wake(self)
+        bus = self.subscription.channel.bus
+        if self.wakeup is not None and not bus.loop.is_closed():
+            bus.loop.call_soon(self.wakeup, self, context=self.context)
+            bus.wakes += 1
+            if bus.stirred is not None:
+                bus.tell_stirred()
         self.leave()
+        self.subscription = None
         self.state = CANCELLED
         self.message = msg
         return True
@@ -1169,10 +1181,15 @@ class Bus:
     running. `batch` is the list that the innermost `resume` is walking, `walked` how far it has come; None while none
     runs. More than one runs where a task that is resumed runs the loop again (guarantee 2.16). `contexts` are those in
     which none runs and none is to be called.
+
+    All readers together have `turn` seconds in a turn of the loop, and the body that is running then (guarantee 2.6). A
+    clock costs as much as a third of a read, so it is asked after `left` reads: the quicker they are, the more. A turn
+    begins with `resume`, or with the first look at the clock outside of it.
     """
 
     __slots__ = (
         "__weakref__",
+        "asked",
         "batch",
         "contexts",
         "due",
@@ -1182,27 +1199,44 @@ class Bus:
         "inbox",
         "instead",
         "kept",
+        "left",
+        "looked_at",
         "loop",
         "losses",
         "lost",
         "name",
+        "noted",
         "observer",
         "open_buses",
+        "over",
         "parted",
         "ready",
         "resumed",
         "run_forever",
         "stirred",
         "strict",
+        "stride",
         "table",
         "thread",
         "trusted",
+        "turn",
+        "turn_end",
         "wakes",
         "walked",
     )
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, turn: float = TURN) -> None:
         self.name: str = name
+        self.turn: float = turn
+        self.turn_end: float = 0.0
+        self.looked_at: float = 0.0
+        # Reads until the clock is asked again, and between the last two times that it was.
+        self.left: int = 1
+        self.stride: int = 1
+        # Not 0: nobody reads until `resume` has been called so often, and it is scheduled.
+        self.over: int = 0
+        # The loop is to call `turn_ended`.
+        self.noted: bool = False
         self.loop: AbstractEventLoop = get_running_loop()
         self.thread: int = get_ident()
         self.here: object = _here()
@@ -1217,8 +1251,10 @@ class Bus:
         # `resume` needs a context of its own: it enters each task's. And so does one within another, as none can be
         # entered twice.
         self.contexts: list[Context] = []
-        # The call of `resume` that the loop is to make, and until when it is relied on.
+        # The call of `resume` that the loop is to make, how many it was asked for, and until when the last one is
+        # relied on.
         self.due: ref[Any] | None = None
+        self.asked: int = 0
         self.trusted: float = 0.0
         # That of the loop, if nothing that it calls can run it again.
         self.run_forever: Any = None if runs_again(self.loop) else type(self.loop).run_forever
@@ -1376,6 +1412,42 @@ class Bus:
             self.schedule()
             self.ready.append(receive)
 
+    def put_off(self, receive: Receive) -> None:
+        """Resume a read in the loop's next turn, behind those that wait for it already."""
+        self.schedule()
+        self.ready.append(receive)
+
+    def begin_turn(self, reads: int) -> None:
+        self.looked_at = perf_counter()
+        self.turn_end = self.looked_at + self.turn
+        self.over = 0
+        self.left = self.stride = reads
+
+    def turn_is_over(self) -> bool:
+        """Whether the loop is to have its turn: asked when no read is left before the next look at the clock."""
+        if self.over:
+            return True
+        if self.batch is None and not self.noted:
+            # Tasks that the loop itself has called read here. When the turn began is not known, so it begins now.
+            self.loop.call_soon(self.turn_ended, context=Context())
+            self.noted = True
+            self.begin_turn(FIRST_STRIDE)
+            return False
+        before, self.looked_at = self.looked_at, perf_counter()
+        if self.looked_at >= self.turn_end:
+            self.over = 2
+            self.left = 0
+            # Readers that take all their time are no sign that a call of `resume` was lost.
+            self.trusted = self.loop.time() + self.turn + TRUST_SECONDS
+            return True
+        quick = (self.looked_at - before) * 8 < self.turn
+        self.left = self.stride = min(2 * self.stride, STRIDE) if quick else 1
+        return False
+
+    def turn_ended(self) -> None:
+        """Called by the loop in its next turn."""
+        self.noted = False
+
     def schedule(self) -> None:
         if self.due is None:
             self.call_resume()
@@ -1391,7 +1463,8 @@ class Bus:
         except IndexError:
             context = Context()
         # The handle that the loop drops uncalled tells that it was lost (guarantee 2.16).
-        handle = self.loop.call_soon(self.resume, context, context=context)
+        self.asked += 1
+        handle = self.loop.call_soon(self.resume, context, self.asked, context=context)
         self.due = ref(handle, self.ask_again)
 
     def ask_again(self, due: ref[Any]) -> None:
@@ -1422,41 +1495,56 @@ class Bus:
         if self.ready:
             self.schedule()
 
-    def resume(self, here: Context) -> None:
+    def resume(self, here: Context, asked: int) -> None:
         """Run the tasks whose waits are over, each in its own context (contract 2.6, 2.7).
 
-        Workers of one subscription hand on to each other within the batch, which ends after TURN reads at the
-        latest, so that the loop gets its turn.
+        Workers of one subscription hand on to each other within the batch. When the time is over, those that are left
+        are the first in the next turn.
         """
+        if self.over == 2:
+            # This stands in the loop's queue before what its timers and sockets have ready by now: these first.
+            self.over = 1
+            if asked == self.asked:
+                self.due = None
+            try:
+                self.schedule()
+            finally:
+                if self.due is None:
+                    self.schedule()
+                self.contexts.append(here)
+            return
         outer, outer_walked = self.batch, self.walked
         batch: list[Receive] = []
         # A signal's handler may raise between any two steps of this: what is in hand then is put back below.
         try:
-            self.due = None
+            if asked == self.asked:
+                self.due = None
             self.walked = 0
             # Where a task that is being resumed runs the loop again, those behind it are not to wait until it is back.
             batch = self.ready if outer is None else outer[outer_walked:] + self.ready
-            limit = max(len(batch), TURN)
+            self.begin_turn(1)
+            self.noted = False
             self.ready = []
             self.batch = batch
             if outer is not None:
                 del outer[outer_walked:]
             if len(batch) > 1 and type(self.loop).run_forever is not self.run_forever:
                 self.schedule()  # where the loop may be run again, by what is resumed first
-            while (count := self.walked) < len(batch) and count < limit:
+            while (count := self.walked) < len(batch) and (
+                self.left > 0 or not self.turn_is_over()
+            ):
                 receive = batch[count]
                 try:
-                    wakeup, context = receive.wakeup, receive.context
-                    receive.wakeup = receive.context = None
-                    cause: Any = self.resumed
+                    # None for one that was cancelled after it had been woken, or that stands here twice, ended then.
+                    wakeup = context = None
+                    if receive.state != CANCELLED:
+                        wakeup, context = receive.wakeup, receive.context
+                        receive.wakeup = receive.context = None
                     if wakeup is not None and receive.state == PARKED:
                         receive.state = GRANTED
-                    elif receive.state == CANCELLED:
-                        cause = receive
                     self.walked = count + 1
-                    # Without one it stands here twice: cancelled or ended after it had been woken.
                     if wakeup is not None:
-                        cast("Context", context).run(wakeup, cause)
+                        cast("Context", context).run(wakeup, self.resumed)
                 finally:
                     # Its task did not come for the event. Or nobody waits on it, as whoever parked it was interrupted
                     # or has dropped it: then those behind it are not to wait.
@@ -1465,7 +1553,7 @@ class Bus:
                     ):
                         receive.leave()
         finally:
-            # Left over after KeyboardInterrupt or SystemExit, which a Task lets through, or after TURN reads.
+            # Left over after KeyboardInterrupt or SystemExit, which a Task lets through, or when the time was over.
             if self.walked < len(batch):
                 del batch[: self.walked]
                 if self.ready is not batch:
@@ -1478,7 +1566,7 @@ class Bus:
                 self.tell_stirred()
             # The traceback of a task's exception may come through this frame, and would keep them.
             batch = []
-            receive = wakeup = context = cause = None  # type: ignore[assignment]
+            receive = wakeup = context = None  # type: ignore[assignment]
             self.contexts.append(here)
 
     def events(self) -> ByType[EventStats]:
@@ -1489,10 +1577,19 @@ class Bus:
 
     def unread(self) -> list[tuple[type[Any], int]]:
         """By type, how many events wait in subscriptions that no task is reading."""
+        put_off = {
+            id(one.subscription)
+            for one in [*self.ready, *(self.batch or ())]
+            if one.state == YIELDED
+        }
         waiting = [
             (
                 channel.event_type,
-                sum(one.pending for one in channel.subscriptions() if one.head is None),
+                sum(
+                    one.pending
+                    for one in channel.subscriptions()
+                    if one.head is None and id(one) not in put_off
+                ),
             )
             for channel in list(self.table.values())
         ]

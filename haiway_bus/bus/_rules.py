@@ -47,6 +47,8 @@ OVERFLOWS: Final = (DROP_OLDEST, DROP_NEWEST, RAISE)
 # Why a bus was lost to its scope; "" says that it was not.
 FORKED: Final = "forked"
 LOOP_CLOSED: Final = "loop closed"
+# How many seconds the readers of one bus have in a turn of the loop, unless a scope says otherwise.
+TURN: Final = 0.005
 # How many subscriptions the error of flush() names.
 NAMED: Final = 10
 
@@ -119,6 +121,14 @@ def check_timeout(call: str, timeout: object) -> None:
         raise ValueError(
             f"{call} takes a timeout in seconds, not {described(timeout)}: give None to wait without one"
         )
+
+
+def check_turn(turn: object) -> None:
+    """Raise TypeError or ValueError for what is no time that readers can have."""
+    if not is_number(turn):
+        raise TypeError(f"turn= takes a time in seconds, a number, not {described(turn)}")
+    if not is_seconds(turn) or turn <= 0:  # type: ignore[operator]
+        raise ValueError(f"turn= takes a time in seconds, more than 0, not {described(turn)}")
 
 
 def apart_from(event_type: type[Any], without: Any, bus: Any, kind: type[Any]) -> set[int]:

@@ -8,6 +8,7 @@ account by the step that took the event, the two may never differ, not even for 
 from __future__ import annotations
 
 import asyncio
+import math
 from asyncio import QueueEmpty, Task
 from collections import deque
 from typing import Any
@@ -216,6 +217,8 @@ class World:
     def scope(self, name: str = "root", **options: Any) -> Any:
         # Time passes at will here: nobody is to be warned of it.
         options.setdefault("warn_after", None)
+        if self.hb.bus.current.get() is None or options.get("isolated"):
+            options.setdefault("turn", math.inf)  # no clock has a say in the order of things
         return self.ctx.scope(name, observability=self.observability, **options)
 
     def subscribe(

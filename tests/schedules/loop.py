@@ -5,8 +5,8 @@ the ready handles to run, or whether to let time pass first. Choice 0 everywhere
 
 That is a stronger environment than asyncio gives: a handle can be overtaken by one that became ready after it, the
 callbacks of one future may run in any order, and a timer may fire while others are ready, as it does when code is
-slow. What the bus promises must hold here all the same, except the clauses that name the loop's own order (2.6,
-"a turn every 1,024 events"), which no model asserts. So nothing is held in groups: no promise was found to need it.
+slow. What the bus promises must hold here all the same, except the clauses that name the loop's own order (2.6, what
+the readers leave of a turn), which no model asserts. So nothing is held in groups: no promise was found to need it.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from .models_idle import IDLE
 from .models_owners import OWNERS
 from .models_reading import READING
 from .models_scopes import SCOPES
+from .models_turns import TURNS
 from .models_work import WORK
 
 __all__ = ("MODELS",)
@@ -24,6 +25,7 @@ MODELS: Final[Mapping[str, Model]] = {
     model.__name__: model
     for model in (
         *READING,
+        *TURNS,
         *OWNERS,
         *CANCELLING,
         *SCOPES,

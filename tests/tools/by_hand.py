@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import math
 import sys
 import threading
 from contextlib import suppress
@@ -155,7 +156,7 @@ async def held_by_other_threads() -> None:
     wrong: list[str] = []
 
     async def read() -> None:
-        async with ctx.scope("thread"):
+        async with ctx.scope("thread", turn=math.inf):
             subscription = sent(*range(900))
             for number in range(900):
                 stop = caught(subscription)
