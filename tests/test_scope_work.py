@@ -126,13 +126,22 @@ class TestServices:
                 await answers.first()
                 hb.ctx.send(Answer())
 
-        async with hb.ctx.scope("root"), db:
-            hb.ctx.spawn(answer_db, hb.ctx.subscribe(DbAsk))
-            async with hb.ctx.scope("app", isolated=True):
-                hb.ctx.spawn(serve, hb.ctx.subscribe(Ask))
-                async with hb.ctx.scope("request"):
-                    asking = hb.ctx.spawn(ask, hb)
-                assert asking.result() == "answered"
+        async def hold() -> None:
+            async with db:
+                hb.ctx.spawn(answer_db, hb.ctx.subscribe(DbAsk))
+                opened.set()
+                await asked.wait()
+
+        opened, asked = asyncio.Event(), asyncio.Event()
+        holding = asyncio.create_task(hold())
+        await opened.wait()
+        async with hb.ctx.scope("app"):
+            hb.ctx.spawn(serve, hb.ctx.subscribe(Ask))
+            async with hb.ctx.scope("request"):
+                asking = hb.ctx.spawn(ask, hb)
+            assert asking.result() == "answered"
+        asked.set()
+        await holding
 
     async def test_one_whose_nested_scope_is_about_to_be_left(self, hb: Any) -> None:
         """Its tasks are over, and it has yet to hear of that."""
