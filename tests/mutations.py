@@ -308,7 +308,7 @@ MUTATIONS = [
         PURE,
         "one that is cancelled waits for the backlogs of others",
         "            bus.loop.call_soon(self.wakeup, self, context=self.context)",
-        "            loop.call_later(60, self.wakeup, self, context=self.context)",
+        "            bus.loop.call_later(60, self.wakeup, self, context=self.context)",
         "test_bus.py::TestWaking",
     ),
     Mutation(
