@@ -642,7 +642,8 @@ class Subscription(Generic[Event]):
             self.plain = self.work is None
 
     def at_gap(self) -> bool:
-        return self.bound is not None and bool(self.bound.gaps) and self.position in self.bound.gaps
+        gaps = None if self.bound is None else self.bound.gaps
+        return gaps is not None and self.position in gaps
 
     def move_out(self) -> None:
         """Leave the chain, with all that waits there. `held` is ready for it."""
