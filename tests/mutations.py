@@ -299,8 +299,8 @@ MUTATIONS = [
         "2.6",
         PURE,
         "who is put off comes before those that wait already",
-        "        self.schedule()\n        self.ready.append(receive)\n\n    def begin",
-        "        self.schedule()\n        self.ready.insert(0, receive)\n\n    def begin",
+        "                    batch.extend(self.ready)\n                    self.ready = batch\n",
+        "                    self.ready.extend(batch)\n",
         "test_bus.py::TestWaking",
     ),
     Mutation(

@@ -1753,12 +1753,13 @@ cdef PyObject *receive_next(PyObject *self) except NULL:
 
 hb_set_slots(<PyObject *>Receive, <sendfunc>receive_send, <iternextfunc>receive_next)
 
+# This one is never freed, and so not counted.
+NOWHERE = Node.__new__(Node)
+
 # Counted before the first of them is made (see _live.pxd).
 for counted in (Batches, Bound, Bus, Channel, Due, Node, Receive, Subscription):
     live_count(<PyObject *>counted)
 del counted
-
-NOWHERE = Node.__new__(Node)
 
 
 def _live():

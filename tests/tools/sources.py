@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -35,7 +36,9 @@ class OfTheBus:
     beside: Any = None  # opened and closed with each scope
 
     async def __aenter__(self) -> Self:
-        self.scope = ctx.scope("tools")
+        # Under a tool reads take long, and the sources that this is compared to never give the loop a turn.
+        outermost = haiway_bus.bus.current.get() is None
+        self.scope = ctx.scope("tools", turn=math.inf if outermost else None)
         await self.scope.__aenter__()
         if OfTheBus.beside is not None:
             OfTheBus.beside.open()
