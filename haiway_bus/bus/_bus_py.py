@@ -911,6 +911,7 @@ class Receive:
     """
 
     __slots__ = (
+        "_asyncio_future_blocking",
         "context",
         "limit",
         "message",
@@ -932,6 +933,9 @@ class Receive:
         self.wakeup: Any = None
         self.context: Context | None = None
         self.steps: Generator[Receive | None, None, Any] | None = None
+        # True only until its Task has taken it over. Else None: asyncio.isfuture() then sees a coroutine, so that
+        # gather, shield and the like run it in a task, in which it says whose it is.
+        self._asyncio_future_blocking: bool | None = None
 
     def __await__(self) -> Generator[Receive | None, None, Any]:
         if self.steps is not None:
@@ -979,6 +983,7 @@ class Receive:
                 if bus.left <= 0 and subscription.has_event() and bus.turn_is_over():
                     bus.put_off(self)
                     self.state = YIELDED
+                    self._asyncio_future_blocking = True
                     yield self
                     self.state = NEW
                 elif subscription.has_event():
@@ -990,6 +995,7 @@ class Receive:
             subscription.asked = subscription.position
             self.park(subscription)
             while True:
+                self._asyncio_future_blocking = True
                 yield self
                 if self.state == ENDED:
                     raise StopAsyncIteration
@@ -1109,16 +1115,6 @@ class Receive:
     def channel(self) -> Channel | None:
         return None if self.subscription is None else self.subscription.channel
 
-    @property
-    def _asyncio_future_blocking(self) -> bool | None:
-        # True only while its Task takes it over. Else None: asyncio.isfuture() then sees a coroutine, so that gather,
-        # shield and the like run it in a task, in which it says whose it is.
-        return True if self.waits() and self.wakeup is None else None
-
-    @_asyncio_future_blocking.setter
-    def _asyncio_future_blocking(self, blocking: bool) -> None:
-        pass  # the Task says so before it adds its callback, which says the same
-
     def get_loop(self) -> AbstractEventLoop:
         if self.subscription is None:
             raise read_over()
@@ -1127,10 +1123,12 @@ class Receive:
     def add_done_callback(
         self, callback: Callable[[Any], object], *, context: Context | None = None
     ) -> None:
-        if not self.waits() or self.wakeup is not None:
+        state = self.state
+        if self.wakeup is not None or (state != PARKED and state != YIELDED):
             raise self.refused()
         self.wakeup = callback
         self.context = context
+        self._asyncio_future_blocking = None
 
     def cancel(self, msg: Any = None) -> bool:
         """Called by Task.cancel(). The event, if one has arrived meanwhile, stays where it is (contract 2.5).
