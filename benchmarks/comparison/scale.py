@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from typing import Any
 
@@ -26,7 +27,7 @@ async def types(contender: str, number: int, seconds: float) -> Sample:
     ctx = haiway_bus_module().ctx
     send = ctx.send
     sleep = asyncio.sleep
-    async with ctx.scope("benchmark"):
+    async with ctx.scope("benchmark", turn=math.inf):
         tasks = []
         bursts = []
         for event_type in event_types(number):
@@ -55,7 +56,7 @@ async def types(contender: str, number: int, seconds: float) -> Sample:
 async def idle_types(contender: str, number: int, seconds: float) -> Sample:
     """Bursts of 100 to the one reader of one type, while the others have a waiting reader each: per delivery."""
     ctx = haiway_bus_module().ctx
-    async with ctx.scope("benchmark"):
+    async with ctx.scope("benchmark", turn=math.inf):
         idle = []
         for event_type in event_types(number - 1):
             idle += await start([read_stream(ctx.subscribe(event_type))])
@@ -76,7 +77,7 @@ async def subscriptions(contender: str, number: int, seconds: float) -> Sample:
     """Subscribe, and close the oldest of this many live subscriptions of the type: per pair of calls."""
     ctx = haiway_bus_module().ctx
     subscribe = ctx.subscribe
-    async with ctx.scope("benchmark"):
+    async with ctx.scope("benchmark", turn=math.inf):
         live: deque[Any] = deque(subscribe(Event) for _ in range(number))
 
         async def run(loops: int) -> float:

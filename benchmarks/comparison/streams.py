@@ -62,7 +62,7 @@ async def open_haiway_bus(
     fan_out: int, event_type: Any, module: Any = None
 ) -> AsyncIterator[Topic]:
     ctx = (module or haiway_bus_module()).ctx
-    async with ctx.scope("benchmark"):
+    async with ctx.scope("benchmark", turn=math.inf):
         subscriptions = [ctx.subscribe(event_type) for _ in range(fan_out)]
         yield Topic(
             ctx.send,
@@ -75,7 +75,7 @@ async def open_haiway_bus(
 async def haiway_bus_batches(events: list[Any]) -> AsyncIterator[Topic]:
     """One subscriber that reads in batches."""
     ctx = haiway_bus_module().ctx
-    async with ctx.scope("benchmark"):
+    async with ctx.scope("benchmark", turn=math.inf):
         subscription = ctx.subscribe(type(events[0]))
         yield Topic(
             ctx.send,
