@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 import pytest
@@ -84,7 +85,7 @@ def test_drain_calls(benchmark: Any, stage: Any, hb: Any, call: str) -> None:
     """The ways of reading a backlog, on one backend after the other."""
     benchmark.group = f"20,000 events from a backlog, {hb.backend}"
     ctx = hb.ctx
-    stage.enter(ctx.scope("benchmark"))
+    stage.enter(ctx.scope("benchmark", turn=math.inf))
     events = cycle(Event, DELIVERIES)
 
     async def subscribe() -> Any:
