@@ -9,7 +9,7 @@ from typing import Any
 
 from haiway_bus.bus._losses import Dropped
 from haiway_bus.observability import Observability, ScopeIdentity
-from haiway_bus.printable import name_of_type
+from haiway_bus.printable import described, name_of_type
 
 __all__ = ("tell_unread", "teller_of_dropped")
 
@@ -38,11 +38,12 @@ def teller_of_dropped(recorder: Observability, scope: ScopeIdentity) -> Callable
 
 
 def _tell_dropped(recorder: Observability, scope: ScopeIdentity, dropped: Dropped) -> None:
-    event_type, *numbers = dropped
+    event_type, *numbers, name, limit, overflow = dropped
+    which = "one" if name is None else described(name)
     recorder.log(
         scope,
         logging.WARNING,
-        "events of %s dropped: %s, in %s of %s subscriptions; the most, %s, in one with limit=%s, overflow=%r",
-        (name_of_type(event_type), *numbers),
+        "events of %s dropped: %s, in %s of %s subscriptions; the most, %s, in %s with limit=%s, overflow=%r",
+        (name_of_type(event_type), *numbers, which, limit, overflow),
         None,
     )

@@ -502,6 +502,103 @@ def calls_of(hb: Any, sends: int) -> int:
     return calls
 
 
+class TestNames:
+    async def test_a_name_stands_where_the_subscription_is_told_of(
+        self, hb: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Guarantees 2.9, 4.2, 4.4, 5.11: in its repr, in the report of drops, and where flush waits for it."""
+        async with hb.ctx.scope("shop") as _:
+            orders = hb.ctx.subscribe(Tick, limit=2, overflow="drop_newest", name="orders")
+            others = [hb.ctx.subscribe(Tick, limit=5) for _ in range(3)]
+            for _ in range(9):
+                hb.ctx.send(Tick())
+            await turns()
+            assert orders.name == "orders"
+            assert repr(orders) == "<Subscription Tick 'orders' pending=2 dropped=7 open>"
+            assert [one.getMessage() for one in caplog.records] == [
+                (
+                    "events of Tick dropped: 19, in 4 of 4 subscriptions; the most, 7, in 'orders' with"
+                    " limit=2, overflow='drop_newest'"
+                )
+            ]
+            for one in others:
+                one.close()
+            waiting = hb.ctx.spawn(hb.ctx.flush(Tick))
+            await turns()
+            [told] = [one.waits_for for one in hb.ctx.waiting()]
+            assert told == "flush of Tick: the subscription 'orders' is read by nobody"
+            waiting.cancel()
+            with pytest.raises(TimeoutError, match="<Subscription Tick 'orders' pending=2"):
+                await hb.ctx.flush(Tick, timeout=0.001)
+            # It is still told when the subscription is gone.
+            caplog.clear()
+            hb.ctx.send(Tick())
+            orders.close()
+            del orders
+        assert "in 'orders' with limit=2" in caplog.text
+
+    async def test_flush_names_one_of_several(self, hb: Any) -> None:
+        """Guarantee 5.11."""
+        async with hb.ctx.scope("shop"):
+            held = [hb.ctx.subscribe(Tick, name=name) for name in ("first", "second")]
+            hb.ctx.send(Tick())
+            waiting = hb.ctx.spawn(hb.ctx.flush(Tick))
+            await turns()
+            [told] = [one.waits_for for one in hb.ctx.waiting()]
+            assert told == "flush of Tick: 2 subscriptions, of which 'first' is read by nobody"
+            waiting.cancel()
+            assert len(held) == 2
+
+    async def test_a_handler_gives_its_subscription_its_name(self, hb: Any) -> None:
+        """Guarantee 2.11: unless it is given another."""
+
+        def ship(tick: Tick) -> None:
+            pass
+
+        async with hb.ctx.scope("shop"):
+            assert hb.ctx.on(Tick, ship).name.endswith("ship")
+            assert hb.ctx.on(Tick, ship, name="shipping").name == "shipping"
+            assert hb.ctx.subscribe(Tick).name is None
+
+    @pytest.mark.parametrize("bounds", [{}, {"limit": 2}])
+    async def test_debug_mode_tells_the_place(self, hb: Any, bounds: dict[str, Any]) -> None:
+        """Guarantee 2.9: in asyncio's debug mode, where no name is given."""
+        loop = asyncio.get_running_loop()
+        async with hb.ctx.scope("shop"):
+            loop.set_debug(True)
+            try:
+                one = hb.ctx.subscribe(Tick, **bounds)
+                line = sys._getframe().f_lineno - 1
+                named = hb.ctx.subscribe(Tick, name="mine", **bounds)
+            finally:
+                loop.set_debug(False)
+            assert one.name == f"{__file__}:{line}"
+            assert f"test_bounded.py:{line}' pending=0" in repr(one)
+            assert named.name == "mine"
+
+    async def test_what_is_no_name_is_refused(self, hb: Any) -> None:
+        """Guarantee 2.9: in words, at the call; and a subclass of str is taken for its text."""
+
+        class Name(str):
+            def __str__(self) -> str:
+                raise AssertionError
+
+        def ignore(tick: Tick) -> None:
+            pass
+
+        async with hb.ctx.scope("shop"):
+            for wrong, error in ((7, TypeError), (b"x", TypeError), ("", ValueError)):
+                with pytest.raises(error, match="name") as refused:
+                    hb.ctx.subscribe(Tick, name=wrong)
+                assert repr(wrong) in str(refused.value)
+                with pytest.raises(error, match="name"):
+                    hb.ctx.on(Tick, ignore, name=wrong)
+            assert not hb.ctx.events()
+            taken = hb.ctx.subscribe(Tick, name=Name("odd\nname"), limit=1)
+            assert type(taken.name) is str
+            assert "'odd\\nname'" in repr(taken)
+
+
 class TestReports:
     async def test_one_line_a_second_tells_of_all_subscriptions_of_the_type(
         self, hb: Any, caplog: pytest.LogCaptureFixture
