@@ -149,8 +149,7 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
     def events() -> Mapping[type[Any], EventStats]:
         """What goes over the bus of the current scope, by type of event (contract 8.3).
 
-        For each type that is subscribed to: the number of subscriptions, and of events sent, delivered, dropped and
-        pending, and the lag of the slowest subscription. Counting begins anew when a type was without subscriptions.
+        For each type that is subscribed to, an EventStats. Counting begins anew when a type was without subscriptions.
 
         The mapping is read-only and stays as it was. It finds a class by its identity, whatever its metaclass thinks
         of `==` and `hash()`.

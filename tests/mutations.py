@@ -522,6 +522,22 @@ MUTATIONS = [
         "test_bounded.py::TestReports",
     ),
     Mutation(
+        "8.3",
+        "haiway_bus/bus/_stats.py",
+        "the age of what waits is told by the places of what was sent, where a subscription has missed events",
+        "                if position + pending < sent:",
+        "                if position > sent:",
+        "test_bounded.py::TestStats",
+    ),
+    Mutation(
+        "8.3",
+        "haiway_bus/bus/_stats.py",
+        "one who looks takes from another what was since its last look",
+        "        self.seen[observer] = Seen()",
+        "        self.seen.clear()",
+        "test_bounded.py::TestStats",
+    ),
+    Mutation(
         "2.9",
         "haiway_bus/bus/_names.py",
         "a subscription is said to be made by the package itself",

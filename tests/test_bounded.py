@@ -37,6 +37,14 @@ async def numbers(subscription: Any, count: int) -> list[int]:
     return [(await anext(subscription)).number for _ in range(count)]
 
 
+class Clock:
+    """The time as looks at the bus find it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(sys.modules["haiway_bus.bus._stats"], "monotonic", lambda: self.now)
+
+
 class TestLimit:
     async def test_it_never_holds_more_than_its_limit(self, hb: Any) -> None:
         """Contract 4.1."""
@@ -379,7 +387,7 @@ class TestLimit:
                         one.dropped,
                     )
                 if pairs:
-                    assert tuple(bus.events()[Tick]) == naive.events()[Tick]
+                    assert tuple(bus.events()[Tick])[:6] == naive.events()[Tick]
             bus.close()
 
 
@@ -788,7 +796,16 @@ class TestStats:
             gone.close()
             assert hb.ctx.events() == {
                 Tick: hb.EventStats(
-                    subscriptions=3, sent=5, delivered=9, dropped=6, pending=5, lag=4
+                    subscriptions=3,
+                    sent=5,
+                    delivered=9,
+                    dropped=6,
+                    pending=5,
+                    lag=4,
+                    age=0.0,
+                    peak=4,
+                    at_limit=2,
+                    slowest=None,
                 )
             }
             full.close()
@@ -797,6 +814,134 @@ class TestStats:
             assert hb.ctx.events() == {}
         with pytest.raises(hb.ContextMissing):
             hb.ctx.events()
+
+    async def test_the_age_of_the_oldest_is_known_from_looks(
+        self, hb: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Guarantee 8.3: at least so old, and older by the distance of two looks at most."""
+        clock = Clock(monkeypatch)
+        async with hb.ctx.scope("test"):
+            slow, fast = hb.ctx.subscribe(Tick), hb.ctx.subscribe(Tick)
+
+            def age() -> float:
+                found: float = hb.ctx.events()[Tick].age
+                return found
+
+            assert age() == 0
+            clock.now += 5
+            hb.ctx.send(Tick())
+            clock.now += 5
+            assert age() == 0  # nobody had looked since it was sent
+            clock.now += 5
+            assert age() == 5
+            hb.ctx.send(Tick())
+            await numbers(fast, 2)
+            clock.now += 5
+            assert age() == 10
+            await numbers(slow, 1)
+            clock.now += 5
+            assert age() == 5  # that of the second
+            await numbers(slow, 1)
+            assert age() == 0
+            clock.now += 100
+            hb.ctx.send(Tick())
+            assert age() == 0
+
+    @pytest.mark.parametrize("overflow", OVERFLOWS)
+    async def test_a_random_history_of_looks_gives_the_age_within_their_distance(
+        self, hb: Any, overflow: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Guarantee 8.3: also of subscriptions that miss events, whose places are not those of what was sent."""
+        clock = Clock(monkeypatch)
+        for seed in range(20):
+            random_ = random.Random(seed)
+            async with hb.ctx.scope("test"):
+                other = hb.ctx.subscribe(Tick)
+                limited = hb.ctx.subscribe(Tick, limit=4, overflow=overflow)
+                sent: list[float] = []
+                waiting: list[list[int]] = [[], []]
+                before, longest = clock.now, 0.0
+                for _ in range(200):
+                    clock.now += random_.randrange(3)
+                    choice = random_.random()
+                    if choice < 0.4:
+                        hb.ctx.send(Tick(len(sent)))
+                        sent.append(clock.now)
+                        waiting[0].append(len(sent) - 1)
+                        if limited.pending > len(waiting[1]) or overflow == "drop_oldest":
+                            waiting[1].append(len(sent) - 1)
+                        waiting[1] = waiting[1][-4:]
+                    elif choice < 0.8:
+                        for place, one in enumerate((other, limited)):
+                            if one.pending:
+                                with contextlib.suppress(hb.SubscriptionOverflow):
+                                    event = one.receive_nowait()
+                                    assert event.number == waiting[place].pop(0)
+                    else:
+                        told = hb.ctx.events()[Tick].age
+                        true = max(
+                            (clock.now - sent[each[0]] for each in waiting if each), default=0
+                        )
+                        longest = max(longest, clock.now - before)
+                        assert 0 <= true - told <= longest
+                        before = clock.now
+
+    async def test_a_long_history_is_known_less_exactly_and_takes_no_memory(
+        self, hb: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Guarantee 8.3."""
+        clock = Clock(monkeypatch)
+        async with hb.ctx.scope("test"):
+            stuck = hb.ctx.subscribe(Tick)
+            for _ in range(1000):
+                hb.ctx.send(Tick())
+                hb.ctx.events()
+                clock.now += 1
+            assert hb.ctx.events()[Tick].age == 1000
+            for _ in range(500):
+                stuck.receive_nowait()
+            assert 400 <= hb.ctx.events()[Tick].age <= 500
+            looks = hb.bus.current.get().table[id(Tick)].looks
+            assert len(looks.moments.found) <= 64
+
+    async def test_the_peak_and_who_was_at_its_limit_are_of_the_time_since_the_last_look(
+        self, hb: Any
+    ) -> None:
+        """Guarantee 8.3: for each who looks, also when others have looked meanwhile."""
+        async with hb.ctx.scope("test"):
+            bus = hb.bus.current.get()
+            other = sys.modules["haiway_bus.bus._stats"].Observer()
+
+            def told(observer: Any = None) -> tuple[int, int, int, str | None]:
+                stats = bus.events(observer)[Tick]
+                return stats.lag, stats.peak, stats.at_limit, stats.slowest
+
+            free = hb.ctx.subscribe(Tick, name="free")
+            held = [
+                hb.ctx.subscribe(Tick, limit=4, overflow=overflow, name=overflow)
+                for overflow in OVERFLOWS
+            ]
+            for number in range(3):
+                hb.ctx.send(Tick(number))
+            assert told() == (3, 3, 0, "free")
+            hb.ctx.send(Tick(3))
+            assert told() == (4, 4, 3, "free")  # they have lost nothing, and are at their limits
+            for one in (free, *held):
+                await numbers(one, 4)
+            assert told() == (0, 0, 0, None)
+            assert told(other) == (0, 4, 3, None)
+            for number in range(6):
+                hb.ctx.send(Tick(number))
+            await numbers(free, 6)
+            for one in held:
+                await numbers(one, 4)
+            # Nobody has looked meanwhile, but the losses tell.
+            assert told() == (0, 4, 3, None)
+            assert told() == (0, 0, 0, None)
+            held.pop().close()
+            assert told(other) == (0, 4, 2, None)
+            assert told(other) == (0, 0, 0, None)
+            assert told(sys.modules["haiway_bus.bus._stats"].Observer()) == (0, 4, 2, None)
 
 
 class TestFlush:

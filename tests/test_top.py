@@ -415,7 +415,7 @@ def test_something_else_that_answers_is_refused(hb: Any, top: Any) -> None:
         b"{}\n",
         b'{"version": 1}\n',
         b"\xff\n",
-        b'{"version": 2, "events": {}}\n',
+        b'{"version": 3, "events": {}}\n',
         b"[" * 100_000 + b"\n",
         look.replace(b'"pid": 1', b'"pid": "1"'),
         look.replace(b'"at": 2.0', b'"at": null'),
@@ -425,7 +425,7 @@ def test_something_else_that_answers_is_refused(hb: Any, top: Any) -> None:
         look.replace(b'"pending": 0', b'"pending": "none"'),
         look.replace(b'"at"', b'"\\u001b[2J"'),
     ):
-        with pytest.raises(ValueError, match="in its format 2, and this is not it") as refused:
+        with pytest.raises(ValueError, match="in its format 3, and this is not it") as refused:
             top.snapshot.Snapshot.from_line(line)
         assert str(refused.value).isprintable()
 

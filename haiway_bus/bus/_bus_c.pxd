@@ -31,6 +31,7 @@ cdef class Channel:
     # due -> the first Bound that is due then. They borrow from `bounded`, and have room for all of it.
     cdef TypeIndex moving       # of those with overflow="drop_oldest"
     cdef TypeIndex leaving      # of the others
+    cdef public object looks    # Looks since somebody has looked, or None
     cdef public object losses   # Losses while a report of drops is due, or None
     cdef public object round    # the latest Round of flush, or None
     cdef readonly int64_t delivered  # by subscriptions that are closed

@@ -62,7 +62,7 @@ from haiway_bus.bus._rules import (
     overflow_of,
     overflowed,
 )
-from haiway_bus.bus._stats import stats_of
+from haiway_bus.bus._stats import look, stats_of
 from haiway_bus.bus._watch import open_buses
 from haiway_bus.by_type import ByType
 from haiway_bus.printable import described, name_of_type
@@ -1377,9 +1377,11 @@ cdef class Bus:
                 self.tell_stirred()
         return 0
 
-    def events(self):
-        """By type, what the channels tell of themselves (contract 8.3)."""
-        return ByType([((<Channel>channel).event_type, stats_of(channel)) for channel in list(self.table.values())])
+    def events(self, observer=None):
+        """By type, what the channels tell of themselves (contract 8.3), to who looks: whoever, unless given."""
+        return ByType(
+            [((<Channel>channel).event_type, look(channel, observer)) for channel in list(self.table.values())]
+        )
 
     def unread(self):
         """By type, how many events wait in subscriptions that no task is reading."""

@@ -60,7 +60,7 @@ from haiway_bus.bus._rules import (
     overflow_of,
     overflowed,
 )
-from haiway_bus.bus._stats import EventStats, stats_of
+from haiway_bus.bus._stats import EventStats, Looks, Observer, look, stats_of
 from haiway_bus.bus._watch import open_buses
 from haiway_bus.by_type import ByType
 from haiway_bus.printable import described, name_of_type
@@ -174,6 +174,7 @@ class Channel:
         "joined",
         "late",
         "leaving",
+        "looks",
         "losses",
         "members",
         "moving",
@@ -203,6 +204,8 @@ class Channel:
         self.leaving: dict[int, Bound] = {}
         # While a report of drops is due.
         self.losses: Losses | None = None
+        # Since somebody has looked.
+        self.looks: Looks | None = None
         self.parked: list[Receive] = []
         self.ended: bool = False
         # The latest round of flush.
@@ -1502,10 +1505,10 @@ class Bus:
             receive = wakeup = context = cause = None  # type: ignore[assignment]
             self.contexts.append(here)
 
-    def events(self) -> ByType[EventStats]:
-        """By type, what the channels tell of themselves (contract 8.3)."""
+    def events(self, observer: Observer | None = None) -> ByType[EventStats]:
+        """By type, what the channels tell of themselves (contract 8.3), to who looks: whoever, unless given."""
         return ByType(
-            [(channel.event_type, stats_of(channel)) for channel in list(self.table.values())]
+            [(channel.event_type, look(channel, observer)) for channel in list(self.table.values())]
         )
 
     def unread(self) -> list[tuple[type[Any], int]]:

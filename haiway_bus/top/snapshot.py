@@ -16,7 +16,8 @@ from haiway_bus.printable import full_name_of_type, printable
 
 __all__ = ("Row", "Snapshot", "rows")
 
-VERSION: Final = 2
+VERSION: Final = 3
+NOTHING: Final = EventStats(0, 0, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +60,12 @@ class Snapshot:
                 raise ValueError("another version")
             told["events"] = {name: EventStats(**stats) for name, stats in told["events"].items()}
             made = cls(**told)
-            numbers = [made.pid, made.since, made.at, *chain(*made.events.values())]
+            counts = chain.from_iterable(one[:-1] for one in made.events.values())
+            numbers = [made.pid, made.since, made.at, *counts]
             if not all(type(one) in (int, float) for one in numbers):
                 raise TypeError("what should be a number is none")
-            texts = [made.program, made.scope, made.backend, *made.waiting]
+            names = [one.slowest for one in made.events.values() if one.slowest is not None]
+            texts = [made.program, made.scope, made.backend, *made.waiting, *names]
             if type(made.waiting) is not list or not all(type(one) is str for one in texts):
                 raise TypeError("what should be a text is none")
             return made
@@ -94,7 +97,7 @@ def rows(now: Snapshot, before: Snapshot | None) -> list[Row]:
             seconds = now.at - before.at
             old = before.events.get(name)
             if old is None or stats.sent < old.sent or stats.delivered < old.delivered:
-                old = EventStats(0, 0, 0, 0, 0, 0)  # counting began anew since
+                old = NOTHING  # counting began anew since
             sent = (stats.sent - old.sent) / seconds
             delivered = (stats.delivered - old.delivered) / seconds
         found.append(Row(brief if short.count(brief) == 1 else name, sent, delivered, stats))

@@ -34,13 +34,22 @@ NOTHING: Final = EventStats(0, 0, 0, 0, 0, 0)
 
 def added(one: EventStats, other: EventStats) -> EventStats:
     """Both together; the slowest of both is the slowest."""
-    sums = [a + b for a, b in zip(one, other, strict=True)]
-    return EventStats(*sums)._replace(lag=max(one.lag, other.lag))
+    return EventStats(
+        subscriptions=one.subscriptions + other.subscriptions,
+        sent=one.sent + other.sent,
+        delivered=one.delivered + other.delivered,
+        dropped=one.dropped + other.dropped,
+        pending=one.pending + other.pending,
+        lag=max(one.lag, other.lag),
+        age=max(one.age, other.age),
+        peak=max(one.peak, other.peak),
+        at_limit=one.at_limit + other.at_limit,
+    )
 
 
 def ended(stats: EventStats) -> EventStats:
     """What is left of a type's numbers when its subscriptions are gone: only what has been counted."""
-    return stats._replace(subscriptions=0, pending=0, lag=0)
+    return NOTHING._replace(sent=stats.sent, delivered=stats.delivered, dropped=stats.dropped)
 
 
 class Source:
