@@ -8,10 +8,11 @@ from functools import partial
 from typing import Any
 
 from haiway_bus.bus._losses import Dropped
+from haiway_bus.bus._stats import EventStats
 from haiway_bus.observability import Observability, ScopeIdentity
 from haiway_bus.printable import described, name_of_type
 
-__all__ = ("tell_unread", "teller_of_dropped")
+__all__ = ("tell_unread", "teller_of_dropped", "teller_of_forgotten")
 
 
 def tell_unread(
@@ -47,3 +48,11 @@ def _tell_dropped(recorder: Observability, scope: ScopeIdentity, dropped: Droppe
         (name_of_type(event_type), *numbers, which, limit, overflow),
         None,
     )
+
+
+def teller_of_forgotten(
+    recorder: Observability, scope: ScopeIdentity
+) -> Callable[[type[Any], EventStats], None] | None:
+    """What tells a recorder that wants to know it of the types that the scope's bus forgets."""
+    told = getattr(type(recorder), "type_forgotten", None)
+    return None if told is None else partial(told, recorder, scope)

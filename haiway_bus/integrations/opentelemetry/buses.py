@@ -1,10 +1,11 @@
-"""Per type of event, what goes over the buses: observable instruments over `ctx.events()`.
+"""What goes over the buses, and how these are doing: observable instruments over `ctx.events()` and `vitals_of`.
 
 Nothing is counted when an event is sent or read. An exporter asks, from a thread of its own, and the numbers are then
 read in the loop's thread, because only there is a bus at rest: the exporter waits for the loop, half a second at most,
 and otherwise gets what was read the last time. A loop that is blocked thus delays an export and does not break it.
 
-All six instruments of one collection show one reading, so that sent, delivered and pending fit together.
+All instruments of one collection show one reading, so that sent, delivered and pending fit together. While an exporter
+asks, a pulse looks at each bus once a second, so that what was between two collections is known as well.
 """
 
 from __future__ import annotations
@@ -12,8 +13,7 @@ from __future__ import annotations
 import os
 from asyncio import AbstractEventLoop, get_running_loop
 from collections import deque
-from collections.abc import Iterable
-from contextvars import Context, copy_context
+from collections.abc import Iterable, Mapping
 from functools import partial
 from threading import Event, Lock, get_ident
 from time import monotonic
@@ -22,8 +22,22 @@ from weakref import WeakMethod
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from haiway_bus import EventStats, ScopeIdentity, ctx
+from haiway_bus import EventStats, ScopeIdentity
+from haiway_bus.bus import Bus
+from haiway_bus.bus._stats import Observer
 from haiway_bus.integrations.opentelemetry.attributes import type_name
+from haiway_bus.integrations.opentelemetry.names import (
+    COUNTERS,
+    EVENT,
+    GAUGES,
+    HANDLER,
+    OF_BUSES,
+    OF_HANDLERS,
+    SCOPE,
+    SUMS,
+)
+from haiway_bus.places import place
+from haiway_bus.vitals import Pulse, Vitals, vitals_of
 
 __all__ = ("BusInstruments",)
 
@@ -60,11 +74,27 @@ class Source:
     Invariant: together they never count less than they did before, as OpenTelemetry wants it of counters.
     """
 
-    __slots__ = ("context", "counted", "forgotten", "loop", "name", "reading", "thread")
+    __slots__ = (
+        "bus",
+        "counted",
+        "forgotten",
+        "lateness",
+        "loop",
+        "name",
+        "observer",
+        "pulse",
+        "reading",
+        "thread",
+        "vitals",
+    )
 
     def __init__(self, name: str) -> None:
         self.name: str = name
-        self.context: Context = copy_context()  # in which this scope is the current one
+        self.bus: Bus = place("events()").scope.bus
+        self.observer: Observer = Observer()
+        self.pulse: Pulse = Pulse(self.bus)
+        self.lateness: float = 0.0
+        self.vitals: Vitals = Vitals(0, 0, [])
         self.loop: AbstractEventLoop = get_running_loop()
         self.thread: int = get_ident()
         self.counted: tuple[dict[str, EventStats], dict[str, EventStats]] = ({}, {})
@@ -86,7 +116,7 @@ class Source:
             # forgotten during it nobody knows, so the bus is read again.
             while True:
                 known = len(self.forgotten)
-                read = self.context.run(ctx.events)
+                read = events_of(self.bus, self.observer)
                 if len(self.forgotten) == known:
                     break
             now: dict[str, EventStats] = {}
@@ -98,6 +128,8 @@ class Source:
                 name, stats = self.forgotten.popleft()
                 before[name] = added(before.get(name, NOTHING), ended(stats))
             self.counted = (before, now)
+            self.vitals = vitals_of(self.bus)
+            self.lateness = self.pulse.lateness()
         finally:
             self.reading = False
 
@@ -108,6 +140,10 @@ class Source:
         for name, stats in last.items():
             found[name] = added(found.get(name, NOTHING), stats)
         return found
+
+
+def events_of(bus: Bus, observer: Observer) -> Mapping[type[Any], EventStats]:
+    return bus.events(observer)
 
 
 class BusInstruments:
@@ -126,38 +162,15 @@ class BusInstruments:
             # exporter's thread may have had the lock.
             begin = WeakMethod(self._begin)
             os.register_at_fork(after_in_child=lambda: (method := begin()) and method())
-        create = meter.create_observable_counter
-        create("haiway_bus.events.sent", [partial(self.observe, "sent")], "{event}", "Events sent")
-        create(
-            "haiway_bus.events.delivered",
-            [partial(self.observe, "delivered")],
-            "{event}",
-            "Events that a reader took",
-        )
-        create(
-            "haiway_bus.events.dropped",
-            [partial(self.observe, "dropped")],
-            "{event}",
-            "Events that a subscription with a limit lost",
-        )
-        meter.create_observable_up_down_counter(
-            "haiway_bus.events.pending",
-            [partial(self.observe, "pending")],
-            "{event}",
-            "Events that wait, over all subscriptions",
-        )
-        meter.create_observable_up_down_counter(
-            "haiway_bus.subscriptions",
-            [partial(self.observe, "subscriptions")],
-            "{subscription}",
-            "Subscriptions",
-        )
-        meter.create_observable_gauge(
-            "haiway_bus.events.lag",
-            [partial(self.observe, "lag")],
-            "{event}",
-            "Events that wait in the slowest subscription",
-        )
+        for kinds, create, observe in (
+            (COUNTERS, meter.create_observable_counter, self.observe),
+            (SUMS, meter.create_observable_up_down_counter, self.observe),
+            (GAUGES, meter.create_observable_gauge, self.observe),
+            (OF_BUSES, meter.create_observable_gauge, self.observe_bus),
+            (OF_HANDLERS, meter.create_observable_gauge, self.observe_handlers),
+        ):
+            for field, (name, unit, description) in kinds.items():
+                create(name, [partial(observe, field)], unit, description)
 
     def _begin(self) -> None:
         self._lock = Lock()
@@ -176,6 +189,7 @@ class BusInstruments:
         source = self._sources.get(scope.scope_id)
         if source is not None and get_ident() == source.thread:
             source.read()
+            source.pulse.stop()
         self._retire(scope.scope_id)
 
     def keep(self, scope: ScopeIdentity, event_type: type[Any], stats: EventStats) -> None:
@@ -185,7 +199,43 @@ class BusInstruments:
             source.keep(event_type, stats)
 
     def observe(self, field: str, options: CallbackOptions) -> Iterable[Observation]:
-        """The callback of one instrument. Each reading serves each instrument once."""
+        """The callback of one instrument about types of events."""
+        self._read(field)
+        return [
+            Observation(getattr(stats, field), {SCOPE: scope, EVENT: event})
+            for (scope, event), stats in self._totals().items()
+        ]
+
+    def observe_bus(self, field: str, options: CallbackOptions) -> Iterable[Observation]:
+        """The callback of one instrument about buses. Those of one name are told as one."""
+        self._read(field)
+        found: dict[str, float] = {}
+        for source in self._all():
+            if field == "lateness":
+                found[source.name] = max(found.get(source.name, 0.0), source.lateness)
+            else:
+                found[source.name] = found.get(source.name, 0) + getattr(source.vitals, field)
+        return [Observation(value, {SCOPE: name}) for name, value in found.items()]
+
+    def observe_handlers(self, field: str, options: CallbackOptions) -> Iterable[Observation]:
+        """The callback of one instrument about handlers. Those of one name and type are told as one."""
+        self._read(field)
+        found: dict[tuple[str, str, str], int] = {}
+        for source in self._all():
+            for one in source.vitals.handlers:
+                key = (source.name, type_name(one.event_type), one.handler)
+                found[key] = found.get(key, 0) + getattr(one, field)
+        return [
+            Observation(value, {SCOPE: scope, EVENT: event, HANDLER: handler})
+            for (scope, event, handler), value in found.items()
+        ]
+
+    def _all(self) -> list[Source]:
+        with self._lock:
+            return list(self._sources.values())
+
+    def _read(self, field: str) -> None:
+        """Read the buses for one instrument. Each reading serves each instrument once."""
         with self._lock:
             stale = self._served is None or field in self._served
             if stale:
@@ -194,12 +244,6 @@ class BusInstruments:
             self._served.add(field)
         if stale:
             self._read_all()
-        return [
-            Observation(
-                getattr(stats, field), {"haiway_bus.scope": scope, "haiway_bus.event": event}
-            )
-            for (scope, event), stats in self._totals().items()
-        ]
 
     def _read_all(self) -> None:
         waiting: list[Event] = []
@@ -211,7 +255,7 @@ class BusInstruments:
                 continue
             done = Event()
             try:
-                source.loop.call_soon_threadsafe(self._read, source, done)
+                source.loop.call_soon_threadsafe(self._read_one, source, done)
             except RuntimeError:  # the loop was closed before the scope's end
                 self._retire(scope_id)
             else:
@@ -221,7 +265,7 @@ class BusInstruments:
             done.wait(max(0.0, deadline - monotonic()))
 
     @staticmethod
-    def _read(source: Source, done: Event) -> None:
+    def _read_one(source: Source, done: Event) -> None:
         try:
             source.read()
         finally:
