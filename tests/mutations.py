@@ -523,6 +523,14 @@ MUTATIONS = [
     ),
     Mutation(
         "8.3",
+        "haiway_bus/vitals.py",
+        "a worker that waits for the next event is busy",
+        "    return not (isinstance(waited, Receive) and waited.subscription is subscription)",
+        "    return True",
+        "test_opentelemetry.py::test_how_a_bus_is_doing_is_told",
+    ),
+    Mutation(
+        "8.3",
         "haiway_bus/bus/_stats.py",
         "the age of what waits is told by the places of what was sent, where a subscription has missed events",
         "                if position + pending < sent:",

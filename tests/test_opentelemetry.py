@@ -12,6 +12,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -506,6 +507,38 @@ async def test_how_a_bus_is_doing_is_told(
     )
 
 
+async def test_a_peak_is_told_by_the_next_collection_whatever_is_read_before(
+    hb: Any, otel: Exported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guarantee 8.3: types are forgotten between two collections, and within one."""
+    module = importlib.import_module("haiway_bus.integrations.opentelemetry.buses")
+    monkeypatch.setattr(module, "MANY", 4)
+    ending: list[Any] = []
+    events_of = module.events_of
+
+    def reading(*given: Any) -> Any:
+        found = events_of(*given)
+        while ending:
+            ending.pop().close()
+        return found
+
+    monkeypatch.setattr(module, "events_of", reading)
+    async with hb.ctx.scope("shop", observability=otel.recorder()):
+        orders = hb.ctx.subscribe(Order, limit=3)
+        assert otel.bus(Order)["shop"]["peak"] == 0
+        for number in range(5):
+            hb.ctx.send(Order(number))
+        for _ in range(3):
+            await anext(orders)
+        for _ in range(5):
+            hb.ctx.subscribe(type("Other", (), {})).close()
+        ending.append(hb.ctx.subscribe(type("Other", (), {})))
+        told = otel.bus(Order)["shop"]
+        assert (told["lag"], told["peak"], told["at_limit"]) == (0, 3, 1)
+        told = otel.bus(Order)["shop"]
+        assert (told["lag"], told["peak"], told["at_limit"]) == (0, 0, 0)
+
+
 async def test_handlers_are_timed_and_their_errors_counted(hb: Any, otel: Exported) -> None:
     """Guarantee 8.3: by name and type."""
 
@@ -768,3 +801,19 @@ def test_without_the_extra_the_import_says_what_to_install() -> None:
     )
     assert "ImportError: haiway_bus.integrations.opentelemetry needs" in done.stderr
     assert "pip install 'haiway-bus[opentelemetry]'" in done.stderr
+
+
+def test_each_metric_stands_in_the_docs_with_an_alert() -> None:
+    """Guarantee 8.3: by the name under which Prometheus has it."""
+    page = Path(__file__).resolve().parent.parent / "docs" / "integrations" / "opentelemetry.md"
+    table, alerts = page.read_text(encoding="utf-8").split("## Alerts to copy")
+    names = importlib.import_module("haiway_bus.integrations.opentelemetry.names")
+    told = {"haiway_bus.handler.duration": "s", "haiway_bus.handler.errors": "{event}"}
+    for kinds in (names.COUNTERS, names.SUMS, names.GAUGES, names.OF_BUSES, names.OF_HANDLERS):
+        told |= {name: unit for name, unit, _ in kinds.values()}
+    assert len(told) == 16
+    for name, unit in told.items():
+        assert f"| `{name}` |" in table
+        exported = name.replace(".", "_") + ("_seconds" if unit == "s" else "")
+        assert f"`{exported}" in table
+        assert exported in alerts

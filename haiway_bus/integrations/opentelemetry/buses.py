@@ -36,6 +36,7 @@ from haiway_bus.integrations.opentelemetry.names import (
     SCOPE,
     SUMS,
 )
+from haiway_bus.integrations.opentelemetry.sums import NOTHING, added, ended, with_passed
 from haiway_bus.places import place
 from haiway_bus.vitals import Pulse, Vitals, vitals_of
 
@@ -43,27 +44,6 @@ __all__ = ("BusInstruments",)
 
 WAIT_SECONDS: Final = 0.5
 MANY: Final = 256
-NOTHING: Final = EventStats(0, 0, 0, 0, 0, 0)
-
-
-def added(one: EventStats, other: EventStats) -> EventStats:
-    """Both together; the slowest of both is the slowest."""
-    return EventStats(
-        subscriptions=one.subscriptions + other.subscriptions,
-        sent=one.sent + other.sent,
-        delivered=one.delivered + other.delivered,
-        dropped=one.dropped + other.dropped,
-        pending=one.pending + other.pending,
-        lag=max(one.lag, other.lag),
-        age=max(one.age, other.age),
-        peak=max(one.peak, other.peak),
-        at_limit=one.at_limit + other.at_limit,
-    )
-
-
-def ended(stats: EventStats) -> EventStats:
-    """What is left of a type's numbers when its subscriptions are gone: only what has been counted."""
-    return NOTHING._replace(sent=stats.sent, delivered=stats.delivered, dropped=stats.dropped)
 
 
 class Source:
@@ -105,31 +85,38 @@ class Source:
         """The bus forgets a type (contract 8.3). This may be called within any other call here: by the collector."""
         self.forgotten.append((type_name(event_type), stats))
         if len(self.forgotten) >= MANY and not self.reading and get_ident() == self.thread:
-            self.read()  # where nobody collects they would become ever more
+            self.read(asked=False)  # where nobody collects they would become ever more
 
-    def read(self) -> None:
-        """Read the bus. In the loop's thread only."""
+    def read(self, asked: bool = True) -> None:
+        """Read the bus, for an exporter if one has asked: then what is told is what was since it last did.
+
+        In the loop's thread only.
+        """
         self.reading = True
+        observer = self.observer if asked else self.pulse.observer
+        passed: list[Mapping[type[Any], EventStats]] = []
         try:
             # The collector may end a subscription within any line here. A type forgotten before the bus is read is
             # not in the reading, one forgotten after it is, and is left for the next: each is counted once. Of one
             # forgotten during it nobody knows, so the bus is read again.
             while True:
                 known = len(self.forgotten)
-                read = events_of(self.bus, self.observer)
+                read = events_of(self.bus, observer)
                 if len(self.forgotten) == known:
                     break
+                passed.append(read)
             now: dict[str, EventStats] = {}
             for event_type, stats in read.items():
                 name = type_name(event_type)
-                now[name] = added(now.get(name, NOTHING), stats)
+                now[name] = added(now.get(name, NOTHING), with_passed(stats, event_type, passed))
             before = dict(self.counted[0])
             for _ in range(known):
                 name, stats = self.forgotten.popleft()
                 before[name] = added(before.get(name, NOTHING), ended(stats))
             self.counted = (before, now)
-            self.vitals = vitals_of(self.bus)
-            self.lateness = self.pulse.lateness()
+            if asked:
+                self.vitals = vitals_of(self.bus)
+                self.lateness = self.pulse.lateness()
         finally:
             self.reading = False
 
@@ -188,7 +175,7 @@ class BusInstruments:
         """The scope is over: what its bus counted stays."""
         source = self._sources.get(scope.scope_id)
         if source is not None and get_ident() == source.thread:
-            source.read()
+            source.read(asked=False)
             source.pulse.stop()
         self._retire(scope.scope_id)
 
