@@ -519,7 +519,7 @@ MUTATIONS = [
         "the worst is the last one that has lost events",
         "        if new > self.worst[0]:",
         "        if new:",
-        "test_bounded.py::TestReports",
+        "test_bounded.py::TestNames",
     ),
     Mutation(
         "8.3",
