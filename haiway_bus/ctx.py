@@ -20,6 +20,7 @@ from haiway_bus.observability import (
     check_record,
 )
 from haiway_bus.places import Updated, own_place, place
+from haiway_bus.printable import name_of_function
 from haiway_bus.scope import Scope
 from haiway_bus.state import State
 from haiway_bus.waiting import WaitingTask, waiting_on
@@ -101,6 +102,7 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
         errors: ErrorPolicy = "log",
         limit: int | None = None,
         overflow: Literal["drop_oldest", "drop_newest", "raise"] | None = None,
+        name: str | None = None,
     ) -> Subscription[Event]:
         """Subscribe now, and run the handler for every event from now on in tasks of the scope (contract 2.11).
 
@@ -114,15 +116,16 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
                 the scope.
             limit: the most events that wait at a time, as `subscribe` takes it.
             overflow: what gives way when one more comes, as `subscribe` takes it; with "raise" it fails the scope.
+            name: what logs and errors call the subscription; the handler's name, unless given.
 
-        Returns the subscription; closing it ends the workers.
-
-        Raises what `subscribe` and `spawn` raise, TypeError for a handler that cannot be called with one event (a
-        class is none), TypeError or ValueError for a number of workers or an error policy that is none.
+        Returns the subscription; closing it ends the workers. Raises what `subscribe` and `spawn` raise, TypeError for
+        a handler that cannot be called with one event (a class is none), TypeError or ValueError for a number of
+        workers or an error policy that is none.
         """
         check(event_type, handler, workers, errors)
         scope = place("on()").scope
-        subscription = bus.subscribe(event_type, limit=limit, overflow=overflow)
+        name = name_of_function(handler) if name is None else name
+        subscription = bus.subscribe(event_type, limit=limit, overflow=overflow, name=name)
         handle(scope, subscription, handler, workers, errors)
         return subscription
 
@@ -150,8 +153,7 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
     def events() -> Mapping[type[Any], EventStats]:
         """What goes over the bus of the current scope, by type of event (contract 8.3).
 
-        For each type that is subscribed to: the number of subscriptions, and of events sent, delivered, dropped and
-        pending, and the lag of the slowest subscription. Counting begins anew when a type was without subscriptions.
+        For each type that is subscribed to, an EventStats. Counting begins anew when a type was without subscriptions.
 
         The mapping is read-only and stays as it was. It finds a class by its identity, whatever its metaclass thinks
         of `==` and `hash()`.

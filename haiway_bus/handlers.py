@@ -8,6 +8,7 @@ from asyncio import CancelledError, Task
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import copy_context
 from operator import index
+from time import perf_counter
 from types import CoroutineType, coroutine
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
@@ -18,6 +19,7 @@ from haiway_bus.errors import SubscriptionOverflow
 from haiway_bus.printable import described, name_of_function, name_of_type
 from haiway_bus.scope import Scope
 from haiway_bus.signatures import called, check_takes_event, is_plain
+from haiway_bus.vitals import Handling, teller_of_handler
 from haiway_bus.within import DONE, Within
 
 __all__ = ("ErrorPolicy", "Handler", "handle")
@@ -42,7 +44,10 @@ def handle(
     if workers > 1:
         # So that flush() waits for each of them, also when they were never in line together.
         subscription.share_work()
-    working: set[Task[None]] = set()
+    name = name_of_function(handler)
+    told = teller_of_handler(scope.observability, scope.identity, name, subscription.event_type)
+    handling = Handling(name, subscription, told)
+    handlings, working = scope.tasks.family.handlings, handling.working
     # Until the last worker has ended, so that what is left then can be counted.
     kept = [subscription]
 
@@ -50,6 +55,7 @@ def handle(
         working.discard(task)
         if working:
             return
+        handlings.pop(handling, None)
         left = kept.pop()
         # A bus that goes on would keep every further event for a subscription that nobody reads any more.
         if not scope.owns_bus:
@@ -58,10 +64,11 @@ def handle(
             left.close()
 
     for _ in range(workers):
-        task = scope.spawn(work, (scope, subscription, handler, errors), {})
+        task = scope.spawn(work, (scope, subscription, handler, errors, handling), {})
         # What asyncio's debug mode says of a handler that blocks the loop.
-        task.set_name(f"{name_of_function(handler)} of {name_of_type(subscription.event_type)}")
+        task.set_name(f"{name} of {name_of_type(subscription.event_type)}")
         working.add(task)
+        handlings[handling] = None
         task.add_done_callback(ended)
 
 
@@ -100,11 +107,17 @@ def check_handler(handler: Any) -> None:
 
 
 async def work(
-    scope: Scope, subscription: Subscription[Any], handler: Handler[Any], errors: ErrorPolicy
+    scope: Scope,
+    subscription: Subscription[Any],
+    handler: Handler[Any],
+    errors: ErrorPolicy,
+    handling: Handling | None = None,
 ) -> None:
     """Handle events until the subscription ends. Losses of a full subscription are told like a handler's errors."""
-    handling = handle_each(scope, subscription, handler, errors)
-    step, within = handling.send, Within(handling)
+    if handling is None:
+        handling = Handling(name_of_function(handler), subscription, None)
+    steps = handle_each(scope, subscription, handler, errors, handling)
+    step, within = steps.send, Within(steps)
     step(None)
     while True:
         try:
@@ -126,11 +139,17 @@ async def work(
 
 @coroutine
 def handle_each(
-    scope: Scope, subscription: Subscription[Any], handler: Handler[Any], errors: ErrorPolicy
+    scope: Scope,
+    subscription: Subscription[Any],
+    handler: Handler[Any],
+    errors: ErrorPolicy,
+    handling: Handling,
 ) -> Generator[Any, Any, None]:
     """Is sent the events, one after the other, and yields DONE for each, and whatever the handler waits on before."""
+    told = handling.told
     event = yield DONE
     while True:
+        began = 0.0 if told is None else perf_counter()
         try:
             result: Any = handler(event)
             kind: Any = type(result)
@@ -139,6 +158,7 @@ def handle_each(
             elif result is not None and can_be_awaited(result):
                 yield from awaited(result)
         except Exception as error:
+            handling.fail(began, error)
             if errors == "raise":
                 raise
             tell(scope, "%s failed to handle an event of %s", handler, subscription, error)
@@ -146,9 +166,13 @@ def handle_each(
             if scope.tasks.is_ending(asyncio.current_task()):
                 raise
             # Not this task was cancelled, but what the handler awaited: an error of the handler's.
+            handling.fail(began, error)
             if errors == "raise":
                 raise cancelled(handler, subscription) from error
             tell(scope, "%s failed to handle an event of %s", handler, subscription, error)
+        else:
+            if told is not None:
+                told(perf_counter() - began, None)
         event = result = None
         event = yield DONE
 

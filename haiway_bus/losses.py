@@ -8,10 +8,11 @@ from functools import partial
 from typing import Any
 
 from haiway_bus.bus._losses import Dropped
+from haiway_bus.bus._stats import EventStats
 from haiway_bus.observability import Observability, ScopeIdentity
-from haiway_bus.printable import name_of_type
+from haiway_bus.printable import described, name_of_type
 
-__all__ = ("tell_unread", "teller_of_dropped")
+__all__ = ("tell_unread", "teller_of_dropped", "teller_of_forgotten")
 
 
 def tell_unread(
@@ -38,11 +39,20 @@ def teller_of_dropped(recorder: Observability, scope: ScopeIdentity) -> Callable
 
 
 def _tell_dropped(recorder: Observability, scope: ScopeIdentity, dropped: Dropped) -> None:
-    event_type, *numbers = dropped
+    event_type, *numbers, name, limit, overflow = dropped
+    which = "one" if name is None else described(name)
     recorder.log(
         scope,
         logging.WARNING,
-        "events of %s dropped: %s, in %s of %s subscriptions; the most, %s, in one with limit=%s, overflow=%r",
-        (name_of_type(event_type), *numbers),
+        "events of %s dropped: %s, in %s of %s subscriptions; the most, %s, in %s with limit=%s, overflow=%r",
+        (name_of_type(event_type), *numbers, which, limit, overflow),
         None,
     )
+
+
+def teller_of_forgotten(
+    recorder: Observability, scope: ScopeIdentity
+) -> Callable[[type[Any], EventStats], None] | None:
+    """What tells a recorder that wants to know it of the types that the scope's bus forgets."""
+    told = getattr(type(recorder), "type_forgotten", None)
+    return None if told is None else partial(told, recorder, scope)

@@ -32,6 +32,8 @@ class Family(dict["Members", None]):
         self.reads: dict[Any, None] = {}
         self.waiting: dict[Callable[[], object], None] = {}
         self.withdraw: Callable[[], object] | None = None
+        # The calls of `ctx.on` whose workers run, in their order.
+        self.handlings: dict[Any, None] = {}
         _FAMILIES[id(bus)] = self
 
     def at_work(self, active: Activity) -> bool:

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from haiway_bus.arguments import is_class, is_number, offers
-from haiway_bus.bus._stats import EventStats
 from haiway_bus.printable import described, name_of_type, written
 
 __all__ = (
@@ -52,7 +50,7 @@ class Observability(Protocol):
 
     `scope` is None for what is told outside any scope. `level` is a level of `logging`.
 
-    A recorder may define two methods more, which are looked up on its class:
+    A recorder may define three methods more, which are looked up on its class:
 
     - `identify_scope(name, around, isolated)` is called before `scope_entered`, with the identity of the scope around
       it or None, for a recorder with ids of its own. The ScopeIdentity it returns is the scope's; None leaves the
@@ -61,6 +59,8 @@ class Observability(Protocol):
       scope, with its last numbers, an EventStats: `ctx.events()` does not tell of it any more, and counts from zero
       when somebody subscribes again. Those that still have subscriptions when `scope_exited` is called are told by
       `ctx.events()` there. The garbage collector may close a subscription: take no lock in it.
+    - `watch_handler(scope, handler, event_type)` is called by `ctx.on`, with the handler's name. What it returns is
+      called after each event, with the seconds that it took and the exception or None; None measures nothing.
     """
 
     def scope_entered(self, scope: ScopeIdentity) -> None:
@@ -188,14 +188,6 @@ def checked_observability(given: Any) -> Observability | None:
             f" {', '.join(missing)}: inherit from LoggingObservability, and override what you need"
         )
     return given  # type: ignore[no-any-return]
-
-
-def teller_of_forgotten(
-    recorder: Observability, scope: ScopeIdentity
-) -> Callable[[type[Any], EventStats], None] | None:
-    """What tells a recorder that wants to know it of the types that the scope's bus forgets."""
-    told = getattr(type(recorder), "type_forgotten", None)
-    return None if told is None else partial(told, recorder, scope)
 
 
 class LoggingObservability:

@@ -21,14 +21,13 @@ from haiway_bus.by_type import ByType
 from haiway_bus.disposables import Disposable, checked_disposables, enter, leave
 from haiway_bus.failures import Failures, raise_as_it_is
 from haiway_bus.group import generator_around
-from haiway_bus.losses import tell_unread, teller_of_dropped
+from haiway_bus.losses import tell_unread, teller_of_dropped, teller_of_forgotten
 from haiway_bus.observability import (
     LoggingObservability,
     Observability,
     ScopeIdentity,
     checked_observability,
     identify,
-    teller_of_forgotten,
 )
 from haiway_bus.places import Attached, Place, Standing, own_place
 from haiway_bus.printable import described

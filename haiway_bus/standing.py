@@ -152,7 +152,11 @@ def flushing(channel: Any, current: Any, loop: Any) -> str:
     hands = ", ".join(dict.fromkeys(described(one.get_name()) for one in readers[:3]))
     more = " and others" if len(readers) > 3 else ""
     number = counted(len(behind_it), "subscription")
-    number = "one subscription" if len(behind_it) == 1 else f"{number}, of which one"
+    which = "one" if first.name is None else described(first.name)
+    if len(behind_it) > 1:
+        number = f"{number}, of which {which}"
+    else:
+        number = "one subscription" if first.name is None else f"the subscription {which}"
     if not readers:
         return f"{flush}: {number} is read by nobody"
     state = (

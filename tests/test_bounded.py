@@ -37,6 +37,14 @@ async def numbers(subscription: Any, count: int) -> list[int]:
     return [(await anext(subscription)).number for _ in range(count)]
 
 
+class Clock:
+    """The time as looks at the bus find it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(sys.modules["haiway_bus.bus._stats"], "monotonic", lambda: self.now)
+
+
 class TestLimit:
     async def test_it_never_holds_more_than_its_limit(self, hb: Any) -> None:
         """Contract 4.1."""
@@ -379,7 +387,7 @@ class TestLimit:
                         one.dropped,
                     )
                 if pairs:
-                    assert tuple(bus.events()[Tick]) == naive.events()[Tick]
+                    assert tuple(bus.events()[Tick])[:6] == naive.events()[Tick]
             bus.close()
 
 
@@ -500,6 +508,103 @@ def calls_of(hb: Any, sends: int) -> int:
     finally:
         sys.setprofile(None)
     return calls
+
+
+class TestNames:
+    async def test_a_name_stands_where_the_subscription_is_told_of(
+        self, hb: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Guarantees 2.9, 4.2, 4.4, 5.11: in its repr, in the report of drops, and where flush waits for it."""
+        async with hb.ctx.scope("shop") as _:
+            orders = hb.ctx.subscribe(Tick, limit=2, overflow="drop_newest", name="orders")
+            others = [hb.ctx.subscribe(Tick, limit=5) for _ in range(3)]
+            for _ in range(9):
+                hb.ctx.send(Tick())
+            await turns()
+            assert orders.name == "orders"
+            assert repr(orders) == "<Subscription Tick 'orders' pending=2 dropped=7 open>"
+            assert [one.getMessage() for one in caplog.records] == [
+                (
+                    "events of Tick dropped: 19, in 4 of 4 subscriptions; the most, 7, in 'orders' with"
+                    " limit=2, overflow='drop_newest'"
+                )
+            ]
+            for one in others:
+                one.close()
+            waiting = hb.ctx.spawn(hb.ctx.flush(Tick))
+            await turns()
+            [told] = [one.waits_for for one in hb.ctx.waiting()]
+            assert told == "flush of Tick: the subscription 'orders' is read by nobody"
+            waiting.cancel()
+            with pytest.raises(TimeoutError, match="<Subscription Tick 'orders' pending=2"):
+                await hb.ctx.flush(Tick, timeout=0.001)
+            # It is still told when the subscription is gone.
+            caplog.clear()
+            hb.ctx.send(Tick())
+            orders.close()
+            del orders
+        assert "in 'orders' with limit=2" in caplog.text
+
+    async def test_flush_names_one_of_several(self, hb: Any) -> None:
+        """Guarantee 5.11."""
+        async with hb.ctx.scope("shop"):
+            held = [hb.ctx.subscribe(Tick, name=name) for name in ("first", "second")]
+            hb.ctx.send(Tick())
+            waiting = hb.ctx.spawn(hb.ctx.flush(Tick))
+            await turns()
+            [told] = [one.waits_for for one in hb.ctx.waiting()]
+            assert told == "flush of Tick: 2 subscriptions, of which 'first' is read by nobody"
+            waiting.cancel()
+            assert len(held) == 2
+
+    async def test_a_handler_gives_its_subscription_its_name(self, hb: Any) -> None:
+        """Guarantee 2.11: unless it is given another."""
+
+        def ship(tick: Tick) -> None:
+            pass
+
+        async with hb.ctx.scope("shop"):
+            assert hb.ctx.on(Tick, ship).name.endswith("ship")
+            assert hb.ctx.on(Tick, ship, name="shipping").name == "shipping"
+            assert hb.ctx.subscribe(Tick).name is None
+
+    @pytest.mark.parametrize("bounds", [{}, {"limit": 2}])
+    async def test_debug_mode_tells_the_place(self, hb: Any, bounds: dict[str, Any]) -> None:
+        """Guarantee 2.9: in asyncio's debug mode, where no name is given."""
+        loop = asyncio.get_running_loop()
+        async with hb.ctx.scope("shop"):
+            loop.set_debug(True)
+            try:
+                one = hb.ctx.subscribe(Tick, **bounds)
+                line = sys._getframe().f_lineno - 1
+                named = hb.ctx.subscribe(Tick, name="mine", **bounds)
+            finally:
+                loop.set_debug(False)
+            assert one.name == f"{__file__}:{line}"
+            assert f"test_bounded.py:{line}' pending=0" in repr(one)
+            assert named.name == "mine"
+
+    async def test_what_is_no_name_is_refused(self, hb: Any) -> None:
+        """Guarantee 2.9: in words, at the call; and a subclass of str is taken for its text."""
+
+        class Name(str):
+            def __str__(self) -> str:
+                raise AssertionError
+
+        def ignore(tick: Tick) -> None:
+            pass
+
+        async with hb.ctx.scope("shop"):
+            for wrong, error in ((7, TypeError), (b"x", TypeError), ("", ValueError)):
+                with pytest.raises(error, match="name") as refused:
+                    hb.ctx.subscribe(Tick, name=wrong)
+                assert repr(wrong) in str(refused.value)
+                with pytest.raises(error, match="name"):
+                    hb.ctx.on(Tick, ignore, name=wrong)
+            assert not hb.ctx.events()
+            taken = hb.ctx.subscribe(Tick, name=Name("odd\nname"), limit=1)
+            assert type(taken.name) is str
+            assert "'odd\\nname'" in repr(taken)
 
 
 class TestReports:
@@ -691,7 +796,16 @@ class TestStats:
             gone.close()
             assert hb.ctx.events() == {
                 Tick: hb.EventStats(
-                    subscriptions=3, sent=5, delivered=9, dropped=6, pending=5, lag=4
+                    subscriptions=3,
+                    sent=5,
+                    delivered=9,
+                    dropped=6,
+                    pending=5,
+                    lag=4,
+                    age=0.0,
+                    peak=4,
+                    at_limit=2,
+                    slowest=None,
                 )
             }
             full.close()
@@ -700,6 +814,134 @@ class TestStats:
             assert hb.ctx.events() == {}
         with pytest.raises(hb.ContextMissing):
             hb.ctx.events()
+
+    async def test_the_age_of_the_oldest_is_known_from_looks(
+        self, hb: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Guarantee 8.3: at least so old, and older by the distance of two looks at most."""
+        clock = Clock(monkeypatch)
+        async with hb.ctx.scope("test"):
+            slow, fast = hb.ctx.subscribe(Tick), hb.ctx.subscribe(Tick)
+
+            def age() -> float:
+                found: float = hb.ctx.events()[Tick].age
+                return found
+
+            assert age() == 0
+            clock.now += 5
+            hb.ctx.send(Tick())
+            clock.now += 5
+            assert age() == 0  # nobody had looked since it was sent
+            clock.now += 5
+            assert age() == 5
+            hb.ctx.send(Tick())
+            await numbers(fast, 2)
+            clock.now += 5
+            assert age() == 10
+            await numbers(slow, 1)
+            clock.now += 5
+            assert age() == 5  # that of the second
+            await numbers(slow, 1)
+            assert age() == 0
+            clock.now += 100
+            hb.ctx.send(Tick())
+            assert age() == 0
+
+    @pytest.mark.parametrize("overflow", OVERFLOWS)
+    async def test_a_random_history_of_looks_gives_the_age_within_their_distance(
+        self, hb: Any, overflow: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Guarantee 8.3: also of subscriptions that miss events, whose places are not those of what was sent."""
+        clock = Clock(monkeypatch)
+        for seed in range(20):
+            random_ = random.Random(seed)
+            async with hb.ctx.scope("test"):
+                other = hb.ctx.subscribe(Tick)
+                limited = hb.ctx.subscribe(Tick, limit=4, overflow=overflow)
+                sent: list[float] = []
+                waiting: list[list[int]] = [[], []]
+                before, longest = clock.now, 0.0
+                for _ in range(200):
+                    clock.now += random_.randrange(3)
+                    choice = random_.random()
+                    if choice < 0.4:
+                        hb.ctx.send(Tick(len(sent)))
+                        sent.append(clock.now)
+                        waiting[0].append(len(sent) - 1)
+                        if limited.pending > len(waiting[1]) or overflow == "drop_oldest":
+                            waiting[1].append(len(sent) - 1)
+                        waiting[1] = waiting[1][-4:]
+                    elif choice < 0.8:
+                        for place, one in enumerate((other, limited)):
+                            if one.pending:
+                                with contextlib.suppress(hb.SubscriptionOverflow):
+                                    event = one.receive_nowait()
+                                    assert event.number == waiting[place].pop(0)
+                    else:
+                        told = hb.ctx.events()[Tick].age
+                        true = max(
+                            (clock.now - sent[each[0]] for each in waiting if each), default=0
+                        )
+                        longest = max(longest, clock.now - before)
+                        assert 0 <= true - told <= longest
+                        before = clock.now
+
+    async def test_a_long_history_is_known_less_exactly_and_takes_no_memory(
+        self, hb: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Guarantee 8.3."""
+        clock = Clock(monkeypatch)
+        async with hb.ctx.scope("test"):
+            stuck = hb.ctx.subscribe(Tick)
+            for _ in range(1000):
+                hb.ctx.send(Tick())
+                hb.ctx.events()
+                clock.now += 1
+            assert hb.ctx.events()[Tick].age == 1000
+            for _ in range(500):
+                stuck.receive_nowait()
+            assert 400 <= hb.ctx.events()[Tick].age <= 500
+            looks = hb.bus.current.get().table[id(Tick)].looks
+            assert len(looks.moments.found) <= 64
+
+    async def test_the_peak_and_who_was_at_its_limit_are_of_the_time_since_the_last_look(
+        self, hb: Any
+    ) -> None:
+        """Guarantee 8.3: for each who looks, also when others have looked meanwhile."""
+        async with hb.ctx.scope("test"):
+            bus = hb.bus.current.get()
+            other = sys.modules["haiway_bus.bus._stats"].Observer()
+
+            def told(observer: Any = None) -> tuple[int, int, int, str | None]:
+                stats = bus.events(observer)[Tick]
+                return stats.lag, stats.peak, stats.at_limit, stats.slowest
+
+            free = hb.ctx.subscribe(Tick, name="free")
+            held = [
+                hb.ctx.subscribe(Tick, limit=4, overflow=overflow, name=overflow)
+                for overflow in OVERFLOWS
+            ]
+            for number in range(3):
+                hb.ctx.send(Tick(number))
+            assert told() == (3, 3, 0, "free")
+            hb.ctx.send(Tick(3))
+            assert told() == (4, 4, 3, "free")  # they have lost nothing, and are at their limits
+            for one in (free, *held):
+                await numbers(one, 4)
+            assert told() == (0, 0, 0, None)
+            assert told(other) == (0, 4, 3, None)
+            for number in range(6):
+                hb.ctx.send(Tick(number))
+            await numbers(free, 6)
+            for one in held:
+                await numbers(one, 4)
+            # Nobody has looked meanwhile, but the losses tell.
+            assert told() == (0, 4, 3, None)
+            assert told() == (0, 0, 0, None)
+            held.pop().close()
+            assert told(other) == (0, 4, 2, None)
+            assert told(other) == (0, 0, 0, None)
+            assert told(sys.modules["haiway_bus.bus._stats"].Observer()) == (0, 4, 2, None)
 
 
 class TestFlush:

@@ -362,7 +362,8 @@ class TestWhoIsWaitedFor:
             texts = await asyncio.gather(*[late() for _ in range(5)])
             assert {one.partition(": ")[2] for one in texts} == {
                 "<Subscription Tick pending=7 open> is behind by "
-                f"{number} and was never read; <Subscription Tick pending=5 open> is behind by {number - 2},"
+                f"{number} and was never read; <Subscription Tick 'handle' pending=5 open> is behind by"
+                f" {number - 2},"
                 " in the hands of 'handle of Tick'"
                 for number in range(3, 8)
             }

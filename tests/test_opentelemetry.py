@@ -12,6 +12,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -73,7 +74,8 @@ class Exported:
                 attributes = dict(point.attributes or {})
                 if attributes.get("haiway_bus.event") == f"{event.__module__}.{event.__qualname__}":
                     of_scope = found.setdefault(str(attributes["haiway_bus.scope"]), {})
-                    of_scope[name.rpartition(".")[2]] = point.value
+                    if not name.startswith("haiway_bus.handler."):
+                        of_scope[name.rpartition(".")[2]] = point.value
         return found
 
 
@@ -380,6 +382,9 @@ async def test_buses_are_metrics_that_are_read_when_collected(hb: Any, otel: Exp
                     "dropped": 3,
                     "pending": 3,
                     "lag": 2,
+                    "peak": 2,
+                    "age": 0.0,
+                    "at_limit": 1,
                     "subscriptions": 2,
                 },
                 "island": {
@@ -388,6 +393,9 @@ async def test_buses_are_metrics_that_are_read_when_collected(hb: Any, otel: Exp
                     "dropped": 0,
                     "pending": 1,
                     "lag": 1,
+                    "peak": 1,
+                    "age": 0.0,
+                    "at_limit": 0,
                     "subscriptions": 1,
                 },
             }
@@ -432,7 +440,7 @@ async def test_a_subscription_that_ends_while_its_bus_is_read_counts_once(
         return called
 
     if where == "in the reading":
-        monkeypatch.setattr(hb.ctx, "events", ending_one(hb.ctx.events))
+        monkeypatch.setattr(module, "events_of", ending_one(module.events_of))
     else:
         monkeypatch.setattr(module, "type_name", ending_one(module.type_name))
     async with hb.ctx.scope("shop", observability=otel.recorder()):
@@ -445,6 +453,154 @@ async def test_a_subscription_that_ends_while_its_bus_is_read_counts_once(
             assert orders.closed
             assert otel.bus(Order)["shop"]["sent"] == sent
     assert otel.bus(Order)["shop"]["sent"] == 15
+
+
+async def test_how_a_bus_is_doing_is_told(
+    hb: Any, otel: Exported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guarantee 8.3: open scopes, what waits from threads, busy workers, and how late the loop is."""
+    vitals = importlib.import_module("haiway_bus.vitals")
+    monkeypatch.setattr(vitals, "SECONDS", 0.0)
+    clock = [1000.0]
+    monkeypatch.setattr(vitals, "monotonic", lambda: clock[0])
+    release = asyncio.Event()
+
+    async def bill(order: Order) -> None:
+        await release.wait()
+
+    def value(name: str) -> float:
+        [point] = otel.metrics()[name].data.data_points
+        assert dict(point.attributes)["haiway_bus.scope"] == "shop"
+        told: float = point.value
+        return told
+
+    async with hb.ctx.scope("shop", observability=otel.recorder()):
+        hb.ctx.on(Order, bill, workers=3)
+        assert value("haiway_bus.handler.workers") == 3
+        assert value("haiway_bus.handler.busy") == 0  # they have not begun
+        async with hb.ctx.scope("nested"):
+            assert value("haiway_bus.scopes") == 2
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert value("haiway_bus.handler.busy") == 0
+        for number in range(2):
+            hb.ctx.send(Order(number))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert value("haiway_bus.handler.busy") == 2
+        assert value("haiway_bus.events.from_threads") == 0
+        context = contextvars.copy_context()
+        await_thread = threading.Thread(target=context.run, args=(hb.ctx.send, Order(2)))
+        await_thread.start()
+        await_thread.join()
+        assert value("haiway_bus.events.from_threads") == 1
+        value("haiway_bus.loop.lateness")
+        clock[0] += 7
+        assert value("haiway_bus.loop.lateness") == 7  # it has yet to come to the timer
+        await asyncio.sleep(0.001)
+        clock[0] += 3
+        value("haiway_bus.loop.lateness")
+        assert value("haiway_bus.scopes") == 1
+        release.set()
+    assert "haiway_bus.scopes" not in otel.metrics() or not list(
+        otel.metrics()["haiway_bus.scopes"].data.data_points
+    )
+
+
+async def test_a_peak_is_told_by_the_next_collection_whatever_is_read_before(
+    hb: Any, otel: Exported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guarantee 8.3: types are forgotten between two collections, and within one."""
+    module = importlib.import_module("haiway_bus.integrations.opentelemetry.buses")
+    monkeypatch.setattr(module, "MANY", 4)
+    ending: list[Any] = []
+    events_of = module.events_of
+
+    def reading(*given: Any) -> Any:
+        found = events_of(*given)
+        while ending:
+            ending.pop().close()
+        return found
+
+    monkeypatch.setattr(module, "events_of", reading)
+    async with hb.ctx.scope("shop", observability=otel.recorder()):
+        orders = hb.ctx.subscribe(Order, limit=3)
+        assert otel.bus(Order)["shop"]["peak"] == 0
+        for number in range(5):
+            hb.ctx.send(Order(number))
+        for _ in range(3):
+            await anext(orders)
+        for _ in range(5):
+            hb.ctx.subscribe(type("Other", (), {})).close()
+        ending.append(hb.ctx.subscribe(type("Other", (), {})))
+        told = otel.bus(Order)["shop"]
+        assert (told["lag"], told["peak"], told["at_limit"]) == (0, 3, 1)
+        told = otel.bus(Order)["shop"]
+        assert (told["lag"], told["peak"], told["at_limit"]) == (0, 0, 0)
+
+
+async def test_handlers_are_timed_and_their_errors_counted(hb: Any, otel: Exported) -> None:
+    """Guarantee 8.3: by name and type."""
+
+    async def ship(order: Order) -> None:
+        if order.number == 1:
+            raise ValueError("not that one")
+
+    def told(name: str) -> Any:
+        [point] = otel.metrics()[name].data.data_points
+        assert dict(point.attributes) == {
+            "haiway_bus.scope": "shop",
+            "haiway_bus.event": f"{Order.__module__}.Order",
+            "haiway_bus.handler": ship.__qualname__,
+        }
+        return point
+
+    async with hb.ctx.scope("shop", observability=otel.recorder()):
+        hb.ctx.on(Order, ship)
+        assert told("haiway_bus.handler.errors").value == 0
+        for number in range(4):
+            hb.ctx.send(Order(number))
+        await hb.ctx.flush(Order)
+        duration = told("haiway_bus.handler.duration")
+        assert duration.count == 4
+        assert 0 < duration.sum < 60
+        assert told("haiway_bus.handler.errors").value == 1
+
+
+async def test_handlers_are_not_timed_unless_that_is_wanted(hb: Any, otel: Exported) -> None:
+    """Guarantee 8.3."""
+    async with hb.ctx.scope("shop", observability=otel.recorder(handler_metrics=False)):
+        hb.ctx.on(Order, lambda _: None)
+        hb.ctx.send(Order(1))
+        await hb.ctx.flush(Order)
+    assert not {one for one in otel.metrics() if one.startswith("haiway_bus.handler.d")}
+
+
+async def test_the_pulse_beats_while_somebody_asks_and_ends_then(
+    hb: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guarantee 8.3: it looks at the bus between two questions, so that a lag that has gone is known."""
+    vitals = importlib.import_module("haiway_bus.vitals")
+    monkeypatch.setattr(vitals, "SECONDS", 0.0)
+    monkeypatch.setattr(vitals, "PATIENCE", 3)
+    async with hb.ctx.scope("shop"):
+        bus = hb.bus.current.get()
+        pulse = vitals.Pulse(bus)
+        assert pulse.lateness() == 0
+        orders = hb.ctx.subscribe(Order)
+        assert hb.ctx.events()[Order].peak == 0
+        for number in range(5):
+            hb.ctx.send(Order(number))
+        async with asyncio.timeout(10):
+            while pulse.timer is not None:
+                await asyncio.sleep(0.001)
+        for _ in range(5):
+            await anext(orders)
+        assert hb.ctx.events()[Order].peak == 5
+        assert pulse.lateness() == 0.0
+        assert pulse.timer is not None
+        pulse.stop()
+        assert pulse.timer is None
 
 
 async def test_a_scope_shorter_than_a_collection_interval_counts(hb: Any, otel: Exported) -> None:
@@ -645,3 +801,19 @@ def test_without_the_extra_the_import_says_what_to_install() -> None:
     )
     assert "ImportError: haiway_bus.integrations.opentelemetry needs" in done.stderr
     assert "pip install 'haiway-bus[opentelemetry]'" in done.stderr
+
+
+def test_each_metric_stands_in_the_docs_with_an_alert() -> None:
+    """Guarantee 8.3: by the name under which Prometheus has it."""
+    page = Path(__file__).resolve().parent.parent / "docs" / "integrations" / "opentelemetry.md"
+    table, alerts = page.read_text(encoding="utf-8").split("## Alerts to copy")
+    names = importlib.import_module("haiway_bus.integrations.opentelemetry.names")
+    told = {"haiway_bus.handler.duration": "s", "haiway_bus.handler.errors": "{event}"}
+    for kinds in (names.COUNTERS, names.SUMS, names.GAUGES, names.OF_BUSES, names.OF_HANDLERS):
+        told |= {name: unit for name, unit, _ in kinds.values()}
+    assert len(told) == 16
+    for name, unit in told.items():
+        assert f"| `{name}` |" in table
+        exported = name.replace(".", "_") + ("_seconds" if unit == "s" else "")
+        assert f"`{exported}" in table
+        assert exported in alerts

@@ -926,7 +926,7 @@ class TestWhatIsLost:
     ) -> None:
         with pytest.raises(Inner):
             async with hb.ctx.scope("daemon"):
-                hb.ctx.on(Ping, lambda _: None, limit=3)
+                hb.ctx.on(Ping, lambda _: None, limit=3, name="pings")
                 for number in range(10):
                     hb.ctx.send(Ping(number))
                 raise Inner
@@ -934,7 +934,7 @@ class TestWhatIsLost:
         assert self.told(caplog) == [
             (
                 "daemon",
-                f"{dropped}; the most, 7, in one with limit=3, overflow='drop_oldest'",
+                f"{dropped}; the most, 7, in 'pings' with limit=3, overflow='drop_oldest'",
             ),
             ("daemon", "events of Ping left unread at the end of the scope: 3"),
         ]

@@ -85,12 +85,15 @@ async def test_a_table_shows_what_goes_over_the_bus(
     assert f"(pid {os.getpid()}) | {hb.backend} | open for 0 s" in headline
     assert header.split() == list(top.view.HEADER)
     assert [row.split()[0] for row in rows] == ["Order", "Refund"]
-    _, sent_rate, read_rate, readers, pending, slowest, dropped = rows[0].split()
+    _, sent_rate, read_rate, readers, pending, slowest, dropped, *more = rows[0].split()
     assert 1000 < int(sent_rate.replace(",", "")) <= 6000
     assert read_rate == "0"
     assert (readers, pending, slowest) == ("2", "1,205", "1,203")
     assert dropped == "1,202"
-    assert rows[1].split()[1:] == ["0", "0", "1", "0", "0", "0"]
+    lost_rate, oldest, peak, full = more
+    assert 1000 < int(lost_rate.replace(",", "")) <= 6000
+    assert (oldest, peak, full) == ("0s", "1,203", "1")
+    assert rows[1].split()[1:] == ["0", "0", "1", "0", "0", "0", "0", "0s", "0", "0"]
 
 
 async def test_json_is_for_programs(
@@ -105,19 +108,78 @@ async def test_json_is_for_programs(
         )
     told = json.loads(capsys.readouterr().out)
     assert (told["scope"], told["pid"], told["waiting"]) == ("shop", os.getpid(), [])
+    assert told["events"][0].pop("age") > 0  # the second look found it where the first did
     assert told["events"] == [
         {
             "event": "Order",
             "sent_rate": 0.0,
             "delivered_rate": 0.0,
+            "dropped_rate": 0.0,
             "subscriptions": 1,
             "sent": 1,
             "delivered": 0,
             "dropped": 0,
             "pending": 1,
             "lag": 1,
+            "peak": 1,
+            "at_limit": 0,
+            "slowest": None,
         }
     ]
+
+
+def test_a_late_loop_and_what_threads_sent_stand_in_the_headline(top: Any) -> None:
+    """Guarantee 8.3."""
+    look = top.snapshot.Snapshot(1, "p", "shop", "pure", 0, 9, {}, [], 3, 1200, 0.25, [])
+    assert top.view.headline(look) == (
+        "shop | p (pid 1) | pure | open for 9 s | 3 scopes | loop 250 ms late"
+        " | 1,200 events from threads wait"
+    )
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+async def test_it_names_the_slowest_and_the_handlers(
+    hb: Any, top: Any, folder: Path, capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    """Guarantee 8.3: names, busy workers, failed events, open scopes."""
+    release = asyncio.Event()
+
+    async def bill(order: Order) -> None:
+        if order.number == 0:
+            raise ValueError("not that one")
+        await release.wait()
+
+    async with hb.ctx.scope("shop", disposables=(top.Monitor(),)):
+        orders = hb.ctx.subscribe(Order, name="archive\x1b[2J")
+        hb.ctx.on(Order, bill, workers=3)
+        for number in range(3):
+            hb.ctx.send(Order(number))
+        async with hb.ctx.scope("nested"):
+            json_too = ["--json"] if as_json else []
+            assert await run(top, "--once", "--interval", "0.01", *json_too) == 0
+        release.set()
+        orders.close()
+    said = capsys.readouterr().out
+    if as_json:
+        told = json.loads(said)
+        assert told["scopes"] == 2
+        assert told["from_threads"] == 0
+        assert told["late"] >= 0
+        assert told["events"][0]["slowest"] == "archive\x1b[2J"
+        assert told["handlers"] == [
+            {
+                "handler": bill.__qualname__,
+                "event": f"{Order.__module__}.Order",
+                "workers": 3,
+                "busy": 2,
+                "failed": 1,
+            }
+        ]
+    else:
+        lines = said.splitlines()
+        assert " | 2 scopes" in lines[0]
+        assert lines[1] == f"workers busy: {bill.__qualname__} 2/3, 1 failed"
+        assert lines[-1] == r"the slowest of Order: archive\x1b[2J"
 
 
 @pytest.mark.parametrize("as_json", [False, True])
@@ -406,8 +468,9 @@ async def test_of_several_services_one_has_to_be_named(
 def test_something_else_that_answers_is_refused(hb: Any, top: Any) -> None:
     """As a monitor of another version would."""
     look = top.snapshot.Snapshot(
-        1, "p", "shop", "pure", 0.0, 2.0, {"X": hb.EventStats(*[0] * 6)}, ["x"]
-    )
+        1, "p", "shop", "pure", 0.0, 2.0, {"X": hb.EventStats(*[0] * 6)}, ["x"],
+        1, 0, 0.0, [top.snapshot.Handler("bill", "X", 3, 2, 1)],
+    )  # fmt: skip
     look = look.to_line()
     top.snapshot.Snapshot.from_line(look)
     for line in (
@@ -415,17 +478,21 @@ def test_something_else_that_answers_is_refused(hb: Any, top: Any) -> None:
         b"{}\n",
         b'{"version": 1}\n',
         b"\xff\n",
-        b'{"version": 2, "events": {}}\n',
+        b'{"version": 3, "events": {}}\n',
         b"[" * 100_000 + b"\n",
         look.replace(b'"pid": 1', b'"pid": "1"'),
         look.replace(b'"at": 2.0', b'"at": null'),
+        look.replace(b'"late": 0.0', b'"late": "0"'),
+        look.replace(b'"slowest": null', b'"slowest": 3'),
+        look.replace(b'"busy": 2', b'"busy": "2"'),
+        look.replace(b'"handler": "bill"', b'"handler": 1'),
         look.replace(b'"shop"', b"[]"),
         look.replace(b'["x"]', b"[1]"),
         look.replace(b'["x"]', b'"x"'),
         look.replace(b'"pending": 0', b'"pending": "none"'),
         look.replace(b'"at"', b'"\\u001b[2J"'),
     ):
-        with pytest.raises(ValueError, match="in its format 2, and this is not it") as refused:
+        with pytest.raises(ValueError, match="in its format 3, and this is not it") as refused:
             top.snapshot.Snapshot.from_line(line)
         assert str(refused.value).isprintable()
 
@@ -459,14 +526,14 @@ def test_with_rich_the_terminal_shows_a_table_in_colour(top: Any, hb: Any) -> No
     console = importlib.import_module("rich.console").Console
     long = "[red]" + "VeryLongName" * 8
     stats = hb.EventStats(2, 1_000_000, 5, 3, 999_995, 999_995)
-    screen = console(file=io.StringIO(), width=72, force_terminal=True, color_system="standard")
+    screen = console(file=io.StringIO(), width=120, force_terminal=True, color_system="standard")
     screen.print(rich.table([top.snapshot.Row(long, 1234.0, 5.0, stats)]))
     text = screen.file.getvalue()
     assert "\x1b[1m[red]Very" in text
     assert "\x1b[33m999,995\x1b[0m" in text
     assert "\x1b[31m3\x1b[0m" in text
     assert "…" in text
-    assert max(len(line) for line in strip_colours(text).splitlines()) <= 72
+    assert max(len(line) for line in strip_colours(text).splitlines()) <= 120
 
 
 def strip_colours(text: str) -> str:

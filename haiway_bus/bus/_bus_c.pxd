@@ -31,6 +31,7 @@ cdef class Channel:
     # due -> the first Bound that is due then. They borrow from `bounded`, and have room for all of it.
     cdef TypeIndex moving       # of those with overflow="drop_oldest"
     cdef TypeIndex leaving      # of the others
+    cdef public object looks    # Looks since somebody has looked, or None
     cdef public object losses   # Losses while a report of drops is due, or None
     cdef public object round    # the latest Round of flush, or None
     cdef readonly int64_t delivered  # by subscriptions that are closed
@@ -51,8 +52,9 @@ cdef class Channel:
 cdef class Bound:
     cdef Channel channel
     cdef PyObject *subscription  # borrowed; NULL once it is closed
-    cdef Py_ssize_t limit       # at least 1
-    cdef str overflow
+    cdef readonly Py_ssize_t limit  # at least 1
+    cdef readonly str overflow
+    cdef readonly str name      # that of its subscription, which may be gone when this is told
     cdef int64_t due            # the `sent` at which it is looked at; 0 when it is in no table
     cdef PyObject *before       # borrowed: the Bound before it that has the same `due`, or NULL
     cdef PyObject *after        # borrowed, likewise
@@ -72,6 +74,7 @@ cdef class Subscription:
     cdef readonly Channel channel
     cdef readonly int64_t key   # tells it apart from all others of its channel, also from those that are gone
     cdef Bound bound            # None without a limit
+    cdef readonly str name      # what logs and errors call it, or None
     cdef list held              # `limit` places for events that wait apart from the chain, or None
     cdef Node node              # None once closed
     cdef readonly int64_t position  # the number of the next event, counted without those that it missed
@@ -168,7 +171,7 @@ cdef class Bus:
 
     cpdef object send(self, object event)
     cdef int refuse(self, object event) except -1
-    cpdef object subscribe(self, object event_type, object limit=*, object overflow=*)
+    cpdef object subscribe(self, object event_type, object limit=*, object overflow=*, object name=*)
     cdef bint runs_elsewhere(self) except -1
     cdef int wake_all(self, Channel channel) except -1
     cdef int wake(self, Receive receive) except -1

@@ -43,6 +43,7 @@ from haiway_bus.bus._flush import Work, flush
 from haiway_bus.bus._inbox import Inbox
 from haiway_bus.bus._loops import runs_again
 from haiway_bus.bus._losses import note_closed, note_losses, tell_rest
+from haiway_bus.bus._names import caller, name_of
 from haiway_bus.bus._reads import drives, no_copy, read_over, read_taken
 from haiway_bus.bus._rules import (
     DROP_OLDEST as DROP_OLDEST_NAME,
@@ -62,7 +63,7 @@ from haiway_bus.bus._rules import (
     overflow_of,
     overflowed,
 )
-from haiway_bus.bus._stats import stats_of
+from haiway_bus.bus._stats import look, stats_of
 from haiway_bus.bus._watch import open_buses
 from haiway_bus.by_type import ByType
 from haiway_bus.printable import described, name_of_type
@@ -448,20 +449,20 @@ cdef class Channel:
         forgotten = self.forget()
         try:
             if bound is not None and bound.dropped > bound.told:
-                note_closed(self, bound.dropped - bound.told, bound.limit, bound.overflow)
+                note_closed(self, bound.dropped - bound.told, bound)
         finally:
             if forgotten and self.bus.forgotten is not None:
                 self.bus.forgotten(self.event_type, stats_of(self))
 
     def untold(self):
-        """What the subscriptions have lost since this was last asked, for each: the number, its limit and overflow."""
+        """The bounds of those that have lost events since this was last asked, each with how many."""
         cdef Bound bound
         cdef int64_t lost
         found = []
         for bound in list(self.bounded.values()):
             lost = bound.lost()
             if lost > bound.told:
-                found.append((lost - bound.told, bound.limit, bound.overflow))
+                found.append((lost - bound.told, bound))
                 bound.told = lost
         return found
 
@@ -496,10 +497,11 @@ cdef class Bound:
     these. `told` of the dropped events have been reported. It refers to no event: the channel holds it.
     """
 
-    def __cinit__(self, Channel channel not None, limit, str overflow):
+    def __cinit__(self, Channel channel not None, limit, str overflow, str name=None):
         self.channel = channel
         self.limit = min(limit, PY_SSIZE_T_MAX)
         self.overflow = overflow
+        self.name = name
         self.left_at = -1
         self.gaps = {} if overflow is RAISE else None
 
@@ -528,9 +530,10 @@ cdef class Subscription:
 
     __class_getitem__ = classmethod(GenericAlias)
 
-    def __cinit__(self, Channel channel not None, Bound bound=None):
+    def __cinit__(self, Channel channel not None, Bound bound=None, str name=None):
         self.channel = channel
         self.bound = bound
+        self.name = name
         self.plain = True
         # Last, so that one which could not join has nothing to leave.
         channel.join(self)
@@ -818,7 +821,9 @@ cdef class Subscription:
     def __repr__(self):
         state = "closed" if self.node is None else "ended" if self.channel.ended else "open"
         dropped = f" dropped={self.dropped}" if self.bound is not None else ""
-        return f"<Subscription {name_of_type(self.event_type)} pending={self.pending}{dropped} {state}>"
+        name = "" if self.name is None else f" {described(self.name)}"
+        kind = name_of_type(self.event_type)
+        return f"<Subscription {kind}{name} pending={self.pending}{dropped} {state}>"
 
 
 @cython.final
@@ -1205,16 +1210,20 @@ cdef class Bus:
             channel = <Channel>slot.value  # held, as in send()
             channel.append(event)
 
-    cpdef subscribe(self, event_type, limit=None, overflow=None):
+    cpdef subscribe(self, event_type, limit=None, overflow=None, name=None):
         """Start receiving the events of exactly this type (contract 2.1, 4.1)."""
         if not PyType_Check(event_type) or not HB_IS_EVENT_TYPE(<PyObject *>event_type):
             check_type("subscribe()", event_type)  # which refuses it, or finds that it is an exception of a user's
         if self.ended:
             if self.instead is None:
                 raise bus_over("subscribe()", self.name, self.lost)
-            return self.instead.subscribe(event_type, limit, overflow)
+            return self.instead.subscribe(event_type, limit, overflow, name)
         self.check("subscribe()")
         overflow = overflow_of(limit, overflow)
+        if name is not None:
+            name = name_of(name)
+        elif self.loop.get_debug():
+            name = caller()
         if self.inbox.events:
             # Their `send` has returned, and a subscription sees only what is sent after it (guarantee 2.1, 6.2).
             self.inbox.deliver()
@@ -1230,8 +1239,8 @@ cdef class Bus:
                 self.table[id(event_type)] = channel
                 index_add(&self.index, <PyObject *>event_type, <PyObject *>channel)
             try:
-                bound = None if limit is None else Bound(<Channel>channel, limit, overflow)
-                subscription = Subscription(<Channel>channel, bound)
+                bound = None if limit is None else Bound(<Channel>channel, limit, overflow, name)
+                subscription = Subscription(<Channel>channel, bound, name)
             except MemoryError:
                 channel.forget()
                 raise
@@ -1448,9 +1457,11 @@ cdef class Bus:
                 self.tell_stirred()
         return 0
 
-    def events(self):
-        """By type, what the channels tell of themselves (contract 8.3)."""
-        return ByType([((<Channel>channel).event_type, stats_of(channel)) for channel in list(self.table.values())])
+    def events(self, observer=None):
+        """By type, what the channels tell of themselves (contract 8.3), to who looks: whoever, unless given."""
+        return ByType(
+            [((<Channel>channel).event_type, look(channel, observer)) for channel in list(self.table.values())]
+        )
 
     def unread(self):
         """By type, how many events wait in subscriptions that no task is reading."""
@@ -1582,7 +1593,7 @@ def send(event, /):
     bus.send(event)
 
 
-def subscribe(event_type, /, *, limit=None, overflow=None):
+def subscribe(event_type, /, *, limit=None, overflow=None, name=None):
     """Subscribe to the events of exactly this type on the bus of the current scope.
 
     The subscription exists when the call returns: every event sent afterwards waits for it (contract 2.1).
@@ -1592,15 +1603,16 @@ def subscribe(event_type, /, *, limit=None, overflow=None):
         limit: the most events that wait at a time; as many as are sent, unless given (contract 4.1).
         overflow: what gives way when one more comes: "drop_oldest" (unless given) or "drop_newest", or "raise",
             where the reader gets SubscriptionOverflow in the place of those it lost, and can read on after it.
+        name: what logs and errors call it; in asyncio's debug mode the place of this call, unless given.
 
     Raises ContextMissing outside a scope and after its end (contract 5.2, 5.6), TypeError for what is no class
-    of events (contract 1.4) or no limit, ValueError for a limit below one or an unknown overflow, RuntimeError in
-    another loop or thread than the scope's (contract 6.1).
+    of events (contract 1.4), no limit or no name, ValueError for a limit below one, an unknown overflow or an empty
+    name, RuntimeError in another loop or thread than the scope's (contract 6.1).
     """
     cdef Bus bus = current_bus()
     if bus is None:
         raise no_scope("subscribe()")
-    return bus.subscribe(event_type, limit, overflow)
+    return bus.subscribe(event_type, limit, overflow, name)
 
 
 cdef inline object owned(PyObject *reference):

@@ -41,6 +41,7 @@ from haiway_bus.bus._flush import Round, Work, flush
 from haiway_bus.bus._inbox import Inbox
 from haiway_bus.bus._loops import runs_again
 from haiway_bus.bus._losses import Dropped, Losses, note_closed, note_losses, tell_rest
+from haiway_bus.bus._names import caller, name_of
 from haiway_bus.bus._reads import drives, no_copy, read_over, read_taken
 from haiway_bus.bus._rules import (
     DROP_OLDEST,
@@ -61,7 +62,7 @@ from haiway_bus.bus._rules import (
     overflow_of,
     overflowed,
 )
-from haiway_bus.bus._stats import EventStats, stats_of
+from haiway_bus.bus._stats import EventStats, Looks, Observer, look, stats_of
 from haiway_bus.bus._watch import open_buses
 from haiway_bus.by_type import ByType
 from haiway_bus.printable import described, name_of_type
@@ -176,6 +177,7 @@ class Channel:
         "joined",
         "late",
         "leaving",
+        "looks",
         "losses",
         "members",
         "moving",
@@ -205,6 +207,8 @@ class Channel:
         self.leaving: dict[int, Bound] = {}
         # While a report of drops is due.
         self.losses: Losses | None = None
+        # Since somebody has looked.
+        self.looks: Looks | None = None
         self.parked: list[Receive] = []
         self.ended: bool = False
         # The latest round of flush.
@@ -404,18 +408,18 @@ class Channel:
         forgotten = self.forget()
         try:
             if bound is not None and bound.dropped > bound.told:
-                note_closed(self, bound.dropped - bound.told, bound.limit, bound.overflow)
+                note_closed(self, bound.dropped - bound.told, bound)
         finally:
             if forgotten and self.bus.forgotten is not None:
                 self.bus.forgotten(self.event_type, stats_of(self))
 
-    def untold(self) -> list[tuple[int, int, str]]:
-        """What the subscriptions have lost since this was last asked, for each: the number, its limit and overflow."""
+    def untold(self) -> list[tuple[int, Bound]]:
+        """The bounds of those that have lost events since this was last asked, each with how many."""
         found = []
         for bound in list(self.bounded.values()):
             lost = bound.lost()
             if lost > bound.told:
-                found.append((lost - bound.told, bound.limit, bound.overflow))
+                found.append((lost - bound.told, bound))
                 bound.told = lost
         return found
 
@@ -457,15 +461,20 @@ class Bound:
         "left_at",
         "limit",
         "missed",
+        "name",
         "overflow",
         "subscription",
         "told",
     )
 
-    def __init__(self, channel: Channel, limit: int, overflow: str) -> None:
+    def __init__(
+        self, channel: Channel, limit: int, overflow: str, name: str | None = None
+    ) -> None:
         self.channel: Channel = channel
         self.limit: int = min(limit, maxsize)
         self.overflow: str = overflow
+        # That of its subscription, which may be gone when this is told.
+        self.name: str | None = name
         # None once it is closed.
         self.subscription: ref[Subscription[Any]] | None = None
         # The table in which it is filed, at `due` and between two others, unless `due` is 0.
@@ -515,6 +524,7 @@ class Subscription(Generic[Event]):
         "held",
         "key",
         "line",
+        "name",
         "node",
         "plain",
         "position",
@@ -522,9 +532,13 @@ class Subscription(Generic[Event]):
         "work",
     )
 
-    def __init__(self, channel: Channel, bound: Bound | None = None) -> None:
+    def __init__(
+        self, channel: Channel, bound: Bound | None = None, name: str | None = None
+    ) -> None:
         self.channel: Channel = channel
         self.bound: Bound | None = bound
+        # What logs and errors call it.
+        self.name: str | None = name
         # `limit` places for events that wait apart from the chain.
         self.held: list[Any] | None = None
         self.node: Node | None = None
@@ -829,7 +843,9 @@ class Subscription(Generic[Event]):
     def __repr__(self) -> str:
         state = "closed" if self.node is None else "ended" if self.channel.ended else "open"
         dropped = f" dropped={self.dropped}" if self.bound is not None else ""
-        return f"<Subscription {name_of_type(self.event_type)} pending={self.pending}{dropped} {state}>"
+        name = "" if self.name is None else f" {described(self.name)}"
+        kind = name_of_type(self.event_type)
+        return f"<Subscription {kind}{name} pending={self.pending}{dropped} {state}>"
 
 
 class Loop(Generic[Event]):
@@ -1323,16 +1339,24 @@ class Bus:
             channel.append(event)
 
     def subscribe(
-        self, event_type: type[Event], limit: int | None = None, overflow: str | None = None
+        self,
+        event_type: type[Event],
+        limit: int | None = None,
+        overflow: str | None = None,
+        name: str | None = None,
     ) -> Subscription[Event]:
         """Start receiving the events of exactly this type (contract 2.1, 4.1)."""
         check_type("subscribe()", event_type)
         if self.ended:
             if self.instead is None:
                 raise bus_over("subscribe()", self.name, self.lost)
-            return self.instead.subscribe(event_type, limit, overflow)
+            return self.instead.subscribe(event_type, limit, overflow, name)
         self.check("subscribe()")
         overflow = overflow_of(limit, overflow)
+        if name is not None:
+            name = name_of(name)
+        elif self.loop.get_debug():
+            name = caller()
         if self.inbox.events:
             # Their `send` has returned, and a subscription sees only what is sent after it (guarantee 2.1, 6.2).
             self.inbox.deliver()
@@ -1346,8 +1370,8 @@ class Bus:
                     continue
                 self.table[id(event_type)] = channel
             try:
-                bound = None if limit is None else Bound(channel, limit, overflow)
-                subscription: Subscription[Event] = Subscription(channel, bound)
+                bound = None if limit is None else Bound(channel, limit, overflow, name)
+                subscription: Subscription[Event] = Subscription(channel, bound, name)
             except MemoryError:
                 channel.forget()
                 raise
@@ -1567,10 +1591,10 @@ class Bus:
             receive = wakeup = context = None  # type: ignore[assignment]
             self.contexts.append(here)
 
-    def events(self) -> ByType[EventStats]:
-        """By type, what the channels tell of themselves (contract 8.3)."""
+    def events(self, observer: Observer | None = None) -> ByType[EventStats]:
+        """By type, what the channels tell of themselves (contract 8.3), to who looks: whoever, unless given."""
         return ByType(
-            [(channel.event_type, stats_of(channel)) for channel in list(self.table.values())]
+            [(channel.event_type, look(channel, observer)) for channel in list(self.table.values())]
         )
 
     def unread(self) -> list[tuple[type[Any], int]]:
@@ -1669,6 +1693,7 @@ def subscribe(
     *,
     limit: int | None = None,
     overflow: Literal["drop_oldest", "drop_newest", "raise"] | None = None,
+    name: str | None = None,
 ) -> Subscription[Event]:
     """Subscribe to the events of exactly this type on the bus of the current scope.
 
@@ -1679,12 +1704,13 @@ def subscribe(
         limit: the most events that wait at a time; as many as are sent, unless given (contract 4.1).
         overflow: what gives way when one more comes: "drop_oldest" (unless given) or "drop_newest", or "raise",
             where the reader gets SubscriptionOverflow in the place of those it lost, and can read on after it.
+        name: what logs and errors call it; in asyncio's debug mode the place of this call, unless given.
 
     Raises ContextMissing outside a scope and after its end (contract 5.2, 5.6), TypeError for what is no class
-    of events (contract 1.4) or no limit, ValueError for a limit below one or an unknown overflow, RuntimeError in
-    another loop or thread than the scope's (contract 6.1).
+    of events (contract 1.4), no limit or no name, ValueError for a limit below one, an unknown overflow or an empty
+    name, RuntimeError in another loop or thread than the scope's (contract 6.1).
     """
     bus = current.get()
     if bus is None:
         raise no_scope("subscribe()")
-    return bus.subscribe(event_type, limit, overflow)
+    return bus.subscribe(event_type, limit, overflow, name)

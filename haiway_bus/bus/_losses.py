@@ -25,7 +25,7 @@ class Dropped(NamedTuple):
     losing: how many subscriptions lost some.
     subscriptions: of how many.
     most: how many the one lost that lost the most.
-    limit, overflow: of that one.
+    name, limit, overflow: of that one.
     """
 
     event_type: type[Any]
@@ -33,6 +33,7 @@ class Dropped(NamedTuple):
     losing: int
     subscriptions: int
     most: int
+    name: str | None
     limit: int
     overflow: str
 
@@ -58,14 +59,14 @@ class Losses:
     def clear(self) -> None:
         self.number: int = 0
         self.losing: int = 0
-        self.worst: tuple[int, int, str] = (0, 0, "")
+        self.worst: tuple[int, str | None, int, str] = (0, None, 0, "")
 
-    def add(self, new: int, limit: int, overflow: str) -> None:
-        """What one subscription has lost."""
+    def add(self, new: int, bound: Any) -> None:
+        """What one subscription, with this bound, has lost."""
         self.number += new
         self.losing += 1
         if new > self.worst[0]:
-            self.worst = (new, limit, overflow)
+            self.worst = (new, bound.name, bound.limit, bound.overflow)
 
     def register(self) -> None:
         self.channel.losses = self.channel.bus.losses[id(self.channel.event_type)] = self
@@ -86,8 +87,8 @@ class Losses:
         if not bus.ended and not bus.loop.is_closed():
             again = bus.loop.call_later(SECONDS, _tell, ref(self), context=Context())
         closed = self.losing
-        for new, limit, overflow in channel.untold():
-            self.add(new, limit, overflow)
+        for new, bound in channel.untold():
+            self.add(new, bound)
         if not self.number:
             if again is not None:
                 again.cancel()
@@ -125,11 +126,11 @@ def note_losses(channel: Any) -> Losses:
     return losses
 
 
-def note_closed(channel: Any, new: int, limit: int, overflow: str) -> None:
+def note_closed(channel: Any, new: int, bound: Any) -> None:
     """A subscription is closed that has lost so many events more than was told: told now, or within the second."""
     bus = channel.bus
     losses = channel.losses or bus.losses.get(id(channel.event_type)) or Losses(channel)
-    losses.add(new, limit, overflow)
+    losses.add(new, bound)
     if not losses.recent:
         losses.tell()
 

@@ -1,10 +1,21 @@
-"""What a channel tells of itself (contract 8.3). Counted from what is kept anyway: asking costs, sending does not."""
+"""What a channel tells of itself (guarantee 8.3): asking costs, sending does not. A cold path: both twins use this one.
+
+    Channel.looks -> Looks        since somebody has asked
+
+All is read off what is kept anyway, but for the age of what waits and for what was before now. Both are known from
+looks alone: each time that anybody asks, it is written down how many events had come by then.
+"""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from time import monotonic
+from typing import Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
 
-__all__ = ("EventStats", "stats_of")
+__all__ = ("EventStats", "Observer", "look", "stats_of")
+
+# How many moments are kept at most: those of a year then tell an age to about a quarter of it.
+MOMENTS: Final = 64
 
 
 class EventStats(NamedTuple):
@@ -16,6 +27,13 @@ class EventStats(NamedTuple):
     dropped: how many times a subscription with a limit lost one.
     pending: how many wait, over all subscriptions.
     lag: how many wait in the slowest subscription.
+    age: for how many seconds the oldest of those that wait has waited, at least. No send asks a clock, so an event
+        counts from the first look that found it sent: it is older than that by the time between two looks at most.
+    peak: the highest lag that is known of since the last look: that of each look, whoever looked, and the limit of
+        each subscription that lost events.
+    at_limit: how many subscriptions were at their limit since the last look, as far as that is known: at a look, or
+        because they lost events.
+    slowest: the name of the slowest subscription, if it has one.
     """
 
     subscriptions: int
@@ -24,16 +42,157 @@ class EventStats(NamedTuple):
     dropped: int
     pending: int
     lag: int
+    age: float = 0.0
+    peak: int = 0
+    at_limit: int = 0
+    slowest: str | None = None
+
+
+class Observer:
+    """Somebody who looks again and again, and is told what was since the last time."""
+
+    __slots__ = ("__weakref__",)
+
+
+# Whoever calls `ctx.events()`.
+ANYBODY: Final = Observer()
+
+
+class Moments:
+    """When how many events had come, as far as one has looked.
+
+    Invariant: the numbers grow with the times.
+    """
+
+    __slots__ = ("found",)
+
+    def __init__(self, found: list[tuple[float, int]]) -> None:
+        self.found: list[tuple[float, int]] = found
+
+    def add(self, now: float, number: int) -> None:
+        if not self.found or self.found[-1][1] < number:
+            self.found.append((now, number))
+            if len(self.found) > MOMENTS:
+                self.thin(now)
+
+    def thin(self, now: float) -> None:
+        """Let the moment go that is missed the least: what is left tells an age to a part of it, not to a time."""
+        times = [time for time, _ in self.found]
+        gone = min(
+            range(1, len(times) - 1),
+            key=lambda at: (times[at + 1] - times[at - 1]) / (now - times[at - 1] or 1.0),
+        )
+        del self.found[gone]
+
+    def age(self, now: float, position: int) -> float:
+        """For how long the event at this position has been there, at least."""
+        return next((now - time for time, number in list(self.found) if number > position), 0.0)
+
+    def forget(self, position: int) -> None:
+        """No event before this position waits any more."""
+        self.found = [one for one in self.found if one[1] > position]
+
+
+class Seen:
+    """What was seen since an observer has last looked."""
+
+    __slots__ = ("full", "peak")
+
+    def __init__(self) -> None:
+        self.peak: int = 0
+        # The keys of the subscriptions that were at their limits.
+        self.full: set[int] = set()
+
+
+class Looks:
+    """What is kept of the looks at one channel.
+
+    Invariants: `moments` are about all that was sent. A subscription that has missed events, and so counts without
+    them, has its own, by its key. `lost` are the drops of each with a limit, at the last look. An observer that has
+    never looked is told what was seen since the first look, by whoever it was: that is `first`.
+    """
+
+    __slots__ = ("first", "lost", "moments", "own", "seen")
+
+    def __init__(self) -> None:
+        self.moments: Moments = Moments([])
+        self.own: dict[int, Moments] = {}
+        self.lost: dict[int, int] = {}
+        self.first: Seen = Seen()
+        self.seen: WeakKeyDictionary[Observer, Seen] = WeakKeyDictionary()
+
+    def at(self, channel: Any, subscriptions: list[Any], now: float) -> tuple[float, int, set[int]]:
+        """The age of the oldest event that waits; since the last look: the highest lag, and who was at its limit."""
+        sent: int = channel.sent
+        oldest = sent
+        age = 0.0
+        peak = 0
+        full: set[int] = set()
+        lost: dict[int, int] = {}
+        own: dict[int, Moments] = {}
+        for one in subscriptions:
+            position, pending = one.position, one.pending
+            if one.limit is not None:
+                lost[one.key] = dropped = one.dropped
+                if pending >= one.limit or dropped > self.lost.get(one.key, 0):
+                    full.add(one.key)
+                    peak = max(peak, one.limit)
+                if position + pending < sent:
+                    # Before its first loss it counted as all others.
+                    moments = self.own.get(one.key) or Moments(list(self.moments.found))
+                    moments.forget(position)
+                    moments.add(now, position + pending)
+                    age = max(age, moments.age(now, position))
+                    own[one.key] = moments
+                    continue
+            if pending:
+                oldest = min(oldest, position)
+                peak = max(peak, pending)
+        self.lost, self.own = lost, own
+        self.moments.forget(oldest)
+        self.moments.add(now, sent)
+        return max(age, self.moments.age(now, oldest)), peak, full
+
+    def since(self, observer: Observer, peak: int, full: set[int]) -> Seen:
+        """What the observer has not been told yet, this look included."""
+        self.first.full &= self.lost.keys()
+        mine = self.seen.get(observer)
+        if mine is None:
+            mine = Seen()
+            mine.peak, mine.full = self.first.peak, set(self.first.full)
+        for one in (self.first, mine, *list(self.seen.values())):
+            one.peak = max(one.peak, peak)
+            one.full |= full
+        self.seen[observer] = Seen()
+        return mine
 
 
 def stats_of(channel: Any) -> EventStats:
+    """The numbers as they are. This is no look."""
+    return _counted(channel, channel.subscriptions())
+
+
+def look(channel: Any, observer: Observer | None = None) -> EventStats:
+    """The numbers as they are, and what was since the observer has last looked."""
+    looks = channel.looks
+    if looks is None:
+        looks = channel.looks = Looks()
     subscriptions = channel.subscriptions()
+    stats = _counted(channel, subscriptions)
+    age, peak, full = looks.at(channel, subscriptions, monotonic())
+    seen = looks.since(ANYBODY if observer is None else observer, max(peak, stats.lag), full)
+    return stats._replace(age=age, peak=seen.peak, at_limit=len(seen.full & looks.lost.keys()))
+
+
+def _counted(channel: Any, subscriptions: list[Any]) -> EventStats:
     waiting = [one.pending for one in subscriptions]
+    lag = max(waiting, default=0)
     return EventStats(
         subscriptions=len(subscriptions),
         sent=channel.sent,
         delivered=channel.delivered + sum(one.delivered() for one in subscriptions),
         dropped=channel.dropped + sum(one.dropped for one in subscriptions),
         pending=sum(waiting),
-        lag=max(waiting, default=0),
+        lag=lag,
+        slowest=subscriptions[waiting.index(lag)].name if lag else None,
     )

@@ -14,7 +14,7 @@ from haiway_bus.top.client import Client, ServiceEndedError, ServiceNotFoundErro
 from haiway_bus.top.places import UnsafeFolderError
 from haiway_bus.top.screen import Screen, json_line, open_screen
 from haiway_bus.top.snapshot import Row, Snapshot, rows
-from haiway_bus.top.view import headline
+from haiway_bus.top.view import headline, slowest
 
 __all__ = ("main",)
 
@@ -103,7 +103,7 @@ def _live(client: Client, interval: float, as_json: bool, stream: TextIO) -> int
             if now is None:
                 if before is not None and not as_json:
                     silent = headline(before, monotonic() - answered)
-                    screen.show(silent, shown, before.waiting)
+                    screen.show(silent, shown, slowest(shown) + before.waiting)
                 continue
             shown, before, answered = rows(now, before), now, monotonic()
             _show(screen, stream, as_json, now, shown)
@@ -117,4 +117,4 @@ def _show(
         stream.write(json_line(now, shown))
         stream.flush()
     else:
-        screen.show(headline(now), shown, now.waiting)
+        screen.show(headline(now), shown, slowest(shown) + now.waiting)

@@ -17,10 +17,12 @@ from time import monotonic
 from types import TracebackType
 from typing import Final, cast
 
+from haiway_bus.bus._stats import Observer
 from haiway_bus.places import place
 from haiway_bus.top.client import connected
 from haiway_bus.top.places import PORT_FILE, SOCKET, private_folder
 from haiway_bus.top.snapshot import Snapshot
+from haiway_bus.vitals import Pulse
 from haiway_bus.waiting import at_the_end
 
 __all__ = ("Monitor",)
@@ -38,11 +40,17 @@ class Answering(asyncio.Protocol):
     """
 
     def __init__(
-        self, secret: bytes, snapshot: Callable[[], bytes], connections: set[Answering]
+        self,
+        secret: bytes,
+        snapshot: Callable[[Observer], bytes],
+        connections: set[Answering],
+        pulse: Pulse,
     ) -> None:
         self.secret = secret
         self.snapshot = snapshot
         self.connections = connections
+        self.pulse = pulse
+        self.observer = Observer()
         self.asked: bytes = b""
         self.transport: asyncio.Transport | None = None
 
@@ -52,6 +60,8 @@ class Answering(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.connections.discard(self)
+        if not self.connections:
+            self.pulse.stop()
 
     def data_received(self, data: bytes) -> None:
         transport = self.transport
@@ -66,7 +76,7 @@ class Answering(asyncio.Protocol):
             ):
                 transport.abort()
                 return
-            transport.write(self.snapshot())
+            transport.write(self.snapshot(self.observer))
         if len(self.asked) > LONGEST_REQUEST:
             transport.abort()
 
@@ -78,8 +88,9 @@ class Monitor:
             ...
 
     It opens a Unix socket with rights for its user alone (0600) in a folder of that user alone, and removes it at the
-    scope's end. It answers with the numbers of `ctx.events()`, the names of scope, program and types, and whom scopes
-    wait for at their end; it takes no commands and shows no event. Between two questions it costs nothing.
+    scope's end. It answers with the numbers of `ctx.events()`, the names of scope, program, types, subscriptions and
+    handlers, and whom scopes wait for at their end; it takes no commands and shows no event. While somebody is
+    connected it looks at the bus once a second; else it costs nothing.
 
     Arguments:
         socket_path: where to make the socket; in a folder that `top` looks into, unless given.
@@ -102,6 +113,7 @@ class Monitor:
         self._place: Path | None = None
         self._server: asyncio.Server | None = None
         self._connections: set[Answering] = set()
+        self._pulse: Pulse | None = None
 
     @property
     def place(self) -> Path | None:
@@ -114,14 +126,18 @@ class Monitor:
         scope = place("Monitor()").scope
         since = monotonic()
 
-        def snapshot() -> bytes:
+        # While somebody is connected.
+        pulse = self._pulse = Pulse(scope.bus)
+
+        def snapshot(observer: Observer) -> bytes:
             waiting = at_the_end(scope.tasks.family)
-            return Snapshot.of(scope.name, scope.bus, since, waiting).to_line()
+            late = pulse.lateness()
+            return Snapshot.of(scope.name, scope.bus, since, waiting, observer, late).to_line()
 
         secret = secrets.token_hex(16).encode() if self._tcp else b""
 
         def answering() -> Answering:
-            return Answering(secret, snapshot, self._connections)
+            return Answering(secret, snapshot, self._connections, pulse)
 
         loop = asyncio.get_running_loop()
         try:
@@ -155,6 +171,8 @@ class Monitor:
         self._close()
 
     def _close(self) -> None:
+        if self._pulse is not None:
+            self._pulse.stop()
         if self._server is not None:
             self._server.close()
         for connection in list(self._connections):

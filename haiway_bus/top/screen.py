@@ -63,9 +63,19 @@ def json_line(now: Snapshot, rows: Sequence[Row]) -> str:
             "event": row.event,
             "sent_rate": row.sent_rate,
             "delivered_rate": row.delivered_rate,
+            "dropped_rate": row.dropped_rate,
             **row.stats._asdict(),
         }
         for row in rows
     ]
-    told = {"scope": now.scope, "pid": now.pid, "events": events, "waiting": now.waiting}
+    told = {
+        "scope": now.scope,
+        "pid": now.pid,
+        "scopes": now.scopes,
+        "from_threads": now.from_threads,
+        "late": now.late,
+        "events": events,
+        "handlers": [one._asdict() for one in now.handlers],
+        "waiting": now.waiting,
+    }
     return json.dumps(told) + "\n"

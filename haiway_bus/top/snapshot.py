@@ -5,23 +5,39 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from haiway_bus.bus import Bus, backend
-from haiway_bus.bus._stats import EventStats
+from haiway_bus.bus._stats import EventStats, Observer
 from haiway_bus.printable import full_name_of_type, printable
+from haiway_bus.vitals import vitals_of
 
-__all__ = ("Row", "Snapshot", "rows")
+__all__ = ("Handler", "Row", "Snapshot", "rows", "short_names")
 
-VERSION: Final = 2
+VERSION: Final = 3
+NOTHING: Final = EventStats(0, 0, 0, 0, 0, 0)
+
+
+class Handler(NamedTuple):
+    """A handler of `ctx.on`: its name and the type of its events, its workers, and how many events it failed at."""
+
+    handler: str
+    event: str
+    workers: int
+    busy: int
+    failed: int
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A bus at one moment: `at`, in seconds of the service's own clock, which began at `since` for the scope."""
+    """A bus at one moment: `at`, in seconds of the service's own clock, which began at `since` for the scope.
+
+    `late` is how many seconds late the loop has come to a timer at most, since the last snapshot.
+    """
 
     pid: int
     program: str
@@ -31,23 +47,53 @@ class Snapshot:
     at: float
     events: dict[str, EventStats]
     waiting: list[str]
+    scopes: int = 0
+    from_threads: int = 0
+    late: float = 0.0
+    handlers: list[Handler] = field(default_factory=list)
 
     @classmethod
-    def of(cls, scope: str, bus: Bus, since: float, waiting: list[str]) -> Snapshot:
-        """Read the bus, in its loop's thread. `waiting` are lines about scopes that wait at their end."""
+    def of(
+        cls,
+        scope: str,
+        bus: Bus,
+        since: float,
+        waiting: list[str],
+        observer: Observer | None = None,
+        late: float = 0.0,
+    ) -> Snapshot:
+        """Read the bus, in its loop's thread, for one who looks again and again.
+
+        `waiting` are lines about scopes that wait at their end.
+        """
         events: dict[str, EventStats] = {}
-        for event_type, stats in bus.events().items():
+        for event_type, stats in bus.events(observer).items():
             name = full_name_of_type(event_type)
             while name in events:  # classes that were made in one place, by a function or in a loop
                 name += "'"
             events[name] = stats
-        return cls(os.getpid(), program(), scope, backend, since, monotonic(), events, waiting)
+        scopes, from_threads, handlers = vitals_of(bus)
+        return cls(
+            os.getpid(),
+            program(),
+            scope,
+            backend,
+            since,
+            monotonic(),
+            events,
+            waiting,
+            scopes,
+            from_threads,
+            late,
+            [Handler(one.handler, full_name_of_type(one.event_type), *one[2:]) for one in handlers],
+        )
 
     def to_line(self) -> bytes:
         """One line of JSON."""
         told: dict[str, Any] = {"version": VERSION}
         told |= {name: getattr(self, name) for name in self.__slots__}
         told["events"] = {name: stats._asdict() for name, stats in self.events.items()}
+        told["handlers"] = [one._asdict() for one in self.handlers]
         return json.dumps(told).encode() + b"\n"
 
     @classmethod
@@ -58,11 +104,17 @@ class Snapshot:
             if told.pop("version") != VERSION:
                 raise ValueError("another version")
             told["events"] = {name: EventStats(**stats) for name, stats in told["events"].items()}
+            told["handlers"] = [Handler(**one) for one in told["handlers"]]
             made = cls(**told)
-            numbers = [made.pid, made.since, made.at, *chain(*made.events.values())]
+            counts = chain.from_iterable(one[:-1] for one in made.events.values())
+            counts = chain(counts, *(one[2:] for one in made.handlers))
+            numbers = [made.pid, made.since, made.at, made.scopes, made.from_threads, made.late]
+            numbers += counts
             if not all(type(one) in (int, float) for one in numbers):
                 raise TypeError("what should be a number is none")
-            texts = [made.program, made.scope, made.backend, *made.waiting]
+            names = [one.slowest for one in made.events.values() if one.slowest is not None]
+            names += chain.from_iterable(one[:2] for one in made.handlers)
+            texts = [made.program, made.scope, made.backend, *made.waiting, *names]
             if type(made.waiting) is not list or not all(type(one) is str for one in texts):
                 raise TypeError("what should be a text is none")
             return made
@@ -76,28 +128,38 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One type of event: its name, how many were sent and delivered a second (None: not known yet), and its numbers."""
+    """One type of event: its name, how many were sent and delivered a second (None: not known yet), its numbers, and
+    how many were dropped a second."""
 
     event: str
     sent_rate: float | None
     delivered_rate: float | None
     stats: EventStats
+    dropped_rate: float | None = None
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Without the modules, where that leaves no doubt."""
+    short = [name.rpartition("<locals>.")[2].rpartition(".")[2] for name in names]
+    return [
+        brief if short.count(brief) == 1 else name for name, brief in zip(names, short, strict=True)
+    ]
 
 
 def rows(now: Snapshot, before: Snapshot | None) -> list[Row]:
     """The types, the busiest first; their names without the module where that leaves no doubt."""
-    short = [name.rpartition("<locals>.")[2].rpartition(".")[2] for name in now.events]
     found: list[Row] = []
-    for (name, stats), brief in zip(now.events.items(), short, strict=True):
-        sent = delivered = None
+    for (name, stats), brief in zip(now.events.items(), short_names(list(now.events)), strict=True):
+        sent = delivered = dropped = None
         if before is not None and now.at > before.at:
             seconds = now.at - before.at
             old = before.events.get(name)
-            if old is None or stats.sent < old.sent or stats.delivered < old.delivered:
-                old = EventStats(0, 0, 0, 0, 0, 0)  # counting began anew since
+            if old is None or any(one < two for one, two in zip(stats[1:4], old[1:4], strict=True)):
+                old = NOTHING  # counting began anew since
             sent = (stats.sent - old.sent) / seconds
             delivered = (stats.delivered - old.delivered) / seconds
-        found.append(Row(brief if short.count(brief) == 1 else name, sent, delivered, stats))
+            dropped = (stats.dropped - old.dropped) / seconds
+        found.append(Row(brief, sent, delivered, stats, dropped))
     return sorted(found, key=lambda row: (-(row.sent_rate or 0), -row.stats.pending, row.event))
 
 

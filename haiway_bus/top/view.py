@@ -13,20 +13,47 @@ from haiway_bus.top.snapshot import Row, Snapshot
 
 __all__ = ("HEADER", "cells", "headline", "plain_lines", "plain_table")
 
-HEADER: Final = ("event", "sent/s", "read/s", "readers", "pending", "slowest", "dropped")
+HEADER: Final = (
+    *("event", "sent/s", "read/s", "readers", "pending", "slowest", "dropped"),
+    *("lost/s", "oldest", "peak", "full"),
+)
+# How many seconds late a loop is told to be: below that it is as punctual as any.
+LATE: Final = 0.01
+# How many handlers are named.
+NAMED: Final = 5
 
 
 def headline(snapshot: Snapshot, silent_for: float = 0.0) -> str:
-    """Which scope it is, and whether it answers."""
+    """Which scope it is, how it is doing, and whether it answers; below, the handlers, if there are any."""
     parts = [
         printable(snapshot.scope),
         f"{printable(snapshot.program)} (pid {snapshot.pid})",
         printable(snapshot.backend),
         f"open for {duration(snapshot.at - snapshot.since)}",
     ]
+    if snapshot.scopes > 1:
+        parts.append(f"{snapshot.scopes:,} scopes")
+    if snapshot.late >= LATE:
+        parts.append(f"loop {snapshot.late * 1000:,.0f} ms late")
+    if snapshot.from_threads:
+        parts.append(f"{snapshot.from_threads:,} events from threads wait")
     if silent_for:
         parts.append(f"NO ANSWER for {silent_for:.0f} s: its loop is busy")
-    return " | ".join(parts)
+    return " | ".join(parts) + handlers(snapshot)
+
+
+def handlers(snapshot: Snapshot) -> str:
+    """A line about the handlers that have the most workers at work, and those that failed."""
+    found = sorted(snapshot.handlers, key=lambda one: (-one.failed, -one.busy, one.handler))
+    if not found:
+        return ""
+    shown = [
+        f"{printable(one.handler)} {one.busy}/{one.workers}"
+        + (f", {one.failed:,} failed" if one.failed else "")
+        for one in found[:NAMED]
+    ]
+    more = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    return f"\nworkers busy: {'; '.join(shown)}{more}"
 
 
 def cells(row: Row) -> tuple[str, ...]:
@@ -40,7 +67,20 @@ def cells(row: Row) -> tuple[str, ...]:
         f"{stats.pending:,}",
         f"{stats.lag:,}",
         f"{stats.dropped:,}",
+        rate(row.dropped_rate),
+        f"{stats.age:,.0f}s",
+        f"{stats.peak:,}",
+        f"{stats.at_limit:,}",
     )
+
+
+def slowest(rows: Sequence[Row]) -> list[str]:
+    """Lines that name the slowest subscriptions, where they have names."""
+    return [
+        f"the slowest of {row.event}: {row.stats.slowest}"
+        for row in rows
+        if row.stats.slowest is not None and row.stats.subscriptions > 1
+    ]
 
 
 def plain_table(rows: Sequence[Row]) -> str:

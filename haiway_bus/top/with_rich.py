@@ -17,7 +17,10 @@ from haiway_bus.top.view import HEADER, cells, plain_lines
 
 __all__ = ("RichScreen", "rich_screen")
 
-FOOTER = "Ctrl-C to leave | slowest: events that wait in the slowest subscription"
+FOOTER = (
+    "Ctrl-C to leave | slowest: events that wait in the slowest subscription; peak: the most that did since the last"
+    " look; full: subscriptions at their limit since then; oldest: for how long an event has waited, at least"
+)
 
 
 class RichScreen:
@@ -65,5 +68,9 @@ def table(rows: Sequence[Row]) -> Table:
             texts[5].stylize("yellow")
         if row.stats.dropped:
             texts[6].stylize("red")
+        if row.dropped_rate:
+            texts[7].stylize("red")
+        if row.stats.at_limit:
+            texts[10].stylize("red")
         made.add_row(*texts)
     return made

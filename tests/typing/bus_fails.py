@@ -42,6 +42,7 @@ async def main(orders: Subscription[OrderCreated]) -> None:
     ctx.subscribe("OrderCreated")  # wrong
     ctx.subscribe(OrderCreated, 5)  # wrong
     ctx.subscribe(OrderCreated, limit="5")  # wrong
+    ctx.subscribe(OrderCreated, name=5)  # wrong
     ctx.subscribe(OrderCreated, limit=5, overflow="drop")  # wrong
     payments: Subscription[Paid] = ctx.subscribe(OrderCreated)  # wrong
     async for order in orders:

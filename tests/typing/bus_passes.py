@@ -154,6 +154,7 @@ async def main() -> None:
         assert_type(orders, Subscription[OrderCreated])
         assert_type(ctx.subscribe(Paid), Subscription[Paid])
         assert_type(ctx.subscribe(Moved, limit=5), Subscription[Moved])
+        assert_type(ctx.subscribe(Moved, name="moves").name, str | None)
         assert_type(ctx.subscribe(Paid, limit=5, overflow="drop_oldest"), Subscription[Paid])
         assert_type(ctx.subscribe(Paid, limit=5, overflow="drop_newest"), Subscription[Paid])
         assert_type(ctx.subscribe(Paid, limit=5, overflow="raise"), Subscription[Paid])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from asyncio import CancelledError
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from typing import Any, Final
@@ -28,6 +28,7 @@ from opentelemetry.trace import (
 from haiway_bus import EventStats, LoggingObservability, ScopeIdentity
 from haiway_bus.integrations.opentelemetry.attributes import attributes_of
 from haiway_bus.integrations.opentelemetry.buses import BusInstruments
+from haiway_bus.integrations.opentelemetry.handlers import HandlerInstruments
 from haiway_bus.integrations.opentelemetry.instruments import Instruments
 from haiway_bus.observability import MetricKind
 from haiway_bus.printable import name_of_type, text_of
@@ -61,8 +62,11 @@ class OpenTelemetryObservability(LoggingObservability):
       histograms. A counter takes no negative values.
     - `ctx.log_...` goes to `logging`, like without OpenTelemetry, with `trace_id`, `span_id` and `scope_id` on the
       record, and within the span: OpenTelemetry's handlers for `logging` find it. Its own API for logs is not stable.
-    - The buses are metrics, too: per type of event what was sent, delivered and dropped, what waits, and the lag of
-      the slowest reader. They are read when an exporter collects, and cost nothing in between.
+    - The buses are metrics, too: per type of event what was sent, delivered and dropped, what waits, for how long, and
+      the lag of the slowest reader; open scopes, busy workers, how late the loop is. They are read when an exporter
+      collects, and once a second as long as one does.
+    - The handlers of `ctx.on` are metrics: how long each event took, and how many failed. That costs two looks at the
+      clock and the entry in a histogram for each event.
 
     Without an SDK that is set up, only the logging is left.
 
@@ -71,9 +75,10 @@ class OpenTelemetryObservability(LoggingObservability):
         meter_provider: where metrics go; the global one unless given.
         level: the least level of `logging` at which `ctx.record` is heeded. It tells at DEBUG unless told otherwise.
         bus_metrics: whether the buses are metrics.
+        handler_metrics: whether the handlers are, and so are timed.
     """
 
-    __slots__ = ("_buses", "_instruments", "_level", "_open", "_tracer")
+    __slots__ = ("_buses", "_handlers", "_instruments", "_level", "_open", "_tracer")
 
     def __init__(
         self,
@@ -82,11 +87,13 @@ class OpenTelemetryObservability(LoggingObservability):
         meter_provider: MeterProvider | None = None,
         level: int = logging.DEBUG,
         bus_metrics: bool = True,
+        handler_metrics: bool = True,
     ) -> None:
         meter = metrics.get_meter("haiway_bus", meter_provider=meter_provider)
         self._tracer = trace.get_tracer("haiway_bus", tracer_provider=tracer_provider)
         self._instruments = Instruments(meter)
         self._buses = BusInstruments(meter) if bus_metrics else None
+        self._handlers = HandlerInstruments(meter) if handler_metrics else None
         self._level = level
         self._open: dict[str, Opened] = {}
 
@@ -139,6 +146,12 @@ class OpenTelemetryObservability(LoggingObservability):
         """Keep what the bus counted of a type that it forgets."""
         if self._buses is not None:
             self._buses.keep(scope, event_type, stats)
+
+    def watch_handler(
+        self, scope: ScopeIdentity, handler: str, event_type: type[Any]
+    ) -> Callable[[float, BaseException | None], object] | None:
+        """Time each event of the handler, and count those at which it failed."""
+        return None if self._handlers is None else self._handlers.watch(scope, handler, event_type)
 
     def scope_exited(self, scope: ScopeIdentity, exception: BaseException | None) -> None:
         """End its span, with the exception if there is one. A cancelled scope is none that failed."""
