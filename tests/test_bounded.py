@@ -1138,3 +1138,90 @@ class TestFlush:
                         await call(Tick, timeout=timeout)
                 with pytest.raises(ValueError, match="a timeout in seconds, not nan"):
                     await call(Tick, timeout=float("nan"))
+
+
+class TestHandlersOfSignals:
+    """One may run wherever a function begins: what it sends or takes comes before the read or after it."""
+
+    @staticmethod
+    def at_each_call(handler: Any, action: Any) -> Any:
+        """Runs the action once for each call that it makes, with the handler in that call; gives way after each."""
+        at, fired = 0, True
+        while fired:
+            number, fired = 0, False
+
+            def look(_frame: Any, event: str, _argument: Any, at: int = at) -> None:
+                nonlocal number, fired
+                if event in ("call", "c_call"):
+                    number += 1
+                    if number > at and not fired:
+                        fired = True
+                        sys.setprofile(None)
+                        handler()
+
+            sys.setprofile(look)
+            try:
+                action()
+            finally:
+                sys.setprofile(None)
+            yield at
+            at += 1
+
+    @pytest.mark.parametrize("away", [False, True])
+    @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
+    async def test_that_send_while_one_is_taken(self, hb: Any, overflow: str, away: bool) -> None:
+        async with hb.ctx.scope("test"):
+            got: list[int] = []
+            number = 0
+
+            def send() -> None:
+                nonlocal number
+                number += 1
+                hb.ctx.send(Tick(number))
+
+            def send_two() -> None:
+                send()
+                send()
+
+            def take() -> None:
+                got.append(subscription.receive_nowait().number)
+
+            def fill() -> Any:
+                for _ in range(3 if away else 2):
+                    send()
+
+            subscription = hb.ctx.subscribe(Tick, limit=2, overflow=overflow)
+            fill()
+            for _ in self.at_each_call(send_two, take):
+                while subscription.pending:
+                    take()
+                assert got == sorted(set(got))
+                assert len(got) + subscription.dropped == number
+                fill()
+
+    async def test_that_take_while_a_loop_does(self, hb: Any) -> None:
+        async with hb.ctx.scope("test"):
+            subscription = hb.ctx.subscribe(Tick)
+            got: list[int] = []
+
+            async def one() -> None:
+                async for event in subscription:
+                    got.append(event.number)
+                    break
+
+            def take() -> None:
+                if subscription.pending:
+                    got.append(subscription.receive_nowait().number)
+
+            def step() -> None:
+                with contextlib.suppress(StopIteration):
+                    one().send(None)
+
+            hb.ctx.send(Tick(0))
+            hb.ctx.send(Tick(1))
+            for at in self.at_each_call(take, step):
+                while subscription.pending:
+                    take()
+                assert sorted(got) == list(range(2 * at + 2))
+                hb.ctx.send(Tick(2 * at + 2))
+                hb.ctx.send(Tick(2 * at + 3))

@@ -337,7 +337,7 @@ class Channel:
     def enter(self, subscription: Subscription[Any]) -> None:
         """Give a subscription a place at the end of the chain: a new one, or one that comes back for what is sent now.
 
-        The latter is about to take an event, and so has room for one.
+        The latter has just taken an event, and so has room for one.
         """
         # No call from here on, so that a signal's handler sends before all this or after it.
         bound = subscription.bound
@@ -631,7 +631,8 @@ class Subscription(Generic[Event]):
         """The next event, past which it steps; raises SubscriptionOverflow in place of lost ones."""
         if self.bound is not None and self.bound.apart:
             return self.take_apart(self.bound)
-        node = cast("Node", self.node)
+        # No call up to the step, so that a signal's handler sends or reads before it or after it.
+        node: Any = self.node
         self.node = node.next
         self.position += 1
         if self.work is not None:
@@ -643,13 +644,14 @@ class Subscription(Generic[Event]):
             lost = cast("dict[int, int]", bound.gaps).pop(self.position)
             self.settle(bound)
             raise overflowed(self.event_type, bound.limit, lost)
-        if bound.left_at >= 0:
-            self.channel.enter(self)
-        held = cast("list[Any]", self.held)
+        # As in `take`.
+        held: Any = self.held
         place = self.position % bound.limit
         event = held[place]
         held[place] = None
         self.position += 1
+        if bound.left_at >= 0:
+            self.channel.enter(self)
         self.settle(bound)
         if self.work is not None:
             self.work.took(self.position)
@@ -863,7 +865,9 @@ class Loop(Generic[Event]):
     async def __anext__(self) -> Event:
         subscription = self.subscription
         bus = subscription.channel.bus
-        # The usual case, spelled out: nobody in line, an event there, and no turn of the loop due.
+        is_home = _here() == bus.here
+        # The usual case, spelled out: nobody in line, an event there, and no turn of the loop due. No call from here
+        # on, so that a signal's handler reads before the step or after it.
         node = subscription.node
         if (
             node is not None
@@ -871,7 +875,7 @@ class Loop(Generic[Event]):
             and bus.left > 0
             and subscription.plain
             and subscription.head is None
-            and _here() == bus.here
+            and is_home
         ):
             subscription.node = node.next
             subscription.position += 1
@@ -879,7 +883,7 @@ class Loop(Generic[Event]):
             event: Event = node.event
         else:
             node = None  # it will hold an event while this waits
-            if _here() != bus.here:
+            if not is_home:
                 subscription.check()
                 bus.here = _here()
             steps, subscription = _walk(Receive(subscription)), None  # type: ignore[assignment]
