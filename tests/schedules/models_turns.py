@@ -85,6 +85,7 @@ async def pool_is_put_off(world: World) -> None:
         await pause(2)
         workers[1].cancel()
         await produce(world, 2)
+        world.ending = True  # it ends while they wait
     await asyncio.wait(workers)
     assert len(account.received) == 8
 
