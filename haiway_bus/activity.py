@@ -126,7 +126,7 @@ class Activity:
         self.others: list[Callable[[Callable[[], object]], Callable[[], object]]] = []
         self.idle: dict[int, Any] = {}
         self.walked: dict[int, Any] = {}
-        self.through = through
+        self.through: bool = through
 
     def found_in(self, task: Task[Any]) -> bool:
         """Whether the task is neither finished nor idle; `found` then says what its going on depends on."""

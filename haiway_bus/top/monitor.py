@@ -50,7 +50,7 @@ class Answering(asyncio.Protocol):
         self.snapshot = snapshot
         self.connections = connections
         self.pulse = pulse
-        self.observer = Observer()
+        self.observer: Observer = Observer()
         self.asked: bytes = b""
         self.transport: asyncio.Transport | None = None
 
