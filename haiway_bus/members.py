@@ -34,6 +34,8 @@ class Family(dict["Members", None]):
         self.withdraw: Callable[[], object] | None = None
         # The calls of `ctx.on` whose workers run, in their order.
         self.handlings: dict[Any, None] = {}
+        # By its seconds, what warns of ends that wait (`waiting.py`).
+        self.alarms: dict[float, Any] = {}
         _FAMILIES[id(bus)] = self
 
     def at_work(self, active: Activity) -> bool:

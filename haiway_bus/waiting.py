@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from asyncio import TimerHandle
+from asyncio import AbstractEventLoop, TimerHandle
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from contextvars import Context, copy_context
 from typing import Any, Final, NamedTuple
 
 from haiway_bus.arguments import is_number, is_seconds
@@ -67,10 +69,52 @@ def check_warn_after(seconds: Any) -> None:
         )
 
 
+class Alarm:
+    """The first warnings of all scopes on a bus that wait with the same time: one timer, as thousands may end at once.
+
+    Invariant: `due` has them in the order in which their time comes; while it has any, `timer` is set, for the first
+    one or for one that has ended since.
+    """
+
+    __slots__ = ("due", "loop", "seconds", "timer")
+
+    def __init__(self, loop: AbstractEventLoop, seconds: float) -> None:
+        self.loop: AbstractEventLoop = loop
+        self.seconds: float = seconds
+        # Ordered, as a plain dict is walked from its first entry on, those included that were taken out.
+        self.due: OrderedDict[Voice, float] = OrderedDict()
+        self.timer: TimerHandle | None = None
+
+    def add(self, voice: Voice, due: float) -> None:
+        self.due[voice] = due
+        if self.timer is None:
+            self.timer = self.loop.call_at(due, self.ring, context=Context())
+
+    def remove(self, voice: Voice) -> None:
+        self.due.pop(voice, None)
+        if not self.due and self.timer is not None:
+            timer, self.timer = self.timer, None
+            timer.cancel()
+
+    def ring(self) -> None:
+        self.timer = None
+        now = self.loop.time()
+        ready: list[Voice] = []
+        for voice, due in self.due.items():
+            if due > now:
+                self.timer = self.loop.call_at(due, self.ring, context=Context())
+                break
+            ready.append(voice)
+        for voice in ready:
+            del self.due[voice]
+        for voice in ready:
+            self.loop.call_soon(voice.tell, self.seconds, context=voice.context)
+
+
 class Voice:
     """Tells, while the end of a scope waits, for whom: after its time, and then each time that has doubled."""
 
-    __slots__ = ("members", "note", "teller", "timer")
+    __slots__ = ("alarm", "context", "members", "note", "teller", "timer")
 
     def __init__(
         self,
@@ -82,10 +126,16 @@ class Voice:
         self.teller: tuple[Observability, ScopeIdentity] | None = teller
         self.timer: TimerHandle | None = None
         self.note: str | None = None
+        self.alarm: Alarm | None = None
+        self.context: Context = copy_context()  # of the task that waits
         loop = members.bus.loop
         members.since = loop.time()
         if seconds is not None and teller is not None:
-            self.timer = loop.call_at(members.since + seconds, self.tell, seconds)
+            alarms = members.family.alarms
+            alarm = self.alarm = alarms.get(seconds) or alarms.setdefault(
+                seconds, Alarm(loop, seconds)
+            )
+            alarm.add(self, members.since + seconds)
 
     def tell(self, seconds: float) -> None:
         members = self.members
@@ -120,6 +170,8 @@ class Voice:
     def end(self) -> None:
         """It waits no longer."""
         self.members.since = None
+        if self.alarm is not None:
+            self.alarm.remove(self)
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None

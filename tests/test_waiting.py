@@ -518,6 +518,31 @@ class TestWarning:
         await asyncio.wait([task])
         assert {type(one) for one in failed} == {LookupError}
 
+    async def test_ends_at_the_same_time_share_a_timer_and_each_warns(
+        self, hb: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Guarantee 5.12: a thousand requests do not set a thousand timers."""
+        loop = asyncio.get_running_loop()
+
+        async def request(name: str, seconds: float) -> None:
+            async with hb.ctx.scope(name, warn_after=0.02):
+                hb.ctx.spawn(asyncio.sleep, seconds)
+
+        async with hb.ctx.scope("root", warn_after=None):
+            async with asyncio.TaskGroup() as group:
+                for number in range(5):
+                    group.create_task(request(f"short {number}", 0.001))
+                    group.create_task(request(f"long {number}", 0.035))
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                families = sys.modules["haiway_bus.members"].families_of_all()
+                (alarm,) = [one for family in families for one in family.alarms.values()]
+                assert alarm.loop is loop
+                assert len(alarm.due) == 10
+            assert (alarm.timer, len(alarm.due)) == (None, 0)
+        warned = [one.name for one in caplog.records if "has waited" in one.getMessage()]
+        assert sorted(warned) == [f"long {number}" for number in range(5)]
+
     @pytest.mark.parametrize("quiet", ["off", "in time", "no task", "the outer one's time"])
     async def test_else_nothing_is_said_and_no_timer_is_left(self, hb: Any, quiet: str) -> None:
         told = Told(hb)
