@@ -6,6 +6,8 @@ one imported under HAIWAY_BUS_PURE=1. What is imported plainly (`import haiway_b
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import gc
 import importlib
 import os
@@ -95,6 +97,33 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
 
 
 COUNTS_REFERENCES = hasattr(sys, "getrefcount")
+
+
+@pytest.fixture(params=["lazy", "eager"] if sys.version_info >= (3, 12) else ["lazy"])
+def tasks(request: pytest.FixtureRequest) -> str:
+    """Whether tasks begin at once, when they are made."""
+    return str(request.param)
+
+
+@contextlib.contextmanager
+def factory(tasks: str) -> Iterator[None]:
+    """Within it the loop makes its tasks so, as the fixture `tasks` says."""
+    loop = asyncio.get_running_loop()
+    before = loop.get_task_factory()
+    if tasks == "eager":
+        loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
+        probe = asyncio.sleep(0)
+        try:
+            probed = loop.create_task(probe)
+        except TypeError:
+            probe.close()
+            loop.set_task_factory(before)
+            pytest.skip("this uvloop and this Python do not agree on eager tasks")
+        probed.cancel()
+    try:
+        yield
+    finally:
+        loop.set_task_factory(before)
 
 
 def let_go() -> None:

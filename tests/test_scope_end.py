@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import anyio
 import pytest
 
+from tests.conftest import factory
+
 pytestmark = pytest.mark.anyio
 
-EAGER = sys.version_info >= (3, 12)
 TICK = 0.005
 
 
@@ -24,32 +24,6 @@ class Ping:
 
 class Pong:
     pass
-
-
-@pytest.fixture(params=["lazy", "eager"] if EAGER else ["lazy"])
-def tasks(request: pytest.FixtureRequest) -> str:
-    """Whether tasks begin at once, when they are made."""
-    return str(request.param)
-
-
-@contextlib.contextmanager
-def factory(tasks: str) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-    before = loop.get_task_factory()
-    if tasks == "eager":
-        loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
-        probe = asyncio.sleep(0)
-        try:
-            probed = loop.create_task(probe)
-        except TypeError:
-            probe.close()
-            loop.set_task_factory(before)
-            pytest.skip("this uvloop and this Python do not agree on eager tasks")
-        probed.cancel()
-    try:
-        yield
-    finally:
-        loop.set_task_factory(before)
 
 
 async def read(subscription: Any) -> int:

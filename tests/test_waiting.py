@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import importlib
 import linecache
@@ -11,15 +10,16 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import anyio
 import pytest
 
+from tests.conftest import factory
+
 pytestmark = pytest.mark.anyio
 
-EAGER = sys.version_info >= (3, 12)
 SOON = 0.01
 
 
@@ -29,31 +29,6 @@ class Order:
 
 class Paid:
     pass
-
-
-@pytest.fixture(params=["lazy", "eager"] if EAGER else ["lazy"])
-def tasks(request: pytest.FixtureRequest) -> str:
-    """Whether tasks begin at once, when they are made."""
-    return str(request.param)
-
-
-@contextlib.contextmanager
-def factory(tasks: str) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-    before = loop.get_task_factory()
-    if tasks == "eager":
-        loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
-        probe = asyncio.sleep(0)
-        try:
-            loop.create_task(probe).cancel()
-        except TypeError:
-            probe.close()
-            loop.set_task_factory(before)
-            pytest.skip("this uvloop and this Python do not agree on eager tasks")
-    try:
-        yield
-    finally:
-        loop.set_task_factory(before)
 
 
 class Told:
