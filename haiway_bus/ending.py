@@ -19,7 +19,6 @@ from asyncio import Task
 from collections.abc import Callable
 from functools import partial
 from itertools import islice
-from operator import methodcaller
 from typing import Any, Final
 
 from haiway_bus.activity import ELSEWHERE, Activity, Settling
@@ -39,7 +38,6 @@ _ROUNDS: Final = 1024
 # A loop around a loop that reads comes back for more each time its wait has ended. So often it may, for each type of
 # event: code that reads several times and then goes on is not cut off.
 _ENDS: Final = 8
-is_done: Final[Callable[[Task[Any]], bool]] = methodcaller("done")
 
 # By channel, the reads of it, each with the task of the scope that waits and the task that reads, which are often one.
 Reads = dict[Any, list[tuple[Task[Any], Task[Any], Receive]]]
@@ -117,7 +115,7 @@ class Ending:
                 planned or not self.search.one_of(members.tasks, active)
             ):
                 active.found = None
-                idle = planned or not all(map(is_done, members.tasks))
+                idle = planned or any(not task.done() for task in members.tasks)
                 if idle and not members.bus.inbox.deliver():
                     if planned:
                         self.end_round()

@@ -102,8 +102,8 @@ class Members:
 
     Invariants: `tasks` holds, in the order in which they were spawned, every task that has not been seen to end.
     `family` is one for all scopes on a bus. `owns_bus` says whether the bus ends with the scope. `host` is the task
-    whose body the scope is, `ending` says that the body is over; `since` when the scope
-    began to wait for its tasks then, in the time of the loop, and None before and after.
+    whose body the scope is, `ending` says that the body is over; `since` when the scope began to wait for its tasks
+    then, in the time of the loop, and None before and after.
     """
 
     __slots__ = ("bus", "ending", "family", "group", "host", "name", "owns_bus", "since", "tasks")
