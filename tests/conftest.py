@@ -19,7 +19,7 @@ import pytest
 
 from tests.shared import COPIES, INSTALLED, TREE, own_modules, switch_to
 
-COUNTING = ("bus._bus_c", "state._make_c")
+COUNTING = ("_bus._core_c", "state._make_c")
 
 if os.environ.get("HAIWAY_BUS_REQUIRE_EXTENSIONS") == "1" and "compiled" not in COPIES:
     pytest.exit("HAIWAY_BUS_REQUIRE_EXTENSIONS=1, but the installed package is pure", returncode=3)
@@ -92,7 +92,7 @@ def nothing_left_alive(request: pytest.FixtureRequest) -> Iterator[None]:
     compiled = counted()
     # Test modules keep State classes, and each of these its Maker.
     compiled["Maker"] -= alive((type(COPIES["compiled"]["haiway_bus"].State),))
-    pure = COPIES["pure"]["haiway_bus.bus._bus_py"]
+    pure = COPIES["pure"]["haiway_bus._bus._core_py"]
     kinds = tuple(kind for name in pure.__all__ if isinstance(kind := getattr(pure, name), type))
     left = {kind: number for kind, number in compiled.items() if number > 0}
     # But for the place of subscriptions that have left their chain.
