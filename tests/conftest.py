@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import shutil
 import sys
 import typing
@@ -33,6 +34,18 @@ if Path(str(INSTALLED.__file__)).resolve().parent.parent == TREE:
 
 def pytest_report_header() -> str:
     return f"haiway_bus: {', '.join(COPIES)} ({INSTALLED.__file__})"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell in a line what this machine lacks. Other skips are meant: what a backend or a Python cannot have."""
+    reasons = (report.longrepr[2] for report in terminalreporter.stats.get("skipped", ()))
+    missing = {
+        found[1]
+        for reason in reasons
+        if (found := re.search(r"(?:needs |could not import ')([\w -]+\w)", reason))
+    }
+    if missing:
+        terminalreporter.write_line(f"Not tested here, for want of: {', '.join(sorted(missing))}.")
 
 
 @pytest.fixture
@@ -115,7 +128,7 @@ def browser(tmp_path: Path) -> Iterator[Any]:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     driver_path = shutil.which("chromedriver")
     if chromium is None or driver_path is None:
-        pytest.skip("no chromium with chromedriver is installed")
+        pytest.skip("needs chromium with chromedriver")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
     for flag in (
