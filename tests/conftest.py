@@ -60,6 +60,7 @@ def hb(request: pytest.FixtureRequest) -> Iterator[Any]:
     before = own_modules()
     switch_to(COPIES[request.param])
     yield sys.modules["haiway_bus"]
+    COPIES[request.param].update(own_modules())  # what is imported once is there for the next test
     switch_to(before)
 
 
@@ -110,6 +111,18 @@ def nothing_left_alive(request: pytest.FixtureRequest) -> Iterator[None]:
     left = {kind: number for kind, number in compiled.items() if number > 0}
     # But for the place of subscriptions that have left their chain.
     assert (left, alive(kinds) - 1) == ({}, 0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def out_of_the_collectors_sight() -> None:
+    """Take what is there before a file's tests out of the collector's sight.
+
+    Many tests call the collector, some of them hundreds of times, and each call would walk the objects of pytest, its
+    plugins and its reports. Not in a debug build, where objects are counted by what the collector sees.
+    """
+    if hasattr(gc, "freeze") and not counted():
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture
