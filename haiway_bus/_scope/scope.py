@@ -21,14 +21,10 @@ from haiway_bus._scope.failures import Failures, raise_as_it_is
 from haiway_bus._scope.group import generator_around
 from haiway_bus._scope.held_state import States
 from haiway_bus._scope.losses import tell_unread, teller_of_dropped, teller_of_forgotten
+from haiway_bus._scope.recorder import checked_observability, identify
 from haiway_bus._values.arguments import name_of_scope
 from haiway_bus._values.printable import described
-from haiway_bus.observability import (
-    LoggingObservability,
-    Observability,
-    checked_observability,
-    identify,
-)
+from haiway_bus.observability import LoggingObservability, Observability
 from haiway_bus.state import State
 
 __all__ = ("Scope",)
