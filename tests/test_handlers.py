@@ -15,7 +15,7 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.conftest import let_go
+from tests.shared import let_go, turns
 
 pytestmark = pytest.mark.anyio
 
@@ -29,11 +29,6 @@ class Asked:
 
 class Answered(Asked):
     pass
-
-
-async def turns(count: int = 5) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 class TestOn:

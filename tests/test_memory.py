@@ -12,18 +12,13 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import COUNTS_REFERENCES, let_go
+from tests.shared import COUNTS_REFERENCES, let_go, turns
 
 pytestmark = pytest.mark.anyio
 
 
 class Sent:
     __slots__ = ("__weakref__", "other")
-
-
-async def turns(count: int = 5) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 async def test_an_event_is_freed_the_moment_the_last_subscription_has_taken_it(

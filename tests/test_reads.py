@@ -10,12 +10,12 @@ import inspect
 import pickle
 import threading
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.conftest import let_go
+from tests.shared import in_a_task, let_go, turns
 
 pytestmark = pytest.mark.anyio
 
@@ -31,15 +31,6 @@ class Question(Event):
 
 class Answer(Event):
     pass
-
-
-async def turns(count: int = 5) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
-
-
-async def in_a_task(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable
 
 
 async def in_a_thread(read: Any) -> Any:

@@ -12,25 +12,13 @@ from typing import Any
 import anyio
 import pytest
 
+from tests.shared import Ping, Pong, turns
+
 pytestmark = pytest.mark.anyio
-
-
-class Ping:
-    def __init__(self, number: int = 0) -> None:
-        self.number = number
-
-
-class Pong(Ping):
-    pass
 
 
 class Total(Ping):
     pass
-
-
-async def turns(count: int = 5) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 class TestBuses:

@@ -11,26 +11,11 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.conftest import factory
+from tests.shared import Ping, Pong, factory, read
 
 pytestmark = pytest.mark.anyio
 
 TICK = 0.005
-
-
-class Ping:
-    pass
-
-
-class Pong:
-    pass
-
-
-async def read(subscription: Any) -> int:
-    number = 0
-    async for _ in subscription:
-        number += 1
-    return number
 
 
 async def sleep() -> None:

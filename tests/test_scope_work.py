@@ -10,6 +10,8 @@ from typing import Any
 import anyio
 import pytest
 
+from tests.shared import read
+
 pytestmark = pytest.mark.anyio
 
 
@@ -55,13 +57,6 @@ async def serve(hb: Any, asks: Any) -> None:
     async for _ in asks:
         await work()
         hb.ctx.send(Answer())
-
-
-async def read(subscription: Any) -> int:
-    number = 0
-    async for _ in subscription:
-        number += 1
-    return number
 
 
 class TestServices:

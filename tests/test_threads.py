@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import COUNTS_REFERENCES, let_go
+from tests.shared import COUNTS_REFERENCES, let_go
 
 pytestmark = pytest.mark.anyio
 
