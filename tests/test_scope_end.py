@@ -527,14 +527,14 @@ class TestCost:
         """Guarantee 5.12: and walks over the loop's once each time all of its own have become idle."""
         activity = sys.modules["haiway_bus._scope.idle"]
         walks = 0
-        children = activity.children
+        tasks_by_parent = activity.tasks_by_parent
 
         def walk() -> Any:
             nonlocal walks
             walks += 1
-            return children()
+            return tasks_by_parent()
 
-        monkeypatch.setattr(activity, "children", walk)
+        monkeypatch.setattr(activity, "tasks_by_parent", walk)
 
         async def work() -> None:
             for _ in range(20):

@@ -19,17 +19,17 @@ from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType
 from typing import Any, Final
 
 __all__ = (
-    "behind",
-    "children",
-    "coroutines",
+    "await_chain",
+    "call_when_done",
+    "cancel_wait",
+    "helper_futures",
+    "inner_futures",
     "is_done",
-    "is_ours",
+    "is_own_code",
+    "is_running",
     "is_task",
-    "let_go",
-    "place_of",
-    "runs",
-    "told_by",
-    "until",
+    "position_of",
+    "tasks_by_parent",
 )
 
 
@@ -38,27 +38,27 @@ def is_task(one: Any) -> bool:
     return hasattr(one, "get_coro")
 
 
-def told_by(future: Any) -> Iterable[Any] | None:
+def inner_futures(future: Any) -> Iterable[Any] | None:
     """What a future that tells this itself waits for, gather's or shield's: at least one, if it is not about to end.
 
     None for any other.
     """
     if isinstance(future, _GATHERING):
-        return gathered(future)
+        return futures_of_gather(future)
     for function, _ in getattr(future, "_callbacks", None) or ():
-        if named(function) == ("asyncio.tasks", "shield.<locals>._outer_done_callback"):
-            inner = variables(function).get("inner")
+        if full_name(function) == ("asyncio.tasks", "shield.<locals>._outer_done_callback"):
+            inner = closure_variables(function).get("inner")
             return None if inner is None else unfinished((inner,))
         break  # it is the first one there
     return None
 
 
-def behind(task: Any) -> Iterable[Any] | None:
+def helper_futures(task: Any) -> Iterable[Any] | None:
     """What a task waits for through a helper whose coroutine it is in: at least one, if it is not about to go on.
 
     None when it is in none.
     """
-    path = list(coroutines(task))
+    path = list(await_chain(task))
     # Below the last coroutine there is what a future gives to be awaited by; as_completed waits in a Queue.
     for at in range(len(path) - 1, max(len(path) - 4, -1), -1):
         one = path[at]
@@ -73,7 +73,7 @@ def behind(task: Any) -> Iterable[Any] | None:
     return None
 
 
-def coroutines(task: Any) -> Iterator[Any]:
+def await_chain(task: Any) -> Iterator[Any]:
     """The coroutines and generators that a task is in, the outermost first, and what lies between them."""
     one = task.get_coro()
     while one is not None:
@@ -106,40 +106,40 @@ def is_done(one: Any) -> bool:
     return done is not None and bool(done())
 
 
-def runs(task: Any) -> bool:
+def is_running(task: Any) -> bool:
     """Whether it is in the middle of a step, in which it runs the loop."""
     return is_task(task) and bool(getattr(task.get_coro(), "cr_running", False))
 
 
-def is_ours(task: Any) -> bool:
+def is_own_code(task: Any) -> bool:
     """Whether the task stands in code of this package alone."""
     return all(
         one.cr_frame is not None
         and str(one.cr_frame.f_globals.get("__name__")).startswith("haiway_bus.")
-        for one in coroutines(task)
+        for one in await_chain(task)
         if isinstance(one, CoroutineType)
     )
 
 
-def until(future: Any, call: Callable[..., object]) -> Callable[[], object]:
+def call_when_done(future: Any, call: Callable[..., object]) -> Callable[[], object]:
     """Have it called when the future is done; returns what withdraws that."""
     future.add_done_callback(call)
     remove = getattr(future, "remove_done_callback", None)
     return object if remove is None else partial(remove, call)
 
 
-def place_of(task: Any) -> tuple[Any, ...]:
+def position_of(task: Any) -> tuple[Any, ...]:
     """Where in its code a task stands: of each coroutine and generator the code, and how far in that it is."""
-    place: list[Any] = []
-    for one in coroutines(task):
+    position: list[Any] = []
+    for one in await_chain(task):
         for name in ("cr_frame", "ag_frame", "gi_frame"):
             frame = getattr(one, name, None)
             if frame is not None:
-                place += frame.f_code, frame.f_lasti
-    return tuple(place)
+                position += frame.f_code, frame.f_lasti
+    return tuple(position)
 
 
-def children() -> dict[int, list[Any]]:
+def tasks_by_parent() -> dict[int, list[Any]]:
     """By the id of the task that has opened a TaskGroup, asyncio's or anyio's, or a scope, the tasks in it: a walk over
     all."""
     every: dict[int, list[Any]] = {}
@@ -148,8 +148,8 @@ def children() -> dict[int, list[Any]]:
             parent = None
             if type(function) is MethodType:
                 parent = getattr(function.__self__, "_parent_task", None)
-            elif named(function) == (_ANYIO, "TaskGroup._spawn.<locals>.task_done"):
-                group = variables(function).get("self")
+            elif full_name(function) == (_ANYIO, "TaskGroup._spawn.<locals>.task_done"):
+                group = closure_variables(function).get("self")
                 parent = getattr(getattr(group, "cancel_scope", None), "_host_task", None)
             if parent is not None:
                 every.setdefault(id(parent), []).append(task)
@@ -157,7 +157,7 @@ def children() -> dict[int, list[Any]]:
     return every
 
 
-def let_go(task: Task[Any]) -> None:
+def cancel_wait(task: Task[Any]) -> None:
     """Raise CancelledError in a task that waits, and leave what it waits for alone.
 
     `Task.cancel()` would cancel that with it.
@@ -176,11 +176,11 @@ def let_go(task: Task[Any]) -> None:
             return
 
 
-def named(function: Any) -> tuple[str, str] | None:
+def full_name(function: Any) -> tuple[str, str] | None:
     return (function.__module__, function.__qualname__) if type(function) is FunctionType else None
 
 
-def variables(function: FunctionType) -> dict[str, Any]:
+def closure_variables(function: FunctionType) -> dict[str, Any]:
     """What a function shares with the one that it was written in."""
     found = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
@@ -199,14 +199,14 @@ def unfinished(members: Iterable[Any]) -> list[Any]:
     return left[middle:] + left[:middle] if middle else left
 
 
-def gathered(future: Any) -> list[Any] | None:
+def futures_of_gather(future: Any) -> list[Any] | None:
     every = future._children
     left = unfinished(every)
-    if left and any(one.done() and failed(one) for one in every):
+    if left and any(one.done() and has_failed(one) for one in every):
         # It ends with the first that fails, or with the last of all: which one is known to its callback alone.
         for function, _ in getattr(left[0], "_callbacks", None) or ():
-            if named(function) == ("asyncio.tasks", "gather.<locals>._done_callback"):
-                names = variables(function)
+            if full_name(function) == ("asyncio.tasks", "gather.<locals>._done_callback"):
+                names = closure_variables(function)
                 if names.get("outer") is future:
                     done = len({id(one) for one in every if one.done()})
                     return left if names.get("nfinished") == done else []
@@ -214,61 +214,64 @@ def gathered(future: Any) -> list[Any] | None:
     return left
 
 
-def failed(one: Any) -> bool:
+def has_failed(one: Any) -> bool:
     return bool(one.cancelled() or getattr(one, "_exception", None) is not None)
 
 
-def waited(names: Any, _: list[Any]) -> list[Any]:
+def futures_of_wait(names: Any, _: list[Any]) -> list[Any]:
     left = unfinished(names["fs"])
     return left if len(left) == names["counter"] else []  # one ended, and that is yet to be counted
 
 
-def only(names: Any, _: list[Any]) -> list[Any] | None:
+def future_of_wait_for(names: Any, _: list[Any]) -> list[Any] | None:
     one = names["fut"]
     return unfinished((one,)) if asyncio.isfuture(one) else None
 
 
-def grouped(names: Any, _: list[Any]) -> list[Any] | None:
-    return none_done(names["self"]._tasks)
+def tasks_of_group(names: Any, _: list[Any]) -> list[Any] | None:
+    return unless_one_is_done(names["self"]._tasks)
 
 
-def none_done(members: Iterable[Any]) -> list[Any] | None:
+def unless_one_is_done(members: Iterable[Any]) -> list[Any] | None:
     """Of those that are forgotten as soon as it is known that they are done. None when there are none."""
     members = list(members)
     left = unfinished(members)
     return None if not members else left if len(left) == len(members) else []
 
 
-def completed(names: Any, outer: list[Any]) -> list[Any] | None:
+def futures_of_as_completed(names: Any, outer: list[Any]) -> list[Any] | None:
     if "self" in names:  # from 3.13
-        return none_done(names["self"]._todo)
+        return unless_one_is_done(names["self"]._todo)
     # The loop around it holds the generator that knows.
     for one in reversed(outer):
         for held in gc.get_referents(one):
             if isinstance(held, GeneratorType) and held.gi_code.co_qualname == "as_completed":
                 inner = held.gi_frame.f_locals if held.gi_frame is not None else {}
                 if inner.get("done") is names["done"]:
-                    return none_done(inner["todo"])
+                    return unless_one_is_done(inner["todo"])
     # It is awaited elsewhere. Its members know.
     for task in asyncio.all_tasks():
         for function, _ in getattr(task, "_callbacks", None) or ():
-            if named(function) == ("asyncio.tasks", "as_completed.<locals>._on_completion"):
-                inner = variables(function)
+            if full_name(function) == (
+                "asyncio.tasks",
+                "as_completed.<locals>._on_completion",
+            ):
+                inner = closure_variables(function)
                 if inner.get("done") is names["done"]:
-                    return none_done(inner["todo"])
+                    return unless_one_is_done(inner["todo"])
     return None
 
 
 _ANYIO: Final = "anyio._backends._asyncio"
 _MODULES: Final = ("asyncio.tasks", "asyncio.taskgroups", _ANYIO)
 _HELPERS: Final[dict[str, Callable[[Any, list[Any]], list[Any] | None]]] = {
-    "_wait": waited,
-    "wait_for": only,  # 3.11
-    "_cancel_and_wait": only,
-    "TaskGroup.__aexit__": grouped,
-    "TaskGroup._aexit": grouped,
-    "as_completed.<locals>._wait_for_one": completed,  # to 3.12
-    "_AsCompletedIterator._wait_for_one": completed,  # from 3.13
+    "_wait": futures_of_wait,
+    "wait_for": future_of_wait_for,  # 3.11
+    "_cancel_and_wait": future_of_wait_for,
+    "TaskGroup.__aexit__": tasks_of_group,
+    "TaskGroup._aexit": tasks_of_group,
+    "as_completed.<locals>._wait_for_one": futures_of_as_completed,  # to 3.12
+    "_AsCompletedIterator._wait_for_one": futures_of_as_completed,  # from 3.13
 }
 _BETWEEN: Final = (
     "anext_awaitable",

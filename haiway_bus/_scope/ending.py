@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from haiway_bus._bus import Receive
 from haiway_bus._bus.first import asking
-from haiway_bus._scope.asyncio_waits import let_go, until
+from haiway_bus._scope.asyncio_waits import call_when_done, cancel_wait
 from haiway_bus._scope.idle import ELSEWHERE, Activity, Settling
 from haiway_bus._scope.members import Members, family_of
 from haiway_bus._scope.search import Search
@@ -177,7 +177,7 @@ class Ending:
         # All that is left waits for tasks of other scopes, which go on reading.
         for task, waiting in stranded:
             self.ended.setdefault(task, {})
-            let_go(waiting)
+            cancel_wait(waiting)
 
     def plan_stands(self, active: Activity) -> bool:
         """Whether the plan is as good as new: who was ended by it has finished, and the bus woke nobody else.
@@ -267,7 +267,7 @@ class Ending:
             idle.others = [
                 partial(family.wait, active=active),
                 partial(tell_of, waiting) if waiting in asking else channel.bus.when_stirred,
-                *(partial(until, one) for one in (*gone_on.between, task)),
+                *(partial(call_when_done, one) for one in (*gone_on.between, task)),
             ]
             return True
         return False

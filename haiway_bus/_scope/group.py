@@ -17,7 +17,7 @@ from inspect import CO_ASYNC_GENERATOR
 from types import FrameType, MethodType
 from typing import Any, Final, TypeVar
 
-from haiway_bus._scope.asyncio_waits import coroutines
+from haiway_bus._scope.asyncio_waits import await_chain
 from haiway_bus._scope.failures import Failures
 
 __all__ = ("ScopeGroup", "generator_around", "group_of")
@@ -117,7 +117,7 @@ class ScopeGroup:
         if self.generator is None:
             return None if parent is None or parent.done() else parent
         for task in asyncio.all_tasks():
-            if any(getattr(one, "ag_frame", None) is self.generator for one in coroutines(task)):
+            if any(getattr(one, "ag_frame", None) is self.generator for one in await_chain(task)):
                 return task
         return None
 

@@ -15,14 +15,14 @@ from typing import Any, Final
 
 from haiway_bus._bus import Receive
 from haiway_bus._scope.asyncio_waits import (
-    behind,
-    children,
+    call_when_done,
+    helper_futures,
+    inner_futures,
     is_done,
-    is_ours,
+    is_own_code,
+    is_running,
     is_task,
-    runs,
-    told_by,
-    until,
+    tasks_by_parent,
 )
 from haiway_bus._scope.group import ScopeGroup, group_of
 
@@ -133,7 +133,11 @@ class Activity:
         waited: Any = getattr(task, "_fut_waiter", None)
         if task.done() or (isinstance(waited, Receive) and waited.idle):
             return False  # the usual case: itself, for an event
-        if type(waited) is Future and not waited.done() and told_by(waited) is behind(task) is None:
+        if (
+            type(waited) is Future
+            and not waited.done()
+            and inner_futures(waited) is helper_futures(task) is None
+        ):
             # The other usual case, for which there is no need to go further.
             self.found, self.witness = waited, Witness(task)
             return True
@@ -192,9 +196,9 @@ class Activity:
                     return (*waited.tasks, waited)
                 self.found = waited
                 return None
-        members = told_by(waited)
+        members = inner_futures(waited)
         if members is None and waited is not one:
-            members = behind(one)
+            members = helper_futures(one)
         if members is None:
             self.found = waited
         # None left: it has yet to hear of the last one's end.
@@ -204,10 +208,10 @@ class Activity:
         """Whether a task is at work that one of those which were walked has started in a TaskGroup, at any depth."""
         every: dict[int, list[Any]] | None = None
         # What handles events for us is between two of them, and has none.
-        left = [key for key, one in self.walked.items() if is_task(one) and not is_ours(one)]
+        left = [key for key, one in self.walked.items() if is_task(one) and not is_own_code(one)]
         while left:
             if every is None:
-                every = children()
+                every = tasks_by_parent()
             for child in every.get(left.pop(), ()):
                 if id(child) not in self.walked:
                     if self.found_in(child):
@@ -251,13 +255,13 @@ class Activity:
         """Have it called when what was found has had a chance to go on; returns what withdraws that."""
         if self.found is _RUNNABLE:
             loop = asyncio.get_running_loop()
-            if self.witness is not None and runs(self.witness.leaf):
+            if self.witness is not None and is_running(self.witness.leaf):
                 return loop.call_later(_NESTED, call).cancel
             return loop.call_soon(call).cancel
         found = self.found
         if not self.others:
             # Callbacks run in the order in which they were added: the task's own comes first.
-            return until(found, call)
+            return call_when_done(found, call)
 
         def done(_: object = None) -> None:
             withdraw_all()
@@ -269,7 +273,7 @@ class Activity:
 
         withdrawals: list[Callable[[], object]] = []
         if found is not ELSEWHERE:
-            withdrawals.append(until(found, done))
+            withdrawals.append(call_when_done(found, done))
         withdrawals += [other(done) for other in self.others]
         return withdraw_all
 
@@ -278,7 +282,7 @@ class Activity:
         for _, waited in () if witness is None else witness.links:
             # What is a task or a gather does not end before what it waits for: asked for nothing in a long chain.
             if not is_task(waited) and not hasattr(waited, "_children"):
-                self.others.append(partial(until, waited))
+                self.others.append(partial(call_when_done, waited))
 
     async def changed(self) -> None:
         """Return when what was found has had a chance to go on."""

@@ -6,7 +6,7 @@ from asyncio import Task
 from typing import Any, NamedTuple
 
 from haiway_bus._bus import Receive
-from haiway_bus._scope.asyncio_waits import place_of
+from haiway_bus._scope.asyncio_waits import position_of
 
 __all__ = ("Stop",)
 
@@ -21,7 +21,7 @@ class Stop(NamedTuple):
 
     @classmethod
     def of(cls, task: Task[Any], waiting: Task[Any], receive: Receive) -> Stop:
-        place = place_of(task) if waiting is task else place_of(task) + place_of(waiting)
+        place = position_of(task) if waiting is task else position_of(task) + position_of(waiting)
         subscription: Any = receive.subscription  # there, as the wait is yet to be ended
         return cls(place, subscription.channel, subscription.key, subscription.channel.joined)
 
