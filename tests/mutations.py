@@ -10,7 +10,7 @@ TASKS = "haiway_bus/_scope/tasks.py"
 ENDING = "haiway_bus/_scope/ending.py"
 MEMBERS = "haiway_bus/_scope/members.py"
 SEARCH = "haiway_bus/_scope/search.py"
-ACTIVITY = "haiway_bus/_scope/idle.py"
+IDLE = "haiway_bus/_scope/idle.py"
 HELPERS = "haiway_bus/_scope/asyncio_waits.py"
 SCOPE = "haiway_bus/_scope/scope.py"
 HANDLERS = "haiway_bus/_scope/handlers.py"
@@ -691,7 +691,7 @@ MUTATIONS = [
         "5.4",
         MEMBERS,
         "a question is cut off while a child of the service's group is at work",
-        "if not active.child_found():\n            return False",
+        "if not check.child_at_work():\n            return False",
         "if True:\n            return False",
         "test_scope_work.py::TestServices::test_one_that_answers_in_children_of_its_group",
     ),
@@ -713,7 +713,7 @@ MUTATIONS = [
     ),
     Mutation(
         "5.4",
-        ACTIVITY,
+        IDLE,
         "a scope that is about to be left counts as idle",
         "return () if one.rests else None",
         "return ()",
@@ -761,9 +761,9 @@ MUTATIONS = [
     ),
     Mutation(
         "5.4",
-        ACTIVITY,
+        IDLE,
         "a task that waits for something else counts as idle",
-        "        if members is None:\n            self.found = waited\n",
+        "        if members is None:\n            self.blocked_on = waited\n",
         "        if members is None:\n            return ()\n",
         "test_scope_end.py::test_what_counts_as_work_keeps_the_readers",
     ),
@@ -771,7 +771,7 @@ MUTATIONS = [
         "5.4",
         ENDING,
         "a task that reads is cut off while children of its own group are at work",
-        "if idle.child_found():",
+        "if check.child_at_work():",
         "if False:",
         "test_scope_end.py::TestChildren",
     ),
@@ -779,7 +779,7 @@ MUTATIONS = [
         "5.4",
         ENDING,
         "first() in a nested scope is cut off while the scope around it is at work",
-        "if others and self.others_at_work(idle, others):",
+        "if others and self.others_at_work(check, others):",
         "if False:",
         "test_scope_end.py::TestOthers",
     ),
@@ -793,7 +793,7 @@ MUTATIONS = [
     ),
     Mutation(
         "5.4",
-        ACTIVITY,
+        IDLE,
         "a nested scope ends what tasks of the scope around it wait for",
         "if group is not None and one is not task and group_of(one) not in (None, group):",
         "if False:",

@@ -2,7 +2,7 @@
 is over:
 
 1. The tasks run, until each is finished or idle: waiting for an event that is not there, itself or through what it
-   awaits (`activity.py`). One that is known to be at work is enough; what that waits on tells when to look again.
+   awaits (`idle.py`). One that is known to be at work is enough; what that waits on tells when to look again.
 2. All idle: all tasks of the loop are walked once, for children at work in TaskGroups whose body reads.
 3. Then the reads of the scope's own bus end, one type of event a round, those of the latest task first. Whatever comes
    of it is at work, and it begins anew with 1.
@@ -24,7 +24,7 @@ from typing import Any, Final
 from haiway_bus._bus import Receive
 from haiway_bus._bus.first import asking
 from haiway_bus._scope.asyncio_waits import call_when_done, cancel_wait
-from haiway_bus._scope.idle import ELSEWHERE, Activity, Settling
+from haiway_bus._scope.idle import TRIGGERS_ONLY, IdleCheck, Settling
 from haiway_bus._scope.members import Members, family_of
 from haiway_bus._scope.search import Search
 from haiway_bus._scope.stops import Stop
@@ -95,7 +95,7 @@ class Ending:
             return
         try:
             if self.members.tasks:
-                self.withdraw = self.see().when_changed(self.look)
+                self.withdraw = self.see().call_when_changed(self.look)
             elif settling is not None:
                 settling.set_result(None)
         except BaseException as broken:
@@ -103,37 +103,37 @@ class Ending:
                 raise
             settling.set_exception(broken)
 
-    def see(self) -> Activity:
+    def see(self) -> IdleCheck:
         """See what the tasks are doing, and end what they wait for when all of them are idle."""
         members = self.members
-        active = Activity()
+        check = IdleCheck()
         self.rest(False)
         # One that is known to be busy is enough to know, so that the others are not looked at meanwhile.
-        if not self.search.holds(active):
-            planned = self.plan_stands(active)
+        if not self.search.holds(check):
+            planned = self.plan_stands(check)
             if self.search.witness is None and (
-                planned or not self.search.one_of(members.tasks, active)
+                planned or not self.search.one_of(members.tasks, check)
             ):
-                active.found = None
+                check.blocked_on = None
                 idle = planned or any(not task.done() for task in members.tasks)
                 if idle and not members.bus.inbox.deliver():
                     if planned:
                         self.end_round()
                     else:
-                        self.plan_rounds(active)
-        if active.found is not None:
+                        self.plan_rounds(check)
+        if check.blocked_on is not None:
             self.rested = False
-            if isinstance(active.found, Settling):
+            if isinstance(check.blocked_on, Settling):
                 self.rest(True)  # until the scope that one of its tasks has opened has ended
-            active.watch(self.search.witness)
-            self.see_who_is_away(active)
-        return active
+            check.watch_chain(self.search.witness)
+            self.see_who_is_away(check)
+        return check
 
     def rest(self, rests: bool) -> None:
         if self.settling is not None:
             self.settling.rests = rests
 
-    def plan_rounds(self, idle: Activity) -> None:
+    def plan_rounds(self, check: IdleCheck) -> None:
         """Find what the idle tasks wait for, and begin to end it, unless a child of theirs is at work.
 
         What such a reader sends when its loop has ended must still find its own readers. They are best spawned
@@ -145,7 +145,7 @@ class Ending:
         others: Reads = {}
         stranded: list[tuple[Task[Any], Task[Any]]] = []
         for task in reversed(members.tasks):
-            for waiting, receive in idle.waits_of(task, members.group):
+            for waiting, receive in check.reads_of(task, members.group):
                 if receive is None:
                     stranded.append((task, waiting))
                     continue
@@ -154,11 +154,11 @@ class Ending:
                 (waits if plain or self.settling is None else others).setdefault(
                     channel, []
                 ).append((task, waiting, receive))
-        if others and self.others_at_work(idle, others):
+        if others and self.others_at_work(check, others):
             return
-        idle.found = None
-        if idle.child_found():
-            self.search.witness = idle.witness
+        check.blocked_on = None
+        if check.child_at_work():
+            self.search.witness = check.witness
             return
         if not waits and others:
             if not self.rested:
@@ -179,7 +179,7 @@ class Ending:
             self.ended.setdefault(task, {})
             cancel_wait(waiting)
 
-    def plan_stands(self, active: Activity) -> bool:
+    def plan_stands(self, check: IdleCheck) -> bool:
         """Whether the plan is as good as new: who was ended by it has finished, and the bus woke nobody else.
 
         Then nobody needs to be asked again, which for each of very many types would take very long. One of those whom
@@ -189,8 +189,8 @@ class Ending:
             self.plan = {}
         while self.plan and self.acting:
             if not self.acting[-1].done():
-                if active.found_in(self.acting[-1]):
-                    self.search.found(self.acting[-1], active)
+                if check.at_work(self.acting[-1]):
+                    self.search.found(self.acting[-1], check)
                     return False
                 self.plan = {}
             self.acting.pop()
@@ -230,42 +230,42 @@ class Ending:
         counts[id(event_type)] = event_type, 0 if often else before + 1
         return often
 
-    def see_who_is_away(self, active: Activity) -> None:
+    def see_who_is_away(self, check: IdleCheck) -> None:
         """Of the tasks whose waits ended lately, see which came back at once and which wait for something else."""
-        found = active.found
+        found = check.blocked_on
         for task in list(self.lately):
-            if not active.found_in(task):
+            if not check.at_work(task):
                 del self.lately[task]
-            elif active.found is not None:
+            elif check.blocked_on is not None:
                 self.away[task] = self.lately.pop(task)
-        active.found = found
+        check.blocked_on = found
 
-    def others_at_work(self, idle: Activity, reads: Reads) -> bool:
+    def others_at_work(self, check: IdleCheck, reads: Reads) -> bool:
         """Whether anybody is at work who could send what is waited for, or what those wait for who could.
 
         Then it is told when to look again by a task that waits for it, and by the last one at work.
         """
         self.rest(True)
-        active = Activity(through=True)
+        senders = IdleCheck(through_scopes=True)
         left, seen = list(reads), set()
         while left:
             family = family_of(left.pop().bus)
             if family is None or id(family) in seen:
                 continue
             seen.add(id(family))
-            if not family.at_work(active):
+            if not family.any_at_work(senders):
                 left += family.reads
                 continue
             self.rested = False
             # While one question is open there is nothing to see. The latest, which may have to wait longest.
             channel, each = next(iter(reads.items()))
             task, waiting, _ = each[0]
-            gone_on = Activity()
-            for _ in gone_on.waits_of(task):
+            gone_on = IdleCheck()
+            for _ in gone_on.reads_of(task):
                 pass
-            idle.found = ELSEWHERE
-            idle.others = [
-                partial(family.wait, active=active),
+            check.blocked_on = TRIGGERS_ONLY
+            check.triggers = [
+                partial(family.wait, check=senders),
                 partial(tell_of, waiting) if waiting in asking else channel.bus.when_stirred,
                 *(partial(call_when_done, one) for one in (*gone_on.between, task)),
             ]

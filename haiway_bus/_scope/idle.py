@@ -26,10 +26,10 @@ from haiway_bus._scope.asyncio_waits import (
 )
 from haiway_bus._scope.group import ScopeGroup, group_of
 
-__all__ = ("ELSEWHERE", "Activity", "Settling", "Witness")
+__all__ = ("TRIGGERS_ONLY", "IdleCheck", "Settling", "Witness")
 
-# What was found where `others` alone tell when to look again.
-ELSEWHERE: Final = object()
+# What was found where `triggers` alone tell when to look again.
+TRIGGERS_ONLY: Final = object()
 
 # How long a task is left alone that runs the loop again in the middle of a step (nest_asyncio), in seconds: nothing
 # tells when it goes on.
@@ -71,7 +71,7 @@ class Witness:
         self.leaf: Any = leaf
         self.links: Sequence[tuple[Any, Any]] = links
 
-    def holds(self, active: Activity) -> bool:
+    def holds(self, check: IdleCheck) -> bool:
         """Whether it is still at work, or another that the same tasks wait for; then it is that one from now on."""
         if not self.links and self.leaf.done():
             return False
@@ -84,52 +84,65 @@ class Witness:
             if isinstance(self.leaf, Settling):
                 pass
             elif not is_task(self.leaf):
-                active.found = self.leaf
+                check.blocked_on = self.leaf
                 if not self.leaf.done():
                     return True
-            elif self.asks(active, self.leaf, left):
+            elif self.asks(check, self.leaf, left):
                 return True
             left -= 1
         # What others wait for has ended: who did is the next to be asked.
-        return any(self.asks(active, self.links[at][0], at) for at in range(left, -1, -1))
+        return any(self.asks(check, self.links[at][0], at) for at in range(left, -1, -1))
 
-    def asks(self, active: Activity, task: Any, at: int) -> bool:
-        if not active.found_in(task):
+    def asks(self, check: IdleCheck, task: Any, at: int) -> bool:
+        if not check.at_work(task):
             return False
-        if active.witness is not None:
-            self.leaf, further = active.witness.leaf, active.witness.links
+        if check.witness is not None:
+            self.leaf, further = check.witness.leaf, check.witness.links
             self.links = (*self.links[:at], *further) if further else self.links[:at]
         return True
 
 
-class Activity:
-    """One look at what tasks are doing, at one moment: nothing runs between its making and the last question.
+class IdleCheck:
+    """One check of which tasks are idle and which are at work.
 
-    A task is idle if it waits for an event that is not there, or for other tasks that are all idle: by await,
-    gather, TaskGroup, wait, wait_for, shield and as_completed, or several of them within each other. Whatever else
-    a task waits on counts as activity, so that nothing which is still going on is ever cut off. With `through`, who
-    ends a scope is as idle as the tasks of that scope; without, it is at work.
+    It is made and asked at one moment: nothing else runs in between.
 
-    Invariants: `idle` holds the tasks and futures that are known to be idle, by their id, so that none is looked at
-    twice however many wait for it. `walked` holds those whose waits were told, and the waits: a subscription that goes
-    with the last read of it goes with this look then, in the context of the scope that looks. `between` are the futures
-    of helpers that stood between these tasks and the reads.
+    A task is idle if it waits for an event that is not there, or for other tasks that are all idle: by await, gather,
+    TaskGroup, wait, wait_for, shield or as_completed, in any combination. A task that waits on anything else is at
+    work, so that no work in progress is ever cut off. A task that waits at the end of a scope is at work; with
+    `through_scopes` it is as idle as the tasks of that scope.
+
+    Invariants:
+    - `blocked_on` is the future on which the task that was found at work waits; None if the task runs in the loop's
+      next turn. `chain` leads to that task.
+    - `triggers` also say when to check again: each adds a callback and returns a function that removes it.
+    - `known_idle` has the idle tasks and futures by their id. None is checked twice, however many wait for it.
+    - `visited` has all tasks, futures and reads that `reads_of` has passed, by their id. It keeps them alive: a
+      subscription may end with its last read, and then it ends with this check, in the context of the scope.
+    - `between` has the futures of helpers that stand between the tasks and the reads.
     """
 
-    __slots__ = ("between", "found", "idle", "others", "through", "walked", "witness")
+    __slots__ = (
+        "between",
+        "blocked_on",
+        "known_idle",
+        "through_scopes",
+        "triggers",
+        "visited",
+        "witness",
+    )
 
-    def __init__(self, through: bool = False) -> None:
-        self.found: Any = _RUNNABLE
+    def __init__(self, through_scopes: bool = False) -> None:
+        self.blocked_on: Any = _RUNNABLE
         self.between: list[Any] = []
         self.witness: Witness | None = None
-        # What else tells when to look again: each adds a callback, and returns what withdraws it.
-        self.others: list[Callable[[Callable[[], object]], Callable[[], object]]] = []
-        self.idle: dict[int, Any] = {}
-        self.walked: dict[int, Any] = {}
-        self.through: bool = through
+        self.triggers: list[Callable[[Callable[[], object]], Callable[[], object]]] = []
+        self.known_idle: dict[int, Any] = {}
+        self.visited: dict[int, Any] = {}
+        self.through_scopes: bool = through_scopes
 
-    def found_in(self, task: Task[Any]) -> bool:
-        """Whether the task is neither finished nor idle; `found` then says what its going on depends on."""
+    def at_work(self, task: Task[Any]) -> bool:
+        """Whether the task is neither finished nor idle; `blocked_on` then says what its going on depends on."""
         waited: Any = getattr(task, "_fut_waiter", None)
         if task.done() or (isinstance(waited, Receive) and waited.idle):
             return False  # the usual case: itself, for an event
@@ -139,7 +152,7 @@ class Activity:
             and inner_futures(waited) is helper_futures(task) is None
         ):
             # The other usual case, for which there is no need to go further.
-            self.found, self.witness = waited, Witness(task)
+            self.blocked_on, self.witness = waited, Witness(task)
             return True
         # By hand instead of by recursion: tasks that wait for each other may be a chain of any length. The last
         # iterator in `left` goes over what the last one in `path` waits on.
@@ -148,13 +161,13 @@ class Activity:
         while left:
             for one in left[-1]:
                 key = id(one)
-                if key in self.idle or is_done(one):
+                if key in self.known_idle or is_done(one):
                     continue
                 # In a circle they wait for each other: nobody's business but theirs.
-                awaited = None if key in path else self.awaited_by(one)
+                awaited = None if key in path else self.waits_on(one)
                 if awaited is None:
                     if key in path:
-                        self.found = one
+                        self.blocked_on = one
                     self.witness = Witness(
                         one,
                         [
@@ -171,15 +184,15 @@ class Activity:
                 left.pop()
                 if path:
                     key, one = path.popitem()
-                    self.idle[key] = one
+                    self.known_idle[key] = one
         return False
 
-    def awaited_by(self, one: Any) -> Iterable[Any] | None:
+    def waits_on(self, one: Any) -> Iterable[Any] | None:
         """What an unfinished task or future waits on, which is nothing for a read of an event that is not there.
 
-        None when it is at work, or waits on something else; `found` then says what it depends on.
+        None when it is at work, or waits on something else; `blocked_on` then says what it depends on.
         """
-        self.found = _RUNNABLE
+        self.blocked_on = _RUNNABLE
         waited: Any = one
         if isinstance(one, Settling):
             return () if one.rests else None
@@ -192,37 +205,37 @@ class Activity:
             if is_task(waited):
                 return (waited,)
             if isinstance(waited, Settling):
-                if self.through:
+                if self.through_scopes:
                     return (*waited.tasks, waited)
-                self.found = waited
+                self.blocked_on = waited
                 return None
         members = inner_futures(waited)
         if members is None and waited is not one:
             members = helper_futures(one)
         if members is None:
-            self.found = waited
+            self.blocked_on = waited
         # None left: it has yet to hear of the last one's end.
         return members or None
 
-    def child_found(self) -> bool:
-        """Whether a task is at work that one of those which were walked has started in a TaskGroup, at any depth."""
+    def child_at_work(self) -> bool:
+        """Whether a task is at work that one of those which were visited has started in a TaskGroup, at any depth."""
         every: dict[int, list[Any]] | None = None
         # What handles events for us is between two of them, and has none.
-        left = [key for key, one in self.walked.items() if is_task(one) and not is_own_code(one)]
+        left = [key for key, one in self.visited.items() if is_task(one) and not is_own_code(one)]
         while left:
             if every is None:
                 every = tasks_by_parent()
             for child in every.get(left.pop(), ()):
-                if id(child) not in self.walked:
-                    if self.found_in(child):
+                if id(child) not in self.visited:
+                    if self.at_work(child):
                         return True
-                    known = len(self.walked)
-                    for _ in self.waits_of(child):
+                    known = len(self.visited)
+                    for _ in self.reads_of(child):
                         pass
-                    left += islice(self.walked, known, None)
+                    left += islice(self.visited, known, None)
         return False
 
-    def waits_of(
+    def reads_of(
         self, task: Task[Any], group: ScopeGroup | None = None
     ) -> Iterator[tuple[Task[Any], Receive | None]]:
         """What an idle task waits on, and was not told yet: each read, with the task that waits on it.
@@ -233,7 +246,7 @@ class Activity:
         left: list[tuple[Any, Task[Any]]] = [(task, task)]
         while left:
             one, waiting = left.pop()
-            if id(one) in self.walked or is_done(one):
+            if id(one) in self.visited or is_done(one):
                 continue
             if is_task(one):
                 if group is not None and one is not task and group_of(one) not in (None, group):
@@ -242,24 +255,24 @@ class Activity:
                 waiting = one
                 waited = getattr(one, "_fut_waiter", None)
                 if isinstance(waited, Receive) and waited.channel is not None:
-                    self.walked[id(waited)] = waited
-                    self.walked[id(one)] = one
+                    self.visited[id(waited)] = waited
+                    self.visited[id(one)] = one
                     yield one, waited
                     continue
                 if waited is not None and not is_task(waited):
                     self.between.append(waited)
-            self.walked[id(one)] = one
-            left.extend((other, waiting) for other in self.awaited_by(one) or ())
+            self.visited[id(one)] = one
+            left.extend((other, waiting) for other in self.waits_on(one) or ())
 
-    def when_changed(self, call: Callable[..., object]) -> Callable[[], object]:
+    def call_when_changed(self, call: Callable[..., object]) -> Callable[[], object]:
         """Have it called when what was found has had a chance to go on; returns what withdraws that."""
-        if self.found is _RUNNABLE:
+        if self.blocked_on is _RUNNABLE:
             loop = asyncio.get_running_loop()
             if self.witness is not None and is_running(self.witness.leaf):
                 return loop.call_later(_NESTED, call).cancel
             return loop.call_soon(call).cancel
-        found = self.found
-        if not self.others:
+        found = self.blocked_on
+        if not self.triggers:
             # Callbacks run in the order in which they were added: the task's own comes first.
             return call_when_done(found, call)
 
@@ -272,19 +285,19 @@ class Activity:
                 withdraw()
 
         withdrawals: list[Callable[[], object]] = []
-        if found is not ELSEWHERE:
+        if found is not TRIGGERS_ONLY:
             withdrawals.append(call_when_done(found, done))
-        withdrawals += [other(done) for other in self.others]
+        withdrawals += [add(done) for add in self.triggers]
         return withdraw_all
 
-    def watch(self, witness: Witness | None) -> None:
+    def watch_chain(self, witness: Witness | None) -> None:
         """Look again also when one of those through which the witness was reached may wait for it no more."""
         for _, waited in () if witness is None else witness.links:
             # What is a task or a gather does not end before what it waits for: asked for nothing in a long chain.
             if not is_task(waited) and not hasattr(waited, "_children"):
-                self.others.append(partial(call_when_done, waited))
+                self.triggers.append(partial(call_when_done, waited))
 
-    async def changed(self) -> None:
+    async def wait_for_change(self) -> None:
         """Return when what was found has had a chance to go on."""
         changed: Future[None] = asyncio.get_running_loop().create_future()
 
@@ -292,7 +305,7 @@ class Activity:
             if not changed.done():
                 changed.set_result(None)
 
-        withdraw = self.when_changed(wake)
+        withdraw = self.call_when_changed(wake)
         try:
             await changed
         finally:

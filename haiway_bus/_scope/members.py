@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 from haiway_bus._bus import Bus
 from haiway_bus._scope.group import ScopeGroup
-from haiway_bus._scope.idle import Activity
+from haiway_bus._scope.idle import IdleCheck
 from haiway_bus._scope.search import Search
 
 __all__ = ("Family", "Members", "families_of_all", "family_of")
@@ -38,15 +38,15 @@ class Family(dict["Members", None]):
         self.alarms: dict[float, Any] = {}
         _FAMILIES[id(bus)] = self
 
-    def at_work(self, active: Activity) -> bool:
-        """Whether anybody is at work; `active.found` then says what that depends on."""
-        if self.search.holds(active) or self.search.one_of(self.everyone(), active):
+    def any_at_work(self, check: IdleCheck) -> bool:
+        """Whether anybody is at work; `check.blocked_on` then says what that depends on."""
+        if self.search.holds(check) or self.search.one_of(self.everyone(), check):
             return True
-        reads = [receive for task in self.everyone() for _, receive in active.waits_of(task)]
+        reads = [receive for task in self.everyone() for _, receive in check.reads_of(task)]
         self.reads = {one.channel: None for one in reads if one is not None}
-        if not active.child_found():
+        if not check.child_at_work():
             return False
-        self.search.witness = active.witness
+        self.search.witness = check.witness
         return True
 
     def everyone(self) -> Iterator[Task[Any]]:
@@ -56,11 +56,11 @@ class Family(dict["Members", None]):
             if scope.host is not None:
                 yield scope.host
 
-    def wait(self, call: Callable[[], object], active: Activity) -> Callable[[], object]:
+    def wait(self, call: Callable[[], object], check: IdleCheck) -> Callable[[], object]:
         """Have it called when nobody is at work any more, who is now; returns what withdraws that."""
         self.waiting[call] = None
         if self.withdraw is None:
-            self.watch(active)
+            self.watch(check)
         return partial(self.leave, call)
 
     def leave(self, call: Callable[[], object]) -> None:
@@ -69,15 +69,15 @@ class Family(dict["Members", None]):
             self.withdraw()
             self.withdraw = None
 
-    def watch(self, active: Activity) -> None:
-        active.watch(self.search.witness)
-        self.withdraw = active.when_changed(self.look)
+    def watch(self, check: IdleCheck) -> None:
+        check.watch_chain(self.search.witness)
+        self.withdraw = check.call_when_changed(self.look)
 
     def look(self, _: object = None) -> None:
         self.withdraw = None
-        active = Activity(through=True)
-        if self.waiting and self.at_work(active):
-            self.watch(active)
+        check = IdleCheck(through_scopes=True)
+        if self.waiting and self.any_at_work(check):
+            self.watch(check)
         else:
             calls, self.waiting = self.waiting, {}
             for call in calls:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any, Final
 
-from haiway_bus._scope.idle import Activity, Witness
+from haiway_bus._scope.idle import IdleCheck, Witness
 
 __all__ = ("Search",)
 
@@ -30,30 +30,30 @@ class Search:
         self.recent: tuple[Task[Any], ...] = ()
         self.order: deque[Task[Any]] = deque()
 
-    def holds(self, active: Activity) -> bool:
+    def holds(self, check: IdleCheck) -> bool:
         """Whether what was at work still is."""
-        if self.witness is not None and not self.witness.holds(active):
+        if self.witness is not None and not self.witness.holds(check):
             self.witness = None
         return self.witness is not None
 
-    def one_of(self, tasks: Iterable[Task[Any]], active: Activity) -> bool:
-        """Whether one of the tasks is at work; `active.found` then says what its going on depends on."""
+    def one_of(self, tasks: Iterable[Task[Any]], check: IdleCheck) -> bool:
+        """Whether one of the tasks is at work; `check.blocked_on` then says what its going on depends on."""
         for task in self.recent:
-            if active.found_in(task):
-                return self.found(task, active)
+            if check.at_work(task):
+                return self.found(task, check)
         for _ in range(len(self.order)):
             if self.order[0].done():
                 self.order.popleft()
-            elif active.found_in(self.order[0]):
-                return self.found(self.order[0], active)
+            elif check.at_work(self.order[0]):
+                return self.found(self.order[0], check)
             else:
                 self.order.rotate(-1)
         # Of these, some may be new.
         self.order = deque(tasks)
-        return any(active.found_in(task) and self.found(task, active) for task in self.order)
+        return any(check.at_work(task) and self.found(task, check) for task in self.order)
 
-    def found(self, task: Task[Any], active: Activity) -> bool:
-        self.witness = active.witness
+    def found(self, task: Task[Any], check: IdleCheck) -> bool:
+        self.witness = check.witness
         if not self.recent or self.recent[0] is not task:
             recent = (it for it in self.recent if it is not task and not it.done())
             self.recent = (task, *islice(recent, _RECENT - 1))

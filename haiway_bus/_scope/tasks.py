@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from haiway_bus._scope.ending import Ending
 from haiway_bus._scope.failures import Failures
-from haiway_bus._scope.idle import Activity, Settling
+from haiway_bus._scope.idle import IdleCheck, Settling
 from haiway_bus._scope.members import Members
 from haiway_bus._scope.search import Search
 from haiway_bus._scope.waiting import Voice, check_warn_after
@@ -134,17 +134,17 @@ class ScopeTasks(Members):
         """
         search = Search()
         while True:
-            active = Activity()
-            if not search.holds(active) and not search.one_of(self.others(), active):
+            check = IdleCheck()
+            if not search.holds(check) and not search.one_of(self.others(), check):
                 if not self.bus.inbox.deliver():
                     return
-                active.found = None
-            active.watch(search.witness)
-            await active.changed()
+                check.blocked_on = None
+            check.watch_chain(search.witness)
+            await check.wait_for_change()
 
-    def busy(self, active: Activity) -> list[Task[Any]]:
+    def busy(self, check: IdleCheck) -> list[Task[Any]]:
         """Tasks of the scopes on the bus that are neither finished nor idle."""
-        return list(filter(active.found_in, self.others()))
+        return list(filter(check.at_work, self.others()))
 
     def others(self) -> list[Task[Any]]:
         """The tasks of the scopes on the bus, but for the one that asks."""
