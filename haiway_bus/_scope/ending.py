@@ -26,7 +26,7 @@ from haiway_bus._bus.first import asking
 from haiway_bus._scope.asyncio_waits import call_when_done, cancel_wait
 from haiway_bus._scope.idle import TRIGGERS_ONLY, IdleCheck, Settling
 from haiway_bus._scope.members import Members, family_of
-from haiway_bus._scope.search import Search
+from haiway_bus._scope.search import WorkSearch
 from haiway_bus._scope.stops import Stop
 from haiway_bus._values.printable import described, name_of_type
 
@@ -74,7 +74,7 @@ class Ending:
         self.members: Members = members
         self.settling: Settling | None = None
         self.withdraw: Callable[[], object] = object
-        self.search: Search = Search()
+        self.search: WorkSearch = WorkSearch()
         self.rested: bool = False
         self.ended: dict[Task[Any], dict[int, tuple[type[Any], int]]] = {}
         self.lately: dict[Task[Any], Stop] = {}
@@ -109,10 +109,10 @@ class Ending:
         check = IdleCheck()
         self.rest(False)
         # One that is known to be busy is enough to know, so that the others are not looked at meanwhile.
-        if not self.search.holds(check):
+        if not self.search.still_at_work(check):
             planned = self.plan_stands(check)
-            if self.search.witness is None and (
-                planned or not self.search.one_of(members.tasks, check)
+            if self.search.chain is None and (
+                planned or not self.search.any_at_work(members.tasks, check)
             ):
                 check.blocked_on = None
                 idle = planned or any(not task.done() for task in members.tasks)
@@ -125,7 +125,7 @@ class Ending:
             self.rested = False
             if isinstance(check.blocked_on, Settling):
                 self.rest(True)  # until the scope that one of its tasks has opened has ended
-            check.watch_chain(self.search.witness)
+            check.watch_chain(self.search.chain)
             self.see_who_is_away(check)
         return check
 
@@ -158,7 +158,7 @@ class Ending:
             return
         check.blocked_on = None
         if check.child_at_work():
-            self.search.witness = check.witness
+            self.search.chain = check.chain
             return
         if not waits and others:
             if not self.rested:
@@ -190,7 +190,7 @@ class Ending:
         while self.plan and self.acting:
             if not self.acting[-1].done():
                 if check.at_work(self.acting[-1]):
-                    self.search.found(self.acting[-1], check)
+                    self.search.remember(self.acting[-1], check)
                     return False
                 self.plan = {}
             self.acting.pop()

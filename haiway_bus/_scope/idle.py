@@ -26,7 +26,7 @@ from haiway_bus._scope.asyncio_waits import (
 )
 from haiway_bus._scope.group import ScopeGroup, group_of
 
-__all__ = ("TRIGGERS_ONLY", "IdleCheck", "Settling", "Witness")
+__all__ = ("TRIGGERS_ONLY", "IdleCheck", "Settling", "WaitChain")
 
 # What was found where `triggers` alone tell when to look again.
 TRIGGERS_ONLY: Final = object()
@@ -59,7 +59,7 @@ class Settling(Future[None]):
         return super().cancel(msg)
 
 
-class Witness:
+class WaitChain:
     """A task, or future, that was found at work: `leaf`, and through which tasks, waiting on what, it was reached.
 
     While each of these waits on the same, what was reached then still is. So one at work is enough to know.
@@ -71,7 +71,7 @@ class Witness:
         self.leaf: Any = leaf
         self.links: Sequence[tuple[Any, Any]] = links
 
-    def holds(self, check: IdleCheck) -> bool:
+    def still_at_work(self, check: IdleCheck) -> bool:
         """Whether it is still at work, or another that the same tasks wait for; then it is that one from now on."""
         if not self.links and self.leaf.done():
             return False
@@ -87,17 +87,17 @@ class Witness:
                 check.blocked_on = self.leaf
                 if not self.leaf.done():
                     return True
-            elif self.asks(check, self.leaf, left):
+            elif self.continues_with(check, self.leaf, left):
                 return True
             left -= 1
         # What others wait for has ended: who did is the next to be asked.
-        return any(self.asks(check, self.links[at][0], at) for at in range(left, -1, -1))
+        return any(self.continues_with(check, self.links[at][0], at) for at in range(left, -1, -1))
 
-    def asks(self, check: IdleCheck, task: Any, at: int) -> bool:
+    def continues_with(self, check: IdleCheck, task: Any, at: int) -> bool:
         if not check.at_work(task):
             return False
-        if check.witness is not None:
-            self.leaf, further = check.witness.leaf, check.witness.links
+        if check.chain is not None:
+            self.leaf, further = check.chain.leaf, check.chain.links
             self.links = (*self.links[:at], *further) if further else self.links[:at]
         return True
 
@@ -125,17 +125,17 @@ class IdleCheck:
     __slots__ = (
         "between",
         "blocked_on",
+        "chain",
         "known_idle",
         "through_scopes",
         "triggers",
         "visited",
-        "witness",
     )
 
     def __init__(self, through_scopes: bool = False) -> None:
         self.blocked_on: Any = _RUNNABLE
         self.between: list[Any] = []
-        self.witness: Witness | None = None
+        self.chain: WaitChain | None = None
         self.triggers: list[Callable[[Callable[[], object]], Callable[[], object]]] = []
         self.known_idle: dict[int, Any] = {}
         self.visited: dict[int, Any] = {}
@@ -152,7 +152,7 @@ class IdleCheck:
             and inner_futures(waited) is helper_futures(task) is None
         ):
             # The other usual case, for which there is no need to go further.
-            self.blocked_on, self.witness = waited, Witness(task)
+            self.blocked_on, self.chain = waited, WaitChain(task)
             return True
         # By hand instead of by recursion: tasks that wait for each other may be a chain of any length. The last
         # iterator in `left` goes over what the last one in `path` waits on.
@@ -168,7 +168,7 @@ class IdleCheck:
                 if awaited is None:
                     if key in path:
                         self.blocked_on = one
-                    self.witness = Witness(
+                    self.chain = WaitChain(
                         one,
                         [
                             (it, getattr(it, "_fut_waiter", None))
@@ -268,7 +268,7 @@ class IdleCheck:
         """Have it called when what was found has had a chance to go on; returns what withdraws that."""
         if self.blocked_on is _RUNNABLE:
             loop = asyncio.get_running_loop()
-            if self.witness is not None and is_running(self.witness.leaf):
+            if self.chain is not None and is_running(self.chain.leaf):
                 return loop.call_later(_NESTED, call).cancel
             return loop.call_soon(call).cancel
         found = self.blocked_on
@@ -290,9 +290,9 @@ class IdleCheck:
         withdrawals += [add(done) for add in self.triggers]
         return withdraw_all
 
-    def watch_chain(self, witness: Witness | None) -> None:
-        """Look again also when one of those through which the witness was reached may wait for it no more."""
-        for _, waited in () if witness is None else witness.links:
+    def watch_chain(self, chain: WaitChain | None) -> None:
+        """Look again also when one of those through which the chain was reached may wait for it no more."""
+        for _, waited in () if chain is None else chain.links:
             # What is a task or a gather does not end before what it waits for: asked for nothing in a long chain.
             if not is_task(waited) and not hasattr(waited, "_children"):
                 self.triggers.append(partial(call_when_done, waited))

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 from haiway_bus._bus import Bus
 from haiway_bus._scope.group import ScopeGroup
 from haiway_bus._scope.idle import IdleCheck
-from haiway_bus._scope.search import Search
+from haiway_bus._scope.search import WorkSearch
 
 __all__ = ("Family", "Members", "families_of_all", "family_of")
 
@@ -28,7 +28,7 @@ class Family(dict["Members", None]):
     """
 
     def __init__(self, bus: Bus) -> None:
-        self.search: Search = Search()
+        self.search: WorkSearch = WorkSearch()
         self.reads: dict[Any, None] = {}
         self.waiting: dict[Callable[[], object], None] = {}
         self.withdraw: Callable[[], object] | None = None
@@ -40,13 +40,13 @@ class Family(dict["Members", None]):
 
     def any_at_work(self, check: IdleCheck) -> bool:
         """Whether anybody is at work; `check.blocked_on` then says what that depends on."""
-        if self.search.holds(check) or self.search.one_of(self.everyone(), check):
+        if self.search.still_at_work(check) or self.search.any_at_work(self.everyone(), check):
             return True
         reads = [receive for task in self.everyone() for _, receive in check.reads_of(task)]
         self.reads = {one.channel: None for one in reads if one is not None}
         if not check.child_at_work():
             return False
-        self.search.witness = check.witness
+        self.search.chain = check.chain
         return True
 
     def everyone(self) -> Iterator[Task[Any]]:
@@ -70,7 +70,7 @@ class Family(dict["Members", None]):
             self.withdraw = None
 
     def watch(self, check: IdleCheck) -> None:
-        check.watch_chain(self.search.witness)
+        check.watch_chain(self.search.chain)
         self.withdraw = check.call_when_changed(self.look)
 
     def look(self, _: object = None) -> None:

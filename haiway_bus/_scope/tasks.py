@@ -15,7 +15,7 @@ from haiway_bus._scope.ending import Ending
 from haiway_bus._scope.failures import Failures
 from haiway_bus._scope.idle import IdleCheck, Settling
 from haiway_bus._scope.members import Members
-from haiway_bus._scope.search import Search
+from haiway_bus._scope.search import WorkSearch
 from haiway_bus._scope.waiting import Voice, check_warn_after
 from haiway_bus._values.printable import described
 from haiway_bus.errors import ContextMissing
@@ -132,14 +132,14 @@ class ScopeTasks(Members):
 
         It ends no wait, unlike `settle`: what is idle then is so until somebody sends.
         """
-        search = Search()
+        search = WorkSearch()
         while True:
             check = IdleCheck()
-            if not search.holds(check) and not search.one_of(self.others(), check):
+            if not search.still_at_work(check) and not search.any_at_work(self.others(), check):
                 if not self.bus.inbox.deliver():
                     return
                 check.blocked_on = None
-            check.watch_chain(search.witness)
+            check.watch_chain(search.chain)
             await check.wait_for_change()
 
     def busy(self, check: IdleCheck) -> list[Task[Any]]:
