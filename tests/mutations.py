@@ -715,7 +715,7 @@ MUTATIONS = [
         "5.4",
         IDLE,
         "a scope that is about to be left counts as idle",
-        "return () if one.rests else None",
+        "return () if one.idle else None",
         "return ()",
         "test_scope_work.py::TestServices::test_one_whose_nested_scope_is_about_to_be_left",
     ),

@@ -24,7 +24,7 @@ from typing import Any, Final
 from haiway_bus._bus import Receive
 from haiway_bus._bus.first import asking
 from haiway_bus._scope.asyncio_waits import call_when_done, cancel_wait
-from haiway_bus._scope.idle import TRIGGERS_ONLY, IdleCheck, Settling
+from haiway_bus._scope.idle import TRIGGERS_ONLY, DrainFuture, IdleCheck
 from haiway_bus._scope.members import Members, family_of
 from haiway_bus._scope.search import WorkSearch
 from haiway_bus._scope.stops import Stop
@@ -46,36 +46,39 @@ Reads = dict[Any, list[tuple[Task[Any], Task[Any], Receive]]]
 class Ending:
     """The end of a scope: it looks at the tasks by callbacks, until it is withdrawn or they have settled.
 
-    With `settling` it tells that when no task is left. Without, the tasks are being cancelled, and who leaves the scope
-    waits in its group: what they read on their way out ends, too.
+    It completes `drain` when no task is left. Without a `drain` the tasks are being cancelled, and the task that leaves
+    the scope waits in the group: reads on the tasks' way out end, too.
 
-    Invariants: `rested` says that at the last look nobody was at work who could send what is waited for. `ended` counts
-    rounds that ended waits, by the task and by the id of the type, which it keeps beside: waits of the task's own, and
-    of those that it waited for. `lately` are the tasks of the last rounds that have yet to wait again; `away` has
-    those that then waited for something else than events. Both say where they had read. `plan` has the reads to end in
-    the next rounds, `acting` the tasks whose reads it ended, and `wakes` tells whether the bus has woken anybody since.
+    Invariants:
+    - `senders_idle`: at the last check no task was at work that could send what the scope's tasks wait for.
+    - `ended` counts the rounds that ended a task's waits, by the task and by the id of the event type, which it keeps
+      beside the count. The waits are the task's own and those of the tasks that it waited for.
+    - `lately` has the tasks of the last rounds that have yet to wait again, `away` those that then waited for something
+      else than an event. Both say where the task had read.
+    - `plan` has the reads to end in the next rounds, `acting` the tasks whose reads were ended, and `wakes` how often
+      the bus had woken readers by then.
     """
 
     __slots__ = (
         "acting",
         "away",
+        "drain",
         "ended",
         "lately",
         "members",
         "plan",
-        "rested",
         "search",
-        "settling",
+        "senders_idle",
         "wakes",
         "withdraw",
     )
 
     def __init__(self, members: Members) -> None:
         self.members: Members = members
-        self.settling: Settling | None = None
+        self.drain: DrainFuture | None = None
         self.withdraw: Callable[[], object] = object
         self.search: WorkSearch = WorkSearch()
-        self.rested: bool = False
+        self.senders_idle: bool = False
         self.ended: dict[Task[Any], dict[int, tuple[type[Any], int]]] = {}
         self.lately: dict[Task[Any], Stop] = {}
         self.away: dict[Task[Any], Stop] = {}
@@ -83,31 +86,31 @@ class Ending:
         self.acting: list[Task[Any]] = []
         self.wakes: int = 0
 
-    def begin(self, settling: Settling | None) -> None:
+    def begin(self, drain: DrainFuture | None) -> None:
         """Look from now on. Not at once: a group has yet to cancel its tasks."""
         self.withdraw()
-        self.settling = settling
+        self.drain = drain
         self.withdraw = asyncio.get_running_loop().call_soon(self.look).cancel
 
     def look(self, _: object = None) -> None:
-        settling = self.settling
-        if settling is not None and settling.done():
+        drain = self.drain
+        if drain is not None and drain.done():
             return
         try:
             if self.members.tasks:
                 self.withdraw = self.see().call_when_changed(self.look)
-            elif settling is not None:
-                settling.set_result(None)
+            elif drain is not None:
+                drain.set_result(None)
         except BaseException as broken:
-            if settling is None or settling.done():
+            if drain is None or drain.done():
                 raise
-            settling.set_exception(broken)
+            drain.set_exception(broken)
 
     def see(self) -> IdleCheck:
         """See what the tasks are doing, and end what they wait for when all of them are idle."""
         members = self.members
         check = IdleCheck()
-        self.rest(False)
+        self.set_idle(False)
         # One that is known to be busy is enough to know, so that the others are not looked at meanwhile.
         if not self.search.still_at_work(check):
             planned = self.plan_stands(check)
@@ -122,16 +125,16 @@ class Ending:
                     else:
                         self.plan_rounds(check)
         if check.blocked_on is not None:
-            self.rested = False
-            if isinstance(check.blocked_on, Settling):
-                self.rest(True)  # until the scope that one of its tasks has opened has ended
+            self.senders_idle = False
+            if isinstance(check.blocked_on, DrainFuture):
+                self.set_idle(True)  # until the scope that one of its tasks has opened has ended
             check.watch_chain(self.search.chain)
             self.see_who_is_away(check)
         return check
 
-    def rest(self, rests: bool) -> None:
-        if self.settling is not None:
-            self.settling.rests = rests
+    def set_idle(self, idle: bool) -> None:
+        if self.drain is not None:
+            self.drain.idle = idle
 
     def plan_rounds(self, check: IdleCheck) -> None:
         """Find what the idle tasks wait for, and begin to end it, unless a child of theirs is at work.
@@ -151,9 +154,9 @@ class Ending:
                     continue
                 channel = receive.channel
                 plain = waiting not in asking and members.is_own(channel)
-                (waits if plain or self.settling is None else others).setdefault(
-                    channel, []
-                ).append((task, waiting, receive))
+                (waits if plain or self.drain is None else others).setdefault(channel, []).append(
+                    (task, waiting, receive)
+                )
         if others and self.others_at_work(check, others):
             return
         check.blocked_on = None
@@ -161,13 +164,13 @@ class Ending:
             self.search.chain = check.chain
             return
         if not waits and others:
-            if not self.rested:
+            if not self.senders_idle:
                 # Once more in the next turn: another scope may be about to end what its own tasks wait for.
-                self.rested = True
+                self.senders_idle = True
                 return
             waits = others
-        self.rest(False)
-        self.rested = False
+        self.set_idle(False)
+        self.senders_idle = False
         self.plan, self.acting = waits, []
         if waits:
             self.end_round()
@@ -245,7 +248,7 @@ class Ending:
 
         Then it is told when to look again by a task that waits for it, and by the last one at work.
         """
-        self.rest(True)
+        self.set_idle(True)
         senders = IdleCheck(through_scopes=True)
         left, seen = list(reads), set()
         while left:
@@ -256,7 +259,7 @@ class Ending:
             if not family.any_at_work(senders):
                 left += family.reads
                 continue
-            self.rested = False
+            self.senders_idle = False
             # While one question is open there is nothing to see. The latest, which may have to wait longest.
             channel, each = next(iter(reads.items()))
             task, waiting, _ = each[0]

@@ -26,7 +26,7 @@ from haiway_bus._scope.asyncio_waits import (
 )
 from haiway_bus._scope.group import ScopeGroup, group_of
 
-__all__ = ("TRIGGERS_ONLY", "IdleCheck", "Settling", "WaitChain")
+__all__ = ("TRIGGERS_ONLY", "DrainFuture", "IdleCheck", "WaitChain")
 
 # What was found where `triggers` alone tell when to look again.
 TRIGGERS_ONLY: Final = object()
@@ -39,17 +39,17 @@ _NESTED: Final = 0.01
 _RUNNABLE: Final = None
 
 
-class Settling(Future[None]):
+class DrainFuture(Future[None]):
     """What a task waits on that ends a scope, until the tasks of that have settled.
 
-    `rests` says that the scope can do nothing but wait for others; else it is about to look at its tasks, or will when
+    `idle` says that the scope can do nothing but wait for others; else it is about to look at its tasks, or will when
     they are idle, and what comes of that is work.
     """
 
-    __slots__ = ("rests", "tasks", "when_cancelled")
+    __slots__ = ("idle", "tasks", "when_cancelled")
 
     tasks: Iterable[Task[Any]]
-    rests: bool
+    idle: bool
     when_cancelled: Callable[[], object]
 
     def cancel(self, msg: Any = None) -> bool:
@@ -81,7 +81,7 @@ class WaitChain:
                 left = at
                 break
         else:
-            if isinstance(self.leaf, Settling):
+            if isinstance(self.leaf, DrainFuture):
                 pass
             elif not is_task(self.leaf):
                 check.blocked_on = self.leaf
@@ -194,8 +194,8 @@ class IdleCheck:
         """
         self.blocked_on = _RUNNABLE
         waited: Any = one
-        if isinstance(one, Settling):
-            return () if one.rests else None
+        if isinstance(one, DrainFuture):
+            return () if one.idle else None
         if is_task(one):
             waited = getattr(one, "_fut_waiter", None)
             if isinstance(waited, Receive):
@@ -204,7 +204,7 @@ class IdleCheck:
                 return None
             if is_task(waited):
                 return (waited,)
-            if isinstance(waited, Settling):
+            if isinstance(waited, DrainFuture):
                 if self.through_scopes:
                     return (*waited.tasks, waited)
                 self.blocked_on = waited

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from haiway_bus._scope.ending import Ending
 from haiway_bus._scope.failures import Failures
-from haiway_bus._scope.idle import IdleCheck, Settling
+from haiway_bus._scope.idle import DrainFuture, IdleCheck
 from haiway_bus._scope.members import Members
 from haiway_bus._scope.search import WorkSearch
 from haiway_bus._scope.waiting import Voice, check_warn_after
@@ -63,7 +63,7 @@ class ScopeTasks(Members):
         group.begin_leaving(failures)
         if voice is not None and failures.outcome is None and not group.aborted:
             # Cancelled from outside, it raises; when a task fails it returns, and the others are being cancelled.
-            await failures.attempt(self.settle(end, voice), of_tasks=True)
+            await failures.attempt(self.drain(end, voice), of_tasks=True)
         if failures.outcome is not None:
             group.abort()
         # From here on nobody of the scope reads: its tasks have ended, or are being cancelled.
@@ -110,27 +110,27 @@ class ScopeTasks(Members):
             task.cancelling() > 0 or (self.end is not None and task in self.end.ended)
         )
 
-    async def settle(self, end: Ending, voice: Voice) -> None:
+    async def drain(self, end: Ending, voice: Voice) -> None:
         """Let the tasks run until none is left, ending their waits whenever all of them are idle."""
-        settling = Settling(loop=asyncio.get_running_loop())
-        settling.tasks = self.tasks
-        settling.rests = False
-        settling.when_cancelled = voice.cancelled
-        self.group.waited = settling  # which is over also when a task fails
-        end.begin(settling)
+        drain = DrainFuture(loop=asyncio.get_running_loop())
+        drain.tasks = self.tasks
+        drain.idle = False
+        drain.when_cancelled = voice.cancelled
+        self.group.waited = drain  # which is over also when a task fails
+        end.begin(drain)
         try:
-            await settling
+            await drain
         except asyncio.CancelledError as broken:
             voice.broken(broken)
             raise
         finally:
-            if end.settling is settling:
+            if end.drain is drain:
                 end.withdraw()
 
     async def idle(self) -> None:
         """Return when the tasks of all scopes on the bus are finished or idle, but for the one that asks.
 
-        It ends no wait, unlike `settle`: what is idle then is so until somebody sends.
+        It ends no wait, unlike `drain`: what is idle then is so until somebody sends.
         """
         search = WorkSearch()
         while True:
