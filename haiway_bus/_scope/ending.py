@@ -24,10 +24,10 @@ from typing import Any, Final
 from haiway_bus._bus import Receive
 from haiway_bus._bus.first import asking
 from haiway_bus._scope.asyncio_waits import call_when_done, cancel_wait
+from haiway_bus._scope.ended_waits import EndedWait
 from haiway_bus._scope.idle import TRIGGERS_ONLY, DrainFuture, IdleCheck
 from haiway_bus._scope.members import Members, family_of
 from haiway_bus._scope.search import WorkSearch
-from haiway_bus._scope.stops import Stop
 from haiway_bus._values.printable import described, name_of_type
 
 __all__ = ("Ending",)
@@ -80,8 +80,8 @@ class Ending:
         self.search: WorkSearch = WorkSearch()
         self.senders_idle: bool = False
         self.ended: dict[Task[Any], dict[int, tuple[type[Any], int]]] = {}
-        self.lately: dict[Task[Any], Stop] = {}
-        self.away: dict[Task[Any], Stop] = {}
+        self.lately: dict[Task[Any], EndedWait] = {}
+        self.away: dict[Task[Any], EndedWait] = {}
         self.plan: Reads = {}
         self.acting: list[Task[Any]] = []
         self.wakes: int = 0
@@ -210,7 +210,7 @@ class Ending:
             reads = self.plan.pop(channel)
             for task, waiting, receive in {read[0]: read for read in reads}.values():
                 self.acting.append(task)
-                if self.too_many(task, Stop.of(task, waiting, receive)):
+                if self.too_many(task, EndedWait.of(task, waiting, receive)):
                     task.cancel(
                         f"the scope {name} is ending, and this task waits again and again for events of"
                         f" {name_of_type(channel.event_type)} that nobody is left to send"
@@ -219,17 +219,17 @@ class Ending:
                 receive.end()
         self.wakes = self.members.bus.wakes
 
-    def too_many(self, task: Task[Any], stop: Stop) -> bool:
+    def too_many(self, task: Task[Any], ended_wait: EndedWait) -> bool:
         """Count one that ends waits of the task; say whether it comes back all the time.
 
         One that has waited for something else meanwhile, and then reads again as it did, does so all the time.
         """
-        event_type = stop.channel.event_type
+        event_type = ended_wait.channel.event_type
         counts = self.ended.setdefault(task, {})
         before = counts.get(id(event_type), (event_type, 0))[1]
         away = self.away.pop(task, None)
-        self.lately[task] = stop
-        often = before == _ENDS or (away is not None and stop.is_again(away))
+        self.lately[task] = ended_wait
+        often = before == _ENDS or (away is not None and ended_wait.repeats(away))
         counts[id(event_type)] = event_type, 0 if often else before + 1
         return often
 

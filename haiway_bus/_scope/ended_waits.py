@@ -8,30 +8,32 @@ from typing import Any, NamedTuple
 from haiway_bus._bus import Receive
 from haiway_bus._scope.asyncio_waits import position_of
 
-__all__ = ("Stop",)
+__all__ = ("EndedWait",)
 
 
-class Stop(NamedTuple):
+class EndedWait(NamedTuple):
     """Where a task waited for an event when that wait was ended: the place in its code, and the subscription."""
 
-    place: tuple[Any, ...]
+    position: tuple[Any, ...]
     channel: Any
     key: int
     latest: int
 
     @classmethod
-    def of(cls, task: Task[Any], waiting: Task[Any], receive: Receive) -> Stop:
-        place = position_of(task) if waiting is task else position_of(task) + position_of(waiting)
+    def of(cls, task: Task[Any], waiting: Task[Any], receive: Receive) -> EndedWait:
+        position = (
+            position_of(task) if waiting is task else position_of(task) + position_of(waiting)
+        )
         subscription: Any = receive.subscription  # there, as the wait is yet to be ended
-        return cls(place, subscription.channel, subscription.key, subscription.channel.joined)
+        return cls(position, subscription.channel, subscription.key, subscription.channel.joined)
 
-    def is_again(self, before: Stop) -> bool:
-        """Whether it is the same place again, with the same subscription or one that was made since.
+    def repeats(self, before: EndedWait) -> bool:
+        """Whether it is the same position again, with the same subscription or one that was made since.
 
         A loop over several subscriptions is not that: they were there before.
         """
         return (
-            self.place == before.place
+            self.position == before.position
             and self.channel.event_type is before.channel.event_type
             and (
                 self.channel is not before.channel
