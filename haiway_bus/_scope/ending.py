@@ -44,61 +44,61 @@ Reads = dict[Any, list[tuple[Task[Any], Task[Any], Receive]]]
 
 
 class Ending:
-    """The end of a scope: it looks at the tasks by callbacks, until it is withdrawn or they have settled.
+    """The end of a scope. Callbacks call `step`, until the tasks have ended or `stop` is called.
 
     It completes `drain` when no task is left. Without a `drain` the tasks are being cancelled, and the task that leaves
     the scope waits in the group: reads on the tasks' way out end, too.
 
     Invariants:
     - `senders_idle`: at the last check no task was at work that could send what the scope's tasks wait for.
-    - `ended` counts the rounds that ended a task's waits, by the task and by the id of the event type, which it keeps
-      beside the count. The waits are the task's own and those of the tasks that it waited for.
-    - `lately` has the tasks of the last rounds that have yet to wait again, `away` those that then waited for something
-      else than an event. Both say where the task had read.
-    - `plan` has the reads to end in the next rounds, `acting` the tasks whose reads were ended, and `wakes` how often
+    - `end_counts`: by task, and by the id of an event type, the type and the number of rounds that ended waits for it.
+      The waits are the task's own and those of the tasks that it waited for.
+    - `just_ended` has the tasks of the last rounds that have yet to wait again, `moved_on` those that then waited for
+      something else than an event. Both say where the task had read.
+    - `plan` has the reads to end in the next rounds, `resumed` the tasks whose reads were ended, and `wakes` how often
       the bus had woken readers by then.
     """
 
     __slots__ = (
-        "acting",
-        "away",
         "drain",
-        "ended",
-        "lately",
+        "end_counts",
+        "just_ended",
         "members",
+        "moved_on",
         "plan",
+        "resumed",
         "search",
         "senders_idle",
+        "stop",
         "wakes",
-        "withdraw",
     )
 
     def __init__(self, members: Members) -> None:
         self.members: Members = members
         self.drain: DrainFuture | None = None
-        self.withdraw: Callable[[], object] = object
+        self.stop: Callable[[], object] = object
         self.search: WorkSearch = WorkSearch()
         self.senders_idle: bool = False
-        self.ended: dict[Task[Any], dict[int, tuple[type[Any], int]]] = {}
-        self.lately: dict[Task[Any], EndedWait] = {}
-        self.away: dict[Task[Any], EndedWait] = {}
+        self.end_counts: dict[Task[Any], dict[int, tuple[type[Any], int]]] = {}
+        self.just_ended: dict[Task[Any], EndedWait] = {}
+        self.moved_on: dict[Task[Any], EndedWait] = {}
         self.plan: Reads = {}
-        self.acting: list[Task[Any]] = []
+        self.resumed: list[Task[Any]] = []
         self.wakes: int = 0
 
-    def begin(self, drain: DrainFuture | None) -> None:
+    def start(self, drain: DrainFuture | None) -> None:
         """Look from now on. Not at once: a group has yet to cancel its tasks."""
-        self.withdraw()
+        self.stop()
         self.drain = drain
-        self.withdraw = asyncio.get_running_loop().call_soon(self.look).cancel
+        self.stop = asyncio.get_running_loop().call_soon(self.step).cancel
 
-    def look(self, _: object = None) -> None:
+    def step(self, _: object = None) -> None:
         drain = self.drain
         if drain is not None and drain.done():
             return
         try:
             if self.members.tasks:
-                self.withdraw = self.see().call_when_changed(self.look)
+                self.stop = self.end_idle_waits().call_when_changed(self.step)
             elif drain is not None:
                 drain.set_result(None)
         except BaseException as broken:
@@ -106,14 +106,14 @@ class Ending:
                 raise
             drain.set_exception(broken)
 
-    def see(self) -> IdleCheck:
+    def end_idle_waits(self) -> IdleCheck:
         """See what the tasks are doing, and end what they wait for when all of them are idle."""
         members = self.members
         check = IdleCheck()
         self.set_idle(False)
         # One that is known to be busy is enough to know, so that the others are not looked at meanwhile.
         if not self.search.still_at_work(check):
-            planned = self.plan_stands(check)
+            planned = self.plan_is_current(check)
             if self.search.chain is None and (
                 planned or not self.search.any_at_work(members.tasks, check)
             ):
@@ -129,7 +129,7 @@ class Ending:
             if isinstance(check.blocked_on, DrainFuture):
                 self.set_idle(True)  # until the scope that one of its tasks has opened has ended
             check.watch_chain(self.search.chain)
-            self.see_who_is_away(check)
+            self.update_just_ended(check)
         return check
 
     def set_idle(self, idle: bool) -> None:
@@ -146,18 +146,18 @@ class Ending:
         members = self.members
         waits: Reads = {}
         others: Reads = {}
-        stranded: list[tuple[Task[Any], Task[Any]]] = []
+        outside: list[tuple[Task[Any], Task[Any]]] = []
         for task in reversed(members.tasks):
             for waiting, receive in check.reads_of(task, members.group):
                 if receive is None:
-                    stranded.append((task, waiting))
+                    outside.append((task, waiting))
                     continue
                 channel = receive.channel
                 plain = waiting not in asking and members.is_own(channel)
                 (waits if plain or self.drain is None else others).setdefault(channel, []).append(
                     (task, waiting, receive)
                 )
-        if others and self.others_at_work(check, others):
+        if others and self.senders_at_work(check, others):
             return
         check.blocked_on = None
         if check.child_at_work():
@@ -171,18 +171,18 @@ class Ending:
             waits = others
         self.set_idle(False)
         self.senders_idle = False
-        self.plan, self.acting = waits, []
+        self.plan, self.resumed = waits, []
         if waits:
             self.end_round()
             if waits is others:
                 self.plan = {}  # whoever could send it is to be asked again
             return
         # All that is left waits for tasks of other scopes, which go on reading.
-        for task, waiting in stranded:
-            self.ended.setdefault(task, {})
+        for task, waiting in outside:
+            self.end_counts.setdefault(task, {})
             cancel_wait(waiting)
 
-    def plan_stands(self, check: IdleCheck) -> bool:
+    def plan_is_current(self, check: IdleCheck) -> bool:
         """Whether the plan is as good as new: who was ended by it has finished, and the bus woke nobody else.
 
         Then nobody needs to be asked again, which for each of very many types would take very long. One of those whom
@@ -190,13 +190,13 @@ class Ending:
         """
         if self.members.bus.wakes != self.wakes:
             self.plan = {}
-        while self.plan and self.acting:
-            if not self.acting[-1].done():
-                if check.at_work(self.acting[-1]):
-                    self.search.remember(self.acting[-1], check)
+        while self.plan and self.resumed:
+            if not self.resumed[-1].done():
+                if check.at_work(self.resumed[-1]):
+                    self.search.remember(self.resumed[-1], check)
                     return False
                 self.plan = {}
-            self.acting.pop()
+            self.resumed.pop()
         return bool(self.plan)
 
     def end_round(self) -> None:
@@ -209,8 +209,8 @@ class Ending:
         for channel in ending:
             reads = self.plan.pop(channel)
             for task, waiting, receive in {read[0]: read for read in reads}.values():
-                self.acting.append(task)
-                if self.too_many(task, EndedWait.of(task, waiting, receive)):
+                self.resumed.append(task)
+                if self.keeps_reading(task, EndedWait.of(task, waiting, receive)):
                     task.cancel(
                         f"the scope {name} is ending, and this task waits again and again for events of"
                         f" {name_of_type(channel.event_type)} that nobody is left to send"
@@ -219,31 +219,31 @@ class Ending:
                 receive.end()
         self.wakes = self.members.bus.wakes
 
-    def too_many(self, task: Task[Any], ended_wait: EndedWait) -> bool:
+    def keeps_reading(self, task: Task[Any], ended_wait: EndedWait) -> bool:
         """Count one that ends waits of the task; say whether it comes back all the time.
 
         One that has waited for something else meanwhile, and then reads again as it did, does so all the time.
         """
         event_type = ended_wait.channel.event_type
-        counts = self.ended.setdefault(task, {})
+        counts = self.end_counts.setdefault(task, {})
         before = counts.get(id(event_type), (event_type, 0))[1]
-        away = self.away.pop(task, None)
-        self.lately[task] = ended_wait
-        often = before == _ENDS or (away is not None and ended_wait.repeats(away))
+        earlier = self.moved_on.pop(task, None)
+        self.just_ended[task] = ended_wait
+        often = before == _ENDS or (earlier is not None and ended_wait.repeats(earlier))
         counts[id(event_type)] = event_type, 0 if often else before + 1
         return often
 
-    def see_who_is_away(self, check: IdleCheck) -> None:
-        """Of the tasks whose waits ended lately, see which came back at once and which wait for something else."""
+    def update_just_ended(self, check: IdleCheck) -> None:
+        """Find the tasks of `just_ended` that wait again: those that read are done with, the others have moved on."""
         found = check.blocked_on
-        for task in list(self.lately):
+        for task in list(self.just_ended):
             if not check.at_work(task):
-                del self.lately[task]
+                del self.just_ended[task]
             elif check.blocked_on is not None:
-                self.away[task] = self.lately.pop(task)
+                self.moved_on[task] = self.just_ended.pop(task)
         check.blocked_on = found
 
-    def others_at_work(self, check: IdleCheck, reads: Reads) -> bool:
+    def senders_at_work(self, check: IdleCheck, reads: Reads) -> bool:
         """Whether anybody is at work who could send what is waited for, or what those wait for who could.
 
         Then it is told when to look again by a task that waits for it, and by the last one at work.
@@ -269,21 +269,23 @@ class Ending:
             check.blocked_on = TRIGGERS_ONLY
             check.triggers = [
                 partial(family.wait, check=senders),
-                partial(tell_of, waiting) if waiting in asking else channel.bus.when_stirred,
+                partial(call_when_answered, waiting)
+                if waiting in asking
+                else channel.bus.when_stirred,
                 *(partial(call_when_done, one) for one in (*gone_on.between, task)),
             ]
             return True
         return False
 
 
-def tell_of(task: Task[Any], call: Callable[[], object]) -> Callable[[], object]:
+def call_when_answered(task: Task[Any], call: Callable[[], object]) -> Callable[[], object]:
     """Have it called when the task has its answer from `first()`, or ends; returns what withdraws that."""
     loop = asyncio.get_running_loop()
 
     def told(_: object = None) -> None:
         loop.call_soon(call)
 
-    def withdraw() -> None:
+    def remove() -> None:
         if asking.get(task) is told:
             asking[task] = None
         task.remove_done_callback(told)
@@ -291,4 +293,4 @@ def tell_of(task: Task[Any], call: Callable[[], object]) -> Callable[[], object]
     if task in asking:
         asking[task] = told
     task.add_done_callback(told)
-    return withdraw
+    return remove

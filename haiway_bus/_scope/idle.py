@@ -277,18 +277,18 @@ class IdleCheck:
             return call_when_done(found, call)
 
         def done(_: object = None) -> None:
-            withdraw_all()
+            remove_all()
             call()
 
-        def withdraw_all() -> None:
-            for withdraw in withdrawals:
-                withdraw()
+        def remove_all() -> None:
+            for remove in removers:
+                remove()
 
-        withdrawals: list[Callable[[], object]] = []
+        removers: list[Callable[[], object]] = []
         if found is not TRIGGERS_ONLY:
-            withdrawals.append(call_when_done(found, done))
-        withdrawals += [add(done) for add in self.triggers]
-        return withdraw_all
+            removers.append(call_when_done(found, done))
+        removers += [add(done) for add in self.triggers]
+        return remove_all
 
     def watch_chain(self, chain: WaitChain | None) -> None:
         """Look again also when one of those through which the chain was reached may wait for it no more."""
@@ -305,8 +305,8 @@ class IdleCheck:
             if not changed.done():
                 changed.set_result(None)
 
-        withdraw = self.call_when_changed(wake)
+        remove = self.call_when_changed(wake)
         try:
             await changed
         finally:
-            withdraw()
+            remove()

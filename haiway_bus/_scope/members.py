@@ -31,7 +31,7 @@ class Family(dict["Members", None]):
         self.search: WorkSearch = WorkSearch()
         self.reads: dict[Any, None] = {}
         self.waiting: dict[Callable[[], object], None] = {}
-        self.withdraw: Callable[[], object] | None = None
+        self.unwatch: Callable[[], object] | None = None
         # The calls of `ctx.on` whose workers run, in their order.
         self.handlings: dict[Any, None] = {}
         # By its seconds, what warns of ends that wait (`waiting.py`).
@@ -59,22 +59,22 @@ class Family(dict["Members", None]):
     def wait(self, call: Callable[[], object], check: IdleCheck) -> Callable[[], object]:
         """Have it called when nobody is at work any more, who is now; returns what withdraws that."""
         self.waiting[call] = None
-        if self.withdraw is None:
+        if self.unwatch is None:
             self.watch(check)
         return partial(self.leave, call)
 
     def leave(self, call: Callable[[], object]) -> None:
         self.waiting.pop(call, None)
-        if not self.waiting and self.withdraw is not None:
-            self.withdraw()
-            self.withdraw = None
+        if not self.waiting and self.unwatch is not None:
+            self.unwatch()
+            self.unwatch = None
 
     def watch(self, check: IdleCheck) -> None:
         check.watch_chain(self.search.chain)
-        self.withdraw = check.call_when_changed(self.look)
+        self.unwatch = check.call_when_changed(self.look)
 
     def look(self, _: object = None) -> None:
-        self.withdraw = None
+        self.unwatch = None
         check = IdleCheck(through_scopes=True)
         if self.waiting and self.any_at_work(check):
             self.watch(check)
@@ -102,11 +102,21 @@ class Members:
 
     Invariants: `tasks` holds, in the order in which they were spawned, every task that has not been seen to end.
     `family` is one for all scopes on a bus. `owns_bus` says whether the bus ends with the scope. `host` is the task
-    whose body the scope is, `ending` says that the body is over; `since` when the scope began to wait for its tasks
+    whose body the scope is, `body_done` says that the body is over; `since` when the scope began to wait for its tasks
     then, in the time of the loop, and None before and after.
     """
 
-    __slots__ = ("bus", "ending", "family", "group", "host", "name", "owns_bus", "since", "tasks")
+    __slots__ = (
+        "body_done",
+        "bus",
+        "family",
+        "group",
+        "host",
+        "name",
+        "owns_bus",
+        "since",
+        "tasks",
+    )
 
     bus: Bus
     family: Family
@@ -117,7 +127,7 @@ class Members:
         self.group: ScopeGroup = ScopeGroup()
         self.tasks: OrderedDict[Task[Any], None] = self.group.tasks
         self.host: Task[Any] | None = None
-        self.ending: bool = False
+        self.body_done: bool = False
         self.since: float | None = None
 
     def join(self, bus: Bus, outer: Members | None) -> None:

@@ -178,7 +178,7 @@ def flushing(channel: Any, current: Any, loop: Any) -> str:
 
 def holders(subscription: Any, loop: Any) -> Iterator[Any]:
     """The tasks whose coroutines hold the subscription, or a loop over it; not that of a body which is over."""
-    over = {one.host for family in families_of_all() for one in list(family) if one.ending}
+    over = {one.host for family in families_of_all() for one in list(family) if one.body_done}
     for task in asyncio.all_tasks(loop):
         if task in over:
             continue

@@ -57,7 +57,7 @@ class ScopeTasks(Members):
         It raises nothing: what tasks have raised, and what comes meanwhile, is added to the failures.
         """
         group = self.group
-        self.ending = True
+        self.body_done = True
         end = self.end = self.end or Ending(self)
         voice = Voice(self, self.warn_after, self.teller) if self.tasks else None
         group.begin_leaving(failures)
@@ -71,7 +71,7 @@ class ScopeTasks(Members):
         await group.wait(failures)
         self.closed = True
         self.host = None
-        end.withdraw()
+        end.stop()
         if voice is not None:
             voice.end()
         self.end = None
@@ -84,11 +84,11 @@ class ScopeTasks(Members):
             self.bus.break_off()
         if self.tasks:
             self.end = self.end or Ending(self)
-            self.end.begin(None)
+            self.end.start(None)
 
     def spawn(self, coroutine: Coroutine[Any, Any, Result]) -> Task[Result]:
         """Start a task. Raises ContextMissing when the scope's tasks have ended or are being cancelled."""
-        if self.closed or (self.ending and not self.tasks):
+        if self.closed or (self.body_done and not self.tasks):
             coroutine.close()
             raise ContextMissing(
                 f"spawn() came after the tasks of the scope {described(self.name)} had ended:"
@@ -107,7 +107,7 @@ class ScopeTasks(Members):
     def is_ending(self, task: Task[Any] | None) -> bool:
         """Whether a CancelledError in this task is meant for it: it is being cancelled, or waits of it were ended."""
         return task is not None and (
-            task.cancelling() > 0 or (self.end is not None and task in self.end.ended)
+            task.cancelling() > 0 or (self.end is not None and task in self.end.end_counts)
         )
 
     async def drain(self, end: Ending, voice: Voice) -> None:
@@ -117,7 +117,7 @@ class ScopeTasks(Members):
         drain.idle = False
         drain.when_cancelled = voice.cancelled
         self.group.waited = drain  # which is over also when a task fails
-        end.begin(drain)
+        end.start(drain)
         try:
             await drain
         except asyncio.CancelledError as broken:
@@ -125,7 +125,7 @@ class ScopeTasks(Members):
             raise
         finally:
             if end.drain is drain:
-                end.withdraw()
+                end.stop()
 
     async def idle(self) -> None:
         """Return when the tasks of all scopes on the bus are finished or idle, but for the one that asks.
