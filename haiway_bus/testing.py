@@ -37,7 +37,7 @@ async def settle(timeout: float | None = 5.0) -> None:
         async with asyncio.timeout(timeout):
             await scope.settled()
     except TimeoutError:
-        busy = scope.tasks.busy(IdleCheck())
+        busy = scope.tasks.tasks_at_work(IdleCheck())
         names = ", ".join(f"{task.get_name()} ({_where(task)})" for task in busy[:5])
         more = f" and {len(busy) - 5} more" if len(busy) > 5 else ""
         raise TimeoutError(

@@ -18,21 +18,23 @@ _SIGNALS = (CancelledError, GeneratorExit)
 class Failures:
     """What has failed so far.
 
-    Invariants: `errors` holds each once. `signal` is what else ends the body, a CancelledError or GeneratorExit: it
-    comes out when there is no error. `grouped` says that tasks have failed, which are told in a group also when it is
-    one. `made` is the outcome, until something else fails. `thrown_away`: whoever leaves the scope is itself being
-    closed, and must not wait any more.
+    Invariants:
+    - `errors` has each error once.
+    - `signal` is the CancelledError or GeneratorExit that ended the body. It comes out when there is no error.
+    - `grouped`: a task has failed. What tasks raise comes out in a group, even a single error.
+    - `cached` is the outcome, until something else fails.
+    - `closing`: the coroutine that leaves the scope is being closed, and must not await anything more.
     """
 
-    __slots__ = ("errors", "grouped", "made", "name", "signal", "thrown_away")
+    __slots__ = ("cached", "closing", "errors", "grouped", "name", "signal")
 
     def __init__(self, name: str, raised: BaseException | None) -> None:
         self.name: str = name
         self.errors: list[BaseException] = []
         self.signal: BaseException | None = None
         self.grouped: bool = False
-        self.made: BaseException | None = None
-        self.thrown_away: bool = False
+        self.cached: BaseException | None = None
+        self.closing: bool = False
         if raised is not None:
             self.add(raised)
 
@@ -41,12 +43,12 @@ class Failures:
         shown = self.outcome
         if error is None or error is shown:
             return
-        self.made = None
+        self.cached = None
         if isinstance(error, _SIGNALS):
             if not isinstance(self.signal, CancelledError):
                 self.signal = error
             return
-        if shown is not None and any(one is shown for one in within(error)):
+        if shown is not None and any(one is shown for one in with_causes(error)):
             # `raise Translated from error`, or a group of its own around it: it has all that there was.
             self.errors.clear()
             self.grouped = False
@@ -54,12 +56,12 @@ class Failures:
             self.errors.append(error)
             self.grouped = self.grouped or of_tasks
 
-    def add_tasks(self, errors: Iterable[BaseException]) -> None:
+    def add_task_errors(self, errors: Iterable[BaseException]) -> None:
         """Tell of what tasks have raised, which stands before what the body did."""
         for error in reversed(list(errors)):
             self.errors = [error, *(one for one in self.errors if one is not error)]
             self.grouped = True
-            self.made = None
+            self.cached = None
 
     async def attempt(self, awaitable: Awaitable[Any], of_tasks: bool = False) -> bool:
         """Await it, and add what it raises; whether it did. No caller is to keep that in a variable: the exception's
@@ -67,7 +69,7 @@ class Failures:
         try:
             await awaitable
         except BaseException as error:
-            self.thrown_away = self.thrown_away or isinstance(error, GeneratorExit)
+            self.closing = self.closing or isinstance(error, GeneratorExit)
             self.add(error, of_tasks)
             return True
         return False
@@ -86,7 +88,7 @@ class Failures:
             self.grouped = False
         else:
             self.signal = None
-        self.made = None
+        self.cached = None
 
     @property
     def cancelled(self) -> bool:
@@ -96,42 +98,42 @@ class Failures:
     @property
     def outcome(self) -> BaseException | None:
         """What comes out of the scope, if nothing else fails."""
-        if self.made is None and (self.errors or self.signal is not None):
-            self.made = self.make()
-        return self.made
+        if self.cached is None and (self.errors or self.signal is not None):
+            self.cached = self.make()
+        return self.cached
 
     def make(self) -> BaseException | None:
         for one in self.errors:
             if isinstance(one, _INTERRUPTS):
                 return one  # it wins, as in asyncio.TaskGroup
-        return self.together(self.errors) if self.errors else self.signal
+        return self.combined(self.errors) if self.errors else self.signal
 
     def finish(self) -> BaseException | None:
         """The outcome, when nothing else can fail. An interrupt has all others behind it then."""
         outcome = self.outcome
         if isinstance(outcome, _INTERRUPTS):
-            known = {id(one) for one in within(outcome, contexts=True)}
-            self.hang(outcome, [one for one in self.errors if id(one) not in known])
+            known = {id(one) for one in with_causes(outcome, contexts=True)}
+            self.add_context(outcome, [one for one in self.errors if id(one) not in known])
         # The tracebacks of what was caught keep the variables that hold this.
-        self.errors, self.signal, self.made = [], None, None
+        self.errors, self.signal, self.cached = [], None, None
         return outcome
 
-    def together(self, errors: list[BaseException]) -> BaseException:
+    def combined(self, errors: list[BaseException]) -> BaseException:
         if len(errors) == 1 and not self.grouped:
             return errors[0]
         return BaseExceptionGroup(f"errors in the scope {described(self.name)}", list(errors))
 
-    def hang(self, interrupt: BaseException, others: list[BaseException]) -> None:
+    def add_context(self, interrupt: BaseException, others: list[BaseException]) -> None:
         if not others:
             return
         last, seen = interrupt, {id(interrupt)}
         while (behind := last.__context__) is not None and id(behind) not in seen:
             last = behind
             seen.add(id(last))
-        last.__context__ = self.together(others)
+        last.__context__ = self.combined(others)
 
 
-def within(error: BaseException, contexts: bool = False) -> Iterator[BaseException]:
+def with_causes(error: BaseException, contexts: bool = False) -> Iterator[BaseException]:
     """The exception, those that it was raised from, and those in it if it is a group; or also all that it shows."""
     left: list[BaseException | None] = [error]
     seen: set[int] = set()

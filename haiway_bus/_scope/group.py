@@ -32,39 +32,41 @@ _awaited_no_more: Final[Any] = getattr(asyncio, "future_discard_from_awaited_by"
 class ScopeGroup:
     """The tasks of one scope, what they failed with, and who is to be told.
 
-    Invariants: `tasks` holds, in the order in which they were spawned, every task that has not been seen to end.
-    `_parent_task` is the one that entered the scope, `before` how often it had been cancelled by then. `asked` says
-    that the group has cancelled it, once. `leaver` is the task that leaves the scope, None before; `waited` what it
-    waits on. `aborted`: the tasks were cancelled.
+    Invariants:
+    - `tasks` has every task that has not been seen to end, in the order in which they were spawned.
+    - `_parent_task` is the task that entered the scope, named as in asyncio.TaskGroup. `cancels_before` is how often it
+      had been cancelled by then. `cancelled_parent`: the group has cancelled it, once.
+    - `leaver` is the task that leaves the scope, `waiter` the future on which it waits; None before.
+    - `aborted`: the tasks were cancelled.
     """
 
     __slots__ = (
         "_parent_task",
         "aborted",
-        "asked",
-        "before",
+        "cancelled_parent",
+        "cancels_before",
         "errors",
         "generator",
         "leaver",
         "leaving",
         "on_abort",
         "tasks",
-        "waited",
+        "waiter",
     )
 
     def __init__(self) -> None:
         self._parent_task: Task[Any] | None = None
         self.generator: FrameType | None = None
-        self.before: int = 0
+        self.cancels_before: int = 0
         # Ordered, as a plain dict is walked from its first entry on, those included that were taken out.
         self.tasks: OrderedDict[Task[Any], None] = OrderedDict()
         self.errors: list[BaseException] = []
         self.on_abort: Callable[[], object] | None = None
         self.aborted: bool = False
-        self.asked: bool = False
+        self.cancelled_parent: bool = False
         self.leaving: bool = False
         self.leaver: Task[Any] | None = None
-        self.waited: Future[None] | None = None
+        self.waiter: Future[None] | None = None
 
     def enter(
         self, on_abort: Callable[[], object], generator: FrameType | None = None
@@ -77,7 +79,7 @@ class ScopeGroup:
         if task is None:
             raise RuntimeError("a scope is entered in a task: run what enters it by create_task()")
         self._parent_task = task
-        self.before = task.cancelling()
+        self.cancels_before = task.cancelling()
         self.on_abort = on_abort
         self.generator = generator
         return task
@@ -85,12 +87,12 @@ class ScopeGroup:
     def spawn(self, coroutine: Coroutine[Any, Any, Result]) -> Task[Result]:
         task = asyncio.get_running_loop().create_task(coroutine)
         self.tasks[task] = None
-        task.add_done_callback(self.ended)
+        task.add_done_callback(self.on_task_done)
         if _awaited is not None and not task.done():
             _awaited(task, self._parent_task)
         return task
 
-    def ended(self, task: Task[Any]) -> None:
+    def on_task_done(self, task: Task[Any]) -> None:
         del self.tasks[task]
         if _awaited_no_more is not None:
             _awaited_no_more(task, self._parent_task)
@@ -99,16 +101,16 @@ class ScopeGroup:
             self.errors.append(failed)
             if not self.aborted:
                 self.abort()
-                body = None if self.leaving else self.in_body()
+                body = None if self.leaving else self.body_task()
                 if body is not None:
                     if body is not self._parent_task:
-                        self._parent_task, self.before = body, body.cancelling()
-                    self.asked = body.cancel()
-        waited = self.waited
-        if (failed is not None or not self.tasks) and waited is not None and not waited.done():
-            waited.set_result(None)
+                        self._parent_task, self.cancels_before = body, body.cancelling()
+                    self.cancelled_parent = body.cancel()
+        waiter = self.waiter
+        if (failed is not None or not self.tasks) and waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
-    def in_body(self) -> Task[Any] | None:
+    def body_task(self) -> Task[Any] | None:
         """The task that is in the body, as far as can be known: the one that entered it, and has not ended.
 
         None when the body is that of a generator which has given an item and has yet to go on. Any task may do that.
@@ -137,39 +139,39 @@ class ScopeGroup:
         self.leaver = asyncio.current_task()
         if self.leaver is not None and self.leaver is not self._parent_task:
             # Who was cancelled for this scope is so once. More often it was before.
-            self.before = max(0, self.leaver.cancelling() - failures.cancelled)
+            self.cancels_before = max(0, self.leaver.cancelling() - failures.cancelled)
 
     async def wait(self, failures: Failures) -> None:
         """Return when all tasks have ended, and tell of what they failed with.
 
         Cancelled meanwhile, it cancels them, and goes on waiting.
         """
-        while self.tasks and not failures.thrown_away:
-            self.waited = asyncio.get_running_loop().create_future()
-            if await failures.attempt(self.waited):
+        while self.tasks and not failures.closing:
+            self.waiter = asyncio.get_running_loop().create_future()
+            if await failures.attempt(self.waiter):
                 self.abort()
-        self.waited = None
+        self.waiter = None
         parent = self._parent_task
-        if self.asked and parent is not None and not parent.done():
+        if self.cancelled_parent and parent is not None and not parent.done():
             parent.uncancel()
-            if parent is self.leaver and failures.cancelled and not self.cancelled_beyond():
+            if parent is self.leaver and failures.cancelled and not self.cancelled_by_others():
                 failures.signal = None  # it was our own
         if self.errors:
-            failures.add_tasks(self.errors)
+            failures.add_task_errors(self.errors)
             self.errors.clear()
 
-    def cancelled_beyond(self) -> bool:
+    def cancelled_by_others(self) -> bool:
         """Whether the one that leaves was cancelled by others, too, since it has entered."""
-        return self.leaver is not None and self.leaver.cancelling() > self.before
+        return self.leaver is not None and self.leaver.cancelling() > self.cancels_before
 
     def close(self, failures: Failures) -> None:
         """See to it that a cancellation from elsewhere is not lost to the errors that come out in its place."""
-        leaver, before = self.leaver, self.before
+        leaver, before = self.leaver, self.cancels_before
         if (
             leaver is not None
-            and (self.asked or failures.cancelled)
+            and (self.cancelled_parent or failures.cancelled)
             and not isinstance(failures.outcome, CancelledError)
-            and self.cancelled_beyond()
+            and self.cancelled_by_others()
         ):
             message = failures.signal.args[:1] if failures.signal is not None else ()
 

@@ -49,7 +49,7 @@ class ScopeTasks(Members):
             self.family.pop(self, None)
 
     def enter(self, generator: FrameType | None) -> None:
-        self.host = self.group.enter(self.broken_off, generator)
+        self.host = self.group.enter(self.on_abort, generator)
 
     async def leave(self, failures: Failures) -> None:
         """Wait for the tasks: settled first after a body that went well, cancelled after one that did not.
@@ -76,7 +76,7 @@ class ScopeTasks(Members):
             voice.end()
         self.end = None
 
-    def broken_off(self) -> None:
+    def on_abort(self) -> None:
         """The tasks are about to be cancelled: as the body has failed, or in the moment in which one of them has, long
         before the body may come to its end."""
         self.refuse_threads(None)
@@ -116,7 +116,7 @@ class ScopeTasks(Members):
         drain.tasks = self.tasks
         drain.idle = False
         drain.when_cancelled = voice.cancelled
-        self.group.waited = drain  # which is over also when a task fails
+        self.group.waiter = drain  # which is over also when a task fails
         end.start(drain)
         try:
             await drain
@@ -135,18 +135,20 @@ class ScopeTasks(Members):
         search = WorkSearch()
         while True:
             check = IdleCheck()
-            if not search.still_at_work(check) and not search.any_at_work(self.others(), check):
+            if not search.still_at_work(check) and not search.any_at_work(
+                self.other_tasks(), check
+            ):
                 if not self.bus.inbox.deliver():
                     return
                 check.blocked_on = None
             check.watch_chain(search.chain)
             await check.wait_for_change()
 
-    def busy(self, check: IdleCheck) -> list[Task[Any]]:
+    def tasks_at_work(self, check: IdleCheck) -> list[Task[Any]]:
         """Tasks of the scopes on the bus that are neither finished nor idle."""
-        return list(filter(check.at_work, self.others()))
+        return list(filter(check.at_work, self.other_tasks()))
 
-    def others(self) -> list[Task[Any]]:
+    def other_tasks(self) -> list[Task[Any]]:
         """The tasks of the scopes on the bus, but for the one that asks."""
         here = asyncio.current_task()
         return [task for scope in self.family for task in scope.tasks if task is not here]
