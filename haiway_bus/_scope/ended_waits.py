@@ -1,4 +1,4 @@
-"""Where a task waited when a scope ended that wait: it tells a loop around the loop from one that goes on."""
+"""Where a task waited when a scope ended that wait: this tells a loop that reads again from a task that goes on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ __all__ = ("EndedWait",)
 
 
 class EndedWait(NamedTuple):
-    """Where a task waited for an event when that wait was ended: the place in its code, and the subscription."""
+    """A wait for an event that the end of a scope ended: the position in the task's code, and the subscription.
+
+    `channel` and `key` name the subscription. `latest` is the number of subscriptions that its channel had had by then.
+    """
 
     position: tuple[Any, ...]
     channel: Any
@@ -20,17 +23,16 @@ class EndedWait(NamedTuple):
     latest: int
 
     @classmethod
-    def of(cls, task: Task[Any], waiting: Task[Any], receive: Receive) -> EndedWait:
-        position = (
-            position_of(task) if waiting is task else position_of(task) + position_of(waiting)
-        )
-        subscription: Any = receive.subscription  # there, as the wait is yet to be ended
+    def of(cls, task: Task[Any], reader: Task[Any], receive: Receive) -> EndedWait:
+        """The wait of a task for `receive`, which the task awaits itself or through another task, the reader."""
+        position = position_of(task) if reader is task else position_of(task) + position_of(reader)
+        subscription: Any = receive.subscription  # not None before the wait is ended
         return cls(position, subscription.channel, subscription.key, subscription.channel.joined)
 
     def repeats(self, before: EndedWait) -> bool:
-        """Whether it is the same position again, with the same subscription or one that was made since.
+        """Whether the task waits at the same position again, with the same subscription or with a new one.
 
-        A loop over several subscriptions is not that: they were there before.
+        A loop over several subscriptions does not repeat itself: they were there before.
         """
         return (
             self.position == before.position

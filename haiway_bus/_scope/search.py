@@ -1,4 +1,4 @@
-"""Which of many tasks is at work, found out again and again at the price of one, where that can be."""
+"""Find out again and again whether one of many tasks is at work: as a rule at the cost of checking a single task."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from haiway_bus._scope.idle import IdleCheck, WaitChain
 
 __all__ = ("WorkSearch",)
 
-# How many of those that were at work lately are asked first when the one that was known to be is not any more.
+# How many of the tasks that were at work lately are checked first, when the latest of them no longer is.
 _RECENT: Final = 8
 
 
 class WorkSearch:
-    """Whether one of many tasks is at work, asked again and again: as a rule one of them has to be looked at for that.
+    """Remembers which tasks were at work, so that the next check begins there.
 
-    Invariants: `chain` was at work at the last look, and `recent` are the tasks that were before, the latest first.
-    `order` has tasks to ask next, the first first, as others may wait for it; those that were idle go to its end.
+    Invariants:
+    - `chain` leads to what was at work at the last check, `recent` has the tasks that were before, the latest first.
+    - `order` has the tasks in the order in which they are checked: a task that was idle goes to the end.
     """
 
     __slots__ = ("chain", "order", "recent")
@@ -31,13 +32,13 @@ class WorkSearch:
         self.order: deque[Task[Any]] = deque()
 
     def still_at_work(self, check: IdleCheck) -> bool:
-        """Whether what was at work still is."""
+        """Whether what was at work at the last check still is."""
         if self.chain is not None and not self.chain.still_at_work(check):
             self.chain = None
         return self.chain is not None
 
     def any_at_work(self, tasks: Iterable[Task[Any]], check: IdleCheck) -> bool:
-        """Whether one of the tasks is at work; `check.blocked_on` then says what its going on depends on."""
+        """Whether one of the tasks is at work. If so, `check.blocked_on` is what that task waits on."""
         for task in self.recent:
             if check.at_work(task):
                 return self.remember(task, check)
@@ -48,7 +49,7 @@ class WorkSearch:
                 return self.remember(self.order[0], check)
             else:
                 self.order.rotate(-1)
-        # Of these, some may be new.
+        # Some of these tasks may be new.
         self.order = deque(tasks)
         return any(check.at_work(task) and self.remember(task, check) for task in self.order)
 
