@@ -8,7 +8,7 @@ PURE = "haiway_bus/_bus/_core_py.py"
 COMPILED = "haiway_bus/_bus/_core_c.pyx"
 TASKS = "haiway_bus/_scope/tasks.py"
 ENDING = "haiway_bus/_scope/ending.py"
-MEMBERS = "haiway_bus/_scope/members.py"
+BUS_SCOPES = "haiway_bus/_scope/bus_scopes.py"
 SEARCH = "haiway_bus/_scope/search.py"
 IDLE = "haiway_bus/_scope/idle.py"
 HELPERS = "haiway_bus/_scope/asyncio_waits.py"
@@ -689,7 +689,7 @@ MUTATIONS = [
     ),
     Mutation(
         "5.4",
-        MEMBERS,
+        BUS_SCOPES,
         "a question is cut off while a child of the service's group is at work",
         "if not check.child_at_work():\n            return False",
         "if True:\n            return False",
@@ -697,7 +697,7 @@ MUTATIONS = [
     ),
     Mutation(
         "5.4",
-        MEMBERS,
+        BUS_SCOPES,
         "a question is cut off while the body of a scope is at work",
         "if scope.host is not None:",
         "if False:",
@@ -899,7 +899,7 @@ MUTATIONS = [
         "6.2",
         ENDING,
         "what a thread sends while readers are ended waits for readers that are gone",
-        "if not self.members.refuse_threads(ending):",
+        "if not self.owner.refuse_threads(ending):",
         "if False:",
         "test_threads.py::TestTheEndOfAScope",
     ),

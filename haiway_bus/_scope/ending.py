@@ -24,9 +24,9 @@ from typing import Any, Final
 from haiway_bus._bus import Receive
 from haiway_bus._bus.first import asking
 from haiway_bus._scope.asyncio_waits import call_when_done, cancel_wait
+from haiway_bus._scope.bus_scopes import TaskOwner, bus_scopes_of
 from haiway_bus._scope.ended_waits import EndedWait
 from haiway_bus._scope.idle import TRIGGERS_ONLY, DrainFuture, IdleCheck
-from haiway_bus._scope.members import Members, family_of
 from haiway_bus._scope.search import WorkSearch
 from haiway_bus._values.printable import described, name_of_type
 
@@ -63,8 +63,8 @@ class Ending:
         "drain",
         "end_counts",
         "just_ended",
-        "members",
         "moved_on",
+        "owner",
         "plan",
         "resumed",
         "search",
@@ -73,8 +73,8 @@ class Ending:
         "wakes",
     )
 
-    def __init__(self, members: Members) -> None:
-        self.members: Members = members
+    def __init__(self, owner: TaskOwner) -> None:
+        self.owner: TaskOwner = owner
         self.drain: DrainFuture | None = None
         self.stop: Callable[[], object] = object
         self.search: WorkSearch = WorkSearch()
@@ -97,7 +97,7 @@ class Ending:
         if drain is not None and drain.done():
             return
         try:
-            if self.members.tasks:
+            if self.owner.tasks:
                 self.stop = self.end_idle_waits().call_when_changed(self.step)
             elif drain is not None:
                 drain.set_result(None)
@@ -108,18 +108,18 @@ class Ending:
 
     def end_idle_waits(self) -> IdleCheck:
         """See what the tasks are doing, and end what they wait for when all of them are idle."""
-        members = self.members
+        owner = self.owner
         check = IdleCheck()
         self.set_idle(False)
         # One that is known to be busy is enough to know, so that the others are not looked at meanwhile.
         if not self.search.still_at_work(check):
             planned = self.plan_is_current(check)
             if self.search.chain is None and (
-                planned or not self.search.any_at_work(members.tasks, check)
+                planned or not self.search.any_at_work(owner.tasks, check)
             ):
                 check.blocked_on = None
-                idle = planned or any(not task.done() for task in members.tasks)
-                if idle and not members.bus.inbox.deliver():
+                idle = planned or any(not task.done() for task in owner.tasks)
+                if idle and not owner.bus.inbox.deliver():
                     if planned:
                         self.end_round()
                     else:
@@ -143,17 +143,17 @@ class Ending:
         before it (a subscription has to stand before the events are sent), so the latest goes first, and the
         others when the scope has settled again.
         """
-        members = self.members
+        owner = self.owner
         waits: Reads = {}
         others: Reads = {}
         outside: list[tuple[Task[Any], Task[Any]]] = []
-        for task in reversed(members.tasks):
-            for waiting, receive in check.reads_of(task, members.group):
+        for task in reversed(owner.tasks):
+            for waiting, receive in check.reads_of(task, owner.group):
                 if receive is None:
                     outside.append((task, waiting))
                     continue
                 channel = receive.channel
-                plain = waiting not in asking and members.is_own(channel)
+                plain = waiting not in asking and owner.is_own(channel)
                 (waits if plain or self.drain is None else others).setdefault(channel, []).append(
                     (task, waiting, receive)
                 )
@@ -188,7 +188,7 @@ class Ending:
         Then nobody needs to be asked again, which for each of very many types would take very long. One of those whom
         it ended may be at work yet: that is found then.
         """
-        if self.members.bus.wakes != self.wakes:
+        if self.owner.bus.wakes != self.wakes:
             self.plan = {}
         while self.plan and self.resumed:
             if not self.resumed[-1].done():
@@ -201,10 +201,10 @@ class Ending:
 
     def end_round(self) -> None:
         """End the planned waits for the event type that comes first, or with very many types for a share of them."""
-        name = described(self.members.name)
+        name = described(self.owner.name)
         ending = list(islice(self.plan, max(1, len(self.plan) // _ROUNDS)))
         # Before they are ended: what a thread sends from here on would wait for readers that are gone (guarantee 6.2).
-        if not self.members.refuse_threads(ending):
+        if not self.owner.refuse_threads(ending):
             return
         for channel in ending:
             reads = self.plan.pop(channel)
@@ -217,7 +217,7 @@ class Ending:
                     )
             for _, _, receive in reads:
                 receive.end()
-        self.wakes = self.members.bus.wakes
+        self.wakes = self.owner.bus.wakes
 
     def keeps_reading(self, task: Task[Any], ended_wait: EndedWait) -> bool:
         """Count one that ends waits of the task; say whether it comes back all the time.
@@ -252,7 +252,7 @@ class Ending:
         senders = IdleCheck(through_scopes=True)
         left, seen = list(reads), set()
         while left:
-            family = family_of(left.pop().bus)
+            family = bus_scopes_of(left.pop().bus)
             if family is None or id(family) in seen:
                 continue
             seen.add(id(family))
@@ -268,7 +268,7 @@ class Ending:
                 pass
             check.blocked_on = TRIGGERS_ONLY
             check.triggers = [
-                partial(family.wait, check=senders),
+                partial(family.call_when_idle, check=senders),
                 partial(call_when_answered, waiting)
                 if waiting in asking
                 else channel.bus.when_stirred,

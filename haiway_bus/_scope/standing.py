@@ -26,7 +26,7 @@ from haiway_bus._scope.asyncio_waits import (
     inner_futures,
     is_task,
 )
-from haiway_bus._scope.members import families_of_all
+from haiway_bus._scope.bus_scopes import all_bus_scopes
 from haiway_bus._values.printable import (
     described,
     full_name_of_type,
@@ -178,7 +178,7 @@ def flushing(channel: Any, current: Any, loop: Any) -> str:
 
 def holders(subscription: Any, loop: Any) -> Iterator[Any]:
     """The tasks whose coroutines hold the subscription, or a loop over it; not that of a body which is over."""
-    over = {one.host for family in families_of_all() for one in list(family) if one.body_done}
+    over = {one.host for family in all_bus_scopes() for one in list(family) if one.body_done}
     for task in asyncio.all_tasks(loop):
         if task in over:
             continue

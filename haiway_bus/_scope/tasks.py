@@ -11,10 +11,10 @@ from collections.abc import Coroutine
 from types import FrameType
 from typing import Any, TypeVar
 
+from haiway_bus._scope.bus_scopes import TaskOwner
 from haiway_bus._scope.ending import Ending
 from haiway_bus._scope.failures import Failures
 from haiway_bus._scope.idle import DrainFuture, IdleCheck
-from haiway_bus._scope.members import Members
 from haiway_bus._scope.search import WorkSearch
 from haiway_bus._scope.waiting import Voice, check_warn_after
 from haiway_bus._values.printable import described
@@ -26,7 +26,7 @@ __all__ = ("ScopeTasks",)
 Result = TypeVar("Result")
 
 
-class ScopeTasks(Members):
+class ScopeTasks(TaskOwner):
     """The tasks of one scope, to be entered and left.
 
     Invariant: `end` is there from when the body is over, or the tasks are cancelled, until they have ended.
