@@ -1,4 +1,4 @@
-"""The tasks of a scope, and which other scopes are on its bus: what the end of one has to know of them all."""
+"""The open scopes on one bus and their tasks: what the end of a scope has to know of them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ __all__ = ("BusScopes", "TaskOwner", "all_bus_scopes", "bus_scopes_of")
 
 
 class BusScopes(dict["TaskOwner", None]):
-    """The open scopes on one bus, and whether anybody is at work there who could answer.
+    """The open scopes on one bus, and whether any task is at work there that could send an event.
 
-    Those are the tasks of the scopes, the bodies that have not ended, and the children of both. Many scopes may wait
-    with their ends for the same answer of the same service: one watch serves them all.
+    Such a task belongs to a scope, runs the body of a scope, or is a child of one of these. The ends of many scopes may
+    wait for the same service: one watch serves them all.
 
-    Invariants: while `callbacks` has somebody, what `search` found at work is watched, and they are told when nobody is
-    at work any more. `reads` are the channels of other buses on which its tasks waited at the last look.
+    Invariants:
+    - While there are `callbacks`, what `search` found at work is watched, and `unwatch` ends that. They are called when
+      no task is at work any more.
+    - `reads` are the channels of other buses for whose events its tasks waited at the last check.
+    - `handlings` are the calls of `ctx.on` whose workers run, in their order.
+    - `alarms` warn of ends that wait, by the seconds after which they do so (`waiting.py`).
     """
 
     def __init__(self, bus: Bus) -> None:
@@ -32,32 +36,35 @@ class BusScopes(dict["TaskOwner", None]):
         self.reads: dict[Any, None] = {}
         self.callbacks: dict[Callable[[], object], None] = {}
         self.unwatch: Callable[[], object] | None = None
-        # The calls of `ctx.on` whose workers run, in their order.
         self.handlings: dict[Any, None] = {}
-        # By its seconds, what warns of ends that wait (`waiting.py`).
         self.alarms: dict[float, Any] = {}
         _BY_BUS[id(bus)] = self
 
     def any_at_work(self, check: IdleCheck) -> bool:
-        """Whether anybody is at work; `check.blocked_on` then says what that depends on."""
+        """Whether any task is at work. If so, `check.blocked_on` is what it waits on."""
         if self.search.still_at_work(check) or self.search.any_at_work(self.all_tasks(), check):
             return True
         reads = [receive for task in self.all_tasks() for _, receive in check.reads_of(task)]
-        self.reads = {one.channel: None for one in reads if one is not None}
+        self.reads = {receive.channel: None for receive in reads if receive is not None}
         if not check.child_at_work():
             return False
         self.search.chain = check.chain
         return True
 
     def all_tasks(self) -> Iterator[Task[Any]]:
-        """The tasks of the scopes, and those whose bodies these are. Who ends a scope is as idle as its tasks."""
+        """The tasks of the scopes, and the tasks that run their bodies."""
         for scope in list(self):
             yield from scope.tasks
             if scope.host is not None:
                 yield scope.host
 
     def call_when_idle(self, call: Callable[[], object], check: IdleCheck) -> Callable[[], object]:
-        """Have it called when nobody is at work any more, who is now; returns what withdraws that."""
+        """Call it once, when no task is at work any more; return a function that removes the callback.
+
+        Args:
+            call: the callback.
+            check: the one in which `any_at_work` was true.
+        """
         self.callbacks[call] = None
         if self.unwatch is None:
             self.watch(check)
@@ -88,22 +95,23 @@ _BY_BUS: Final[WeakValueDictionary[int, BusScopes]] = WeakValueDictionary()
 
 
 def all_bus_scopes() -> list[BusScopes]:
-    """That of each bus which has an open scope."""
+    """The open scopes of each bus that has any."""
     return list(_BY_BUS.values())
 
 
 def bus_scopes_of(bus: Bus) -> BusScopes | None:
-    """The open scopes on the bus, if there are any."""
+    """The open scopes on this bus; None when it has none."""
     return _BY_BUS.get(id(bus))
 
 
 class TaskOwner:
-    """The tasks of one scope, as its end sees them.
+    """One scope as the owner of tasks.
 
-    Invariants: `tasks` holds, in the order in which they were spawned, every task that has not been seen to end.
-    `family` is one for all scopes on a bus. `owns_bus` says whether the bus ends with the scope. `host` is the task
-    whose body the scope is, `body_done` says that the body is over; `since` when the scope began to wait for its tasks
-    then, in the time of the loop, and None before and after.
+    Invariants:
+    - `tasks` has every task that has not been seen to end, in the order in which they were spawned.
+    - `family` has all open scopes on the bus, this one included. `owns_bus`: the bus ends with the scope.
+    - `host` is the task that runs the body. `body_done`: the body is over.
+    - `since` is when the scope began to wait for its tasks at its end, in the loop's time; None before and after.
     """
 
     __slots__ = (
@@ -131,24 +139,26 @@ class TaskOwner:
         self.since: float | None = None
 
     def join(self, bus: Bus, outer: TaskOwner | None) -> None:
-        """Be one of the scopes on the bus, which is its own or that of the one around it."""
+        """Join the scopes on the bus: a new bus if `outer` is None, else the bus of `outer`, the scope around it."""
         self.bus = bus
         self.owns_bus = outer is None
         self.family = BusScopes(bus) if outer is None else outer.family
         self.family[self] = None
 
     def is_own(self, channel: Any) -> bool:
-        """Whether it is one of the scope's own bus."""
+        """Whether the channel belongs to the scope's bus."""
         return self.bus.table.get(id(channel.event_type)) is channel
 
     def refuse_threads(self, channels: Iterable[Any] | None) -> bool:
-        """Refuse what other threads send on these channels from now on or, given None, on all (guarantee 6.2).
+        """Refuse what other threads send on these channels from now on, or on all if None (guarantee 6.2).
 
-        False, and nothing is refused, when one has just sent. A bus that is not the scope's own goes on, and so do the
-        readers that others have on it.
+        Returns False, and refuses nothing, when a thread has just sent. A bus that the scope does not own refuses
+        nothing: other scopes go on reading there.
         """
         if not self.owns_bus:
             return True
         if channels is None:
             return self.bus.refuse_threads(None)
-        return self.bus.refuse_threads([one.event_type for one in channels if self.is_own(one)])
+        return self.bus.refuse_threads(
+            [channel.event_type for channel in channels if self.is_own(channel)]
+        )

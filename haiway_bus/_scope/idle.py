@@ -1,7 +1,7 @@
-"""What tasks are doing: whether one is at work, or waits for an event that is not there, itself or through others.
+"""Which tasks are at work, and which are idle: waiting for an event that is not there, themselves or through others.
 
-It is read off asyncio's own objects, from a task downwards: a task says what it waits on, and `asyncio_waits.py`
-what stands behind that.
+asyncio's own objects say so: a task holds the future on which it waits, and `asyncio_waits.py` knows what stands behind
+that future.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from haiway_bus._scope.group import ScopeGroup, group_of
 
 __all__ = ("TRIGGERS_ONLY", "DrainFuture", "IdleCheck", "WaitChain")
 
-# What was found where `triggers` alone tell when to look again.
+# In `blocked_on`: the triggers alone say when to check again.
 TRIGGERS_ONLY: Final = object()
 
-# How long a task is left alone that runs the loop again in the middle of a step (nest_asyncio), in seconds: nothing
-# tells when it goes on.
+# Seconds between two checks of a task that runs the loop in the middle of a step (nest_asyncio). Nothing else says when
+# its step goes on.
 _NESTED: Final = 0.01
 
-# What stands where otherwise a future stands: for a task that will run in the loop's next turn.
+# In `blocked_on`: the task will run in the loop's next turn.
 _RUNNABLE: Final = None
 
 
 class DrainFuture(Future[None]):
-    """What a task waits on that ends a scope, until the tasks of that have settled.
+    """The future on which a task waits at the end of a scope, until the tasks of the scope have ended.
 
-    `idle` says that the scope can do nothing but wait for others; else it is about to look at its tasks, or will when
-    they are idle, and what comes of that is work.
+    `idle`: the scope can only wait for others. While it is False, the tasks are at work, or the scope is about to check
+    them, which may lead to more work.
     """
 
     __slots__ = ("idle", "tasks", "when_cancelled")
@@ -53,16 +53,17 @@ class DrainFuture(Future[None]):
     when_cancelled: Callable[[], object]
 
     def cancel(self, msg: Any = None) -> bool:
-        """Called by Task.cancel(), when the tasks still stand where they waited: soon they may be gone, too."""
+        """`Task.cancel()` calls this. Only now is it certain that the tasks still stand where they waited."""
         if not self.done():
             self.when_cancelled()
         return super().cancel(msg)
 
 
 class WaitChain:
-    """A task, or future, that was found at work: `leaf`, and through which tasks, waiting on what, it was reached.
+    """The way to a task or future that was found at work.
 
-    While each of these waits on the same, what was reached then still is. So one at work is enough to know.
+    `links` are the tasks on the way, each with the future that it awaits; `leaf` is what was found at work. While each
+    task waits on the same future, only the leaf has to be checked.
     """
 
     __slots__ = ("leaf", "links")
@@ -72,7 +73,7 @@ class WaitChain:
         self.links: Sequence[tuple[Any, Any]] = links
 
     def still_at_work(self, check: IdleCheck) -> bool:
-        """Whether it is still at work, or another that the same tasks wait for; then it is that one from now on."""
+        """Whether the leaf is still at work, or something else for which the same tasks wait: then that is the leaf."""
         if not self.links and self.leaf.done():
             return False
         left = len(self.links)
@@ -90,10 +91,11 @@ class WaitChain:
             elif self.continues_with(check, self.leaf, left):
                 return True
             left -= 1
-        # What others wait for has ended: who did is the next to be asked.
+        # The leaf has ended, or a task waits on something else: check the tasks from there outwards.
         return any(self.continues_with(check, self.links[at][0], at) for at in range(left, -1, -1))
 
     def continues_with(self, check: IdleCheck, task: Any, at: int) -> bool:
+        """Whether the task is at work. If so, the way from the link `at` on is the one that this check took."""
         if not check.at_work(task):
             return False
         if check.chain is not None:
@@ -142,34 +144,34 @@ class IdleCheck:
         self.through_scopes: bool = through_scopes
 
     def at_work(self, task: Task[Any]) -> bool:
-        """Whether the task is neither finished nor idle; `blocked_on` then says what its going on depends on."""
+        """Whether the task is neither finished nor idle. If so, `blocked_on` is what it waits on."""
         waited: Any = getattr(task, "_fut_waiter", None)
         if task.done() or (isinstance(waited, Receive) and waited.idle):
-            return False  # the usual case: itself, for an event
+            return False  # the usual case: it waits for an event
         if (
             type(waited) is Future
             and not waited.done()
             and inner_futures(waited) is helper_futures(task) is None
         ):
-            # The other usual case, for which there is no need to go further.
+            # The other usual case: no helper of asyncio stands behind the future.
             self.blocked_on, self.chain = waited, WaitChain(task)
             return True
-        # By hand instead of by recursion: tasks that wait for each other may be a chain of any length. The last
-        # iterator in `left` goes over what the last one in `path` waits on.
+        # No recursion: a chain of tasks that wait for each other can have any length. `path` has the tasks and futures
+        # from the first one inwards, and the last iterator in `left` yields what the last of them waits on.
         path: dict[int, Any] = {}
         left: list[Iterator[Any]] = [iter((task,))]
         while left:
-            for one in left[-1]:
-                key = id(one)
-                if key in self.known_idle or is_done(one):
+            for item in left[-1]:
+                key = id(item)
+                if key in self.known_idle or is_done(item):
                     continue
-                # In a circle they wait for each other: nobody's business but theirs.
-                awaited = None if key in path else self.waits_on(one)
+                # Tasks that wait for each other in a circle count as work: their deadlock is not ours to end.
+                awaited = None if key in path else self.waits_on(item)
                 if awaited is None:
                     if key in path:
-                        self.blocked_on = one
+                        self.blocked_on = item
                     self.chain = WaitChain(
-                        one,
+                        item,
                         [
                             (it, getattr(it, "_fut_waiter", None))
                             for it in path.values()
@@ -177,27 +179,27 @@ class IdleCheck:
                         ],
                     )
                     return True
-                path[key] = one
+                path[key] = item
                 left.append(iter(awaited))
                 break
             else:
                 left.pop()
                 if path:
-                    key, one = path.popitem()
-                    self.known_idle[key] = one
+                    key, item = path.popitem()
+                    self.known_idle[key] = item
         return False
 
-    def waits_on(self, one: Any) -> Iterable[Any] | None:
-        """What an unfinished task or future waits on, which is nothing for a read of an event that is not there.
+    def waits_on(self, item: Any) -> Iterable[Any] | None:
+        """What an unfinished task or future waits on: nothing, if that is an event that is not there.
 
-        None when it is at work, or waits on something else; `blocked_on` then says what it depends on.
+        None when the task or future is at work. Then `blocked_on` says on what it waits.
         """
         self.blocked_on = _RUNNABLE
-        waited: Any = one
-        if isinstance(one, DrainFuture):
-            return () if one.idle else None
-        if is_task(one):
-            waited = getattr(one, "_fut_waiter", None)
+        waited: Any = item
+        if isinstance(item, DrainFuture):
+            return () if item.idle else None
+        if is_task(item):
+            waited = getattr(item, "_fut_waiter", None)
             if isinstance(waited, Receive):
                 return () if waited.idle else None
             if waited is None or is_done(waited):
@@ -209,19 +211,21 @@ class IdleCheck:
                     return (*waited.tasks, waited)
                 self.blocked_on = waited
                 return None
-        members = inner_futures(waited)
-        if members is None and waited is not one:
-            members = helper_futures(one)
-        if members is None:
+        inner = inner_futures(waited)
+        if inner is None and waited is not item:
+            inner = helper_futures(item)
+        if inner is None:
             self.blocked_on = waited
-        # None left: it has yet to hear of the last one's end.
-        return members or None
+        # Empty: what it waited for has ended, and it is about to hear of that.
+        return inner or None
 
     def child_at_work(self) -> bool:
-        """Whether a task is at work that one of those which were visited has started in a TaskGroup, at any depth."""
+        """Whether a child of a visited task is at work: a task of its TaskGroups or scopes, at any depth."""
         every: dict[int, list[Any]] | None = None
-        # What handles events for us is between two of them, and has none.
-        left = [key for key, one in self.visited.items() if is_task(one) and not is_own_code(one)]
+        # A worker of `ctx.on` that is idle has no children: its handler has returned.
+        left = [
+            key for key, item in self.visited.items() if is_task(item) and not is_own_code(item)
+        ]
         while left:
             if every is None:
                 every = tasks_by_parent()
@@ -238,34 +242,33 @@ class IdleCheck:
     def reads_of(
         self, task: Task[Any], group: ScopeGroup | None = None
     ) -> Iterator[tuple[Task[Any], Receive | None]]:
-        """What an idle task waits on, and was not told yet: each read, with the task that waits on it.
+        """The reads for which an idle task waits, each with the task that reads. No read comes twice.
 
-        Given the group to which it belongs, a task of another group is that group's business. Whichever task waits for
-        it is told with None.
+        With a `group`, tasks of another group are not followed: the task that waits for such a task comes, with None.
         """
         left: list[tuple[Any, Task[Any]]] = [(task, task)]
         while left:
-            one, waiting = left.pop()
-            if id(one) in self.visited or is_done(one):
+            item, waiting = left.pop()
+            if id(item) in self.visited or is_done(item):
                 continue
-            if is_task(one):
-                if group is not None and one is not task and group_of(one) not in (None, group):
+            if is_task(item):
+                if group is not None and item is not task and group_of(item) not in (None, group):
                     yield waiting, None
                     continue
-                waiting = one
-                waited = getattr(one, "_fut_waiter", None)
+                waiting = item
+                waited = getattr(item, "_fut_waiter", None)
                 if isinstance(waited, Receive) and waited.channel is not None:
                     self.visited[id(waited)] = waited
-                    self.visited[id(one)] = one
-                    yield one, waited
+                    self.visited[id(item)] = item
+                    yield item, waited
                     continue
                 if waited is not None and not is_task(waited):
                     self.between.append(waited)
-            self.visited[id(one)] = one
-            left.extend((other, waiting) for other in self.waits_on(one) or ())
+            self.visited[id(item)] = item
+            left.extend((other, waiting) for other in self.waits_on(item) or ())
 
     def call_when_changed(self, call: Callable[..., object]) -> Callable[[], object]:
-        """Have it called when what was found has had a chance to go on; returns what withdraws that."""
+        """Call it when the task that was found at work may have gone on; return a function that removes it."""
         if self.blocked_on is _RUNNABLE:
             loop = asyncio.get_running_loop()
             if self.chain is not None and is_running(self.chain.leaf):
@@ -273,7 +276,7 @@ class IdleCheck:
             return loop.call_soon(call).cancel
         found = self.blocked_on
         if not self.triggers:
-            # Callbacks run in the order in which they were added: the task's own comes first.
+            # Callbacks run in the order in which they were added: the task itself goes on first.
             return call_when_done(found, call)
 
         def done(_: object = None) -> None:
@@ -291,14 +294,14 @@ class IdleCheck:
         return remove_all
 
     def watch_chain(self, chain: WaitChain | None) -> None:
-        """Look again also when one of those through which the chain was reached may wait for it no more."""
+        """Add triggers for the futures on the way to what was found: a task may stop waiting for it."""
         for _, waited in () if chain is None else chain.links:
-            # What is a task or a gather does not end before what it waits for: asked for nothing in a long chain.
+            # A task or a gather ends after what it waits for. Without these, a long chain is not checked at each link.
             if not is_task(waited) and not hasattr(waited, "_children"):
                 self.triggers.append(partial(call_when_done, waited))
 
     async def wait_for_change(self) -> None:
-        """Return when what was found has had a chance to go on."""
+        """Return when the task that was found at work may have gone on."""
         changed: Future[None] = asyncio.get_running_loop().create_future()
 
         def wake(_: object = None) -> None:
