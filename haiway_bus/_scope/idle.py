@@ -11,7 +11,7 @@ from asyncio import Future, Task
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from haiway_bus._bus import Receive
 from haiway_bus._scope.asyncio_waits import (
@@ -59,49 +59,15 @@ class DrainFuture(Future[None]):
         return super().cancel(msg)
 
 
-class WaitChain:
+class WaitChain(NamedTuple):
     """The way to a task or future that was found at work.
 
-    `links` are the tasks on the way, each with the future that it awaits; `leaf` is what was found at work. While each
-    task waits on the same future, only the leaf has to be checked.
+    leaf: what was found at work.
+    links: the tasks on the way to it, from the outermost, each with the future that it awaited.
     """
 
-    __slots__ = ("leaf", "links")
-
-    def __init__(self, leaf: Any, links: Sequence[tuple[Any, Any]] = ()) -> None:
-        self.leaf: Any = leaf
-        self.links: Sequence[tuple[Any, Any]] = links
-
-    def still_at_work(self, check: IdleCheck) -> bool:
-        """Whether the leaf is still at work, or something else for which the same tasks wait: then that is the leaf."""
-        if not self.links and self.leaf.done():
-            return False
-        left = len(self.links)
-        for at, (task, waited) in enumerate(self.links):
-            if getattr(task, "_fut_waiter", None) is not waited or waited is None or waited.done():
-                left = at
-                break
-        else:
-            if isinstance(self.leaf, DrainFuture):
-                pass
-            elif not is_task(self.leaf):
-                check.blocked_on = self.leaf
-                if not self.leaf.done():
-                    return True
-            elif self.continues_with(check, self.leaf, left):
-                return True
-            left -= 1
-        # The leaf has ended, or a task waits on something else: check the tasks from there outwards.
-        return any(self.continues_with(check, self.links[at][0], at) for at in range(left, -1, -1))
-
-    def continues_with(self, check: IdleCheck, task: Any, at: int) -> bool:
-        """Whether the task is at work. If so, the way from the link `at` on is the one that this check took."""
-        if not check.at_work(task):
-            return False
-        if check.chain is not None:
-            self.leaf, further = check.chain.leaf, check.chain.links
-            self.links = (*self.links[:at], *further) if further else self.links[:at]
-        return True
+    leaf: Any
+    links: Sequence[tuple[Any, Any]] = ()
 
 
 class IdleCheck:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from asyncio import Task
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any, Final
 
-from haiway_bus._scope.idle import IdleCheck, WaitChain
+from haiway_bus._scope.asyncio_waits import is_task
+from haiway_bus._scope.idle import DrainFuture, IdleCheck, WaitChain
 
 __all__ = ("WorkSearch",)
 
@@ -32,10 +33,46 @@ class WorkSearch:
         self.order: deque[Task[Any]] = deque()
 
     def still_at_work(self, check: IdleCheck) -> bool:
-        """Whether what was at work at the last check still is."""
-        if self.chain is not None and not self.chain.still_at_work(check):
+        """Whether what was at work at the last check still is, or something else for which the same tasks wait."""
+        if self.chain is not None and not self.follow(self.chain, check):
             self.chain = None
         return self.chain is not None
+
+    def follow(self, chain: WaitChain, check: IdleCheck) -> bool:
+        leaf, links = chain
+        if not links and leaf.done():
+            return False
+        left = len(links)
+        for at, (task, waited) in enumerate(links):
+            if getattr(task, "_fut_waiter", None) is not waited or waited is None or waited.done():
+                left = at
+                break
+        else:
+            # Each task waits on the same future as before: only the leaf has to be checked.
+            if isinstance(leaf, DrainFuture):
+                pass
+            elif not is_task(leaf):
+                check.blocked_on = leaf
+                if not leaf.done():
+                    return True
+            elif self.continues_with(leaf, links, left, check):
+                return True
+            left -= 1
+        # The leaf has ended, or a task waits on something else: check the tasks from there outwards.
+        return any(
+            self.continues_with(links[at][0], links, at, check) for at in range(left, -1, -1)
+        )
+
+    def continues_with(
+        self, task: Task[Any], links: Sequence[tuple[Any, Any]], at: int, check: IdleCheck
+    ) -> bool:
+        """Whether the task behind the first `at` links is at work. If so, the chain goes on from there."""
+        if not check.at_work(task):
+            return False
+        if check.chain is not None:
+            leaf, further = check.chain
+            self.chain = WaitChain(leaf, (*links[:at], *further) if further else links[:at])
+        return True
 
     def any_at_work(self, tasks: Iterable[Task[Any]], check: IdleCheck) -> bool:
         """Whether one of the tasks is at work. If so, `check.blocked_on` is what that task waits on."""
