@@ -1,15 +1,18 @@
-"""When a scope ends. A TaskGroup waits until its tasks are finished, and a reader of events never is. So when the body
-is over:
+"""When a scope ends.
 
-1. The tasks run, until each is finished or idle: waiting for an event that is not there, itself or through what it
-   awaits (`idle.py`). One that is known to be at work is enough; what that waits on tells when to look again.
-2. All idle: all tasks of the loop are walked once, for children at work in TaskGroups whose body reads.
-3. Then the reads of the scope's own bus end, one type of event a round, those of the latest task first. Whatever comes
-   of it is at work, and it begins anew with 1.
-4. Some wait for others: `first()` for an answer, a read of another bus for an event. Nothing ends while somebody of
-   that bus is at work, or of those that these wait for. At last, who waits for a task of another scope is let go.
+An asyncio.TaskGroup waits until its tasks have ended, but a task that reads events does not end by itself. So when the
+body is over:
 
-The same is done for tasks that are being cancelled and read on their way out, but for waiting in 4 (guarantee 5.5).
+1. The tasks run until each is finished or idle: it waits for an event that is not there, itself or through what it
+   awaits (`idle.py`). One task at work is enough to know; what it waits on says when to check again.
+2. When all are idle, all tasks of the loop are walked once, to find children that are at work in TaskGroups.
+3. Then the reads of the scope's own bus end, one event type a round, those of the latest task first. What the readers
+   do then is work, and 1 begins again.
+4. Some waits depend on other scopes: `first()` on an answer, a read of another bus on an event. They end only when no
+   task is at work on that bus, nor on a bus on which its tasks read. A task that waits for a task of another scope is
+   cancelled last.
+
+Tasks that are being cancelled and read on their way out go the same way, but nothing waits in 4 (guarantee 5.5).
 """
 
 from __future__ import annotations
@@ -32,14 +35,14 @@ from haiway_bus._values.printable import described, name_of_type
 
 __all__ = ("Ending",)
 
-# The waits of a settled scope end one event type at a time. With very many types that would be very many rounds, so
-# that a round then takes its share of those that are left: this many rounds, and some more.
+# A round ends the reads of one event type, or of a share of the types that are left if there are very many. There are
+# hardly more rounds than this.
 _ROUNDS: Final = 1024
-# A loop around a loop that reads comes back for more each time its wait has ended. So often it may, for each type of
-# event: code that reads several times and then goes on is not cut off.
+# So often a task may read the same event type again after its read was ended; then it is cancelled. Code that reads
+# several times and then goes on is not cut off.
 _ENDS: Final = 8
 
-# By channel, the reads of it, each with the task of the scope that waits and the task that reads, which are often one.
+# By channel, its reads: the task of the scope that waits, the task that reads (often the same), and the read.
 Reads = dict[Any, list[tuple[Task[Any], Task[Any], Receive]]]
 
 
@@ -87,7 +90,7 @@ class Ending:
         self.wakes: int = 0
 
     def start(self, drain: DrainFuture | None) -> None:
-        """Look from now on. Not at once: a group has yet to cancel its tasks."""
+        """Check the tasks from the loop's next turn on: a group has yet to cancel them in this one."""
         self.stop()
         self.drain = drain
         self.stop = asyncio.get_running_loop().call_soon(self.step).cancel
@@ -107,11 +110,15 @@ class Ending:
             drain.set_exception(broken)
 
     def end_idle_waits(self) -> IdleCheck:
-        """See what the tasks are doing, and end what they wait for when all of them are idle."""
+        """Check the tasks; when all of them are idle, end what they wait for.
+
+        Returns:
+            The check, which says when to check again.
+        """
         owner = self.owner
         check = IdleCheck()
         self.set_idle(False)
-        # One that is known to be busy is enough to know, so that the others are not looked at meanwhile.
+        # One task at work is enough to know: the others are not checked meanwhile.
         if not self.search.still_at_work(check):
             planned = self.plan_is_current(check)
             if self.search.chain is None and (
@@ -127,7 +134,7 @@ class Ending:
         if check.blocked_on is not None:
             self.senders_idle = False
             if isinstance(check.blocked_on, DrainFuture):
-                self.set_idle(True)  # until the scope that one of its tasks has opened has ended
+                self.set_idle(True)  # until the scope has ended that a task of this one has opened
             check.watch_chain(self.search.chain)
             self.update_just_ended(check)
         return check
@@ -137,15 +144,15 @@ class Ending:
             self.drain.idle = idle
 
     def plan_rounds(self, check: IdleCheck) -> None:
-        """Find what the idle tasks wait for, and begin to end it, unless a child of theirs is at work.
+        """Find the reads of the idle tasks and end the first round of them, unless a child of the tasks is at work.
 
-        What such a reader sends when its loop has ended must still find its own readers. They are best spawned
-        before it (a subscription has to stand before the events are sent), so the latest goes first, and the
-        others when the scope has settled again.
+        What a reader sends after its loop must still find its own readers. They are best spawned before it, as a
+        subscription has to exist before the events are sent. So the reads of the latest task end first, and the others
+        when all tasks are idle again.
         """
         owner = self.owner
-        waits: Reads = {}
-        others: Reads = {}
+        own_reads: Reads = {}
+        other_reads: Reads = {}
         outside: list[tuple[Task[Any], Task[Any]]] = []
         for task in reversed(owner.tasks):
             for waiting, receive in check.reads_of(task, owner.group):
@@ -153,40 +160,37 @@ class Ending:
                     outside.append((task, waiting))
                     continue
                 channel = receive.channel
-                plain = waiting not in asking and owner.is_own(channel)
-                (waits if plain or self.drain is None else others).setdefault(channel, []).append(
-                    (task, waiting, receive)
-                )
-        if others and self.senders_at_work(check, others):
+                own = self.drain is None or (waiting not in asking and owner.is_own(channel))
+                reads = own_reads if own else other_reads
+                reads.setdefault(channel, []).append((task, waiting, receive))
+        if other_reads and self.senders_at_work(check, other_reads):
             return
         check.blocked_on = None
         if check.child_at_work():
             self.search.chain = check.chain
             return
-        if not waits and others:
-            if not self.senders_idle:
-                # Once more in the next turn: another scope may be about to end what its own tasks wait for.
-                self.senders_idle = True
-                return
-            waits = others
+        if other_reads and not own_reads and not self.senders_idle:
+            # Check again in the next turn: another scope may be about to end the reads of its own tasks.
+            self.senders_idle = True
+            return
         self.set_idle(False)
         self.senders_idle = False
-        self.plan, self.resumed = waits, []
-        if waits:
+        self.plan, self.resumed = own_reads or other_reads, []
+        if self.plan:
             self.end_round()
-            if waits is others:
-                self.plan = {}  # whoever could send it is to be asked again
+            if not own_reads:
+                self.plan = {}  # check again which tasks could send the other events
             return
-        # All that is left waits for tasks of other scopes, which go on reading.
+        # The tasks that are left wait for tasks of other scopes, which go on reading.
         for task, waiting in outside:
             self.end_counts.setdefault(task, {})
             cancel_wait(waiting)
 
     def plan_is_current(self, check: IdleCheck) -> bool:
-        """Whether the plan is as good as new: who was ended by it has finished, and the bus woke nobody else.
+        """Whether the tasks whose reads were ended have finished, and the bus has woken no other reader since.
 
-        Then nobody needs to be asked again, which for each of very many types would take very long. One of those whom
-        it ended may be at work yet: that is found then.
+        Then no task has to be checked again: with very many event types that would take very long. If a task whose read
+        was ended is still at work, the search remembers it.
         """
         if self.owner.bus.wakes != self.wakes:
             self.plan = {}
@@ -200,13 +204,13 @@ class Ending:
         return bool(self.plan)
 
     def end_round(self) -> None:
-        """End the planned waits for the event type that comes first, or with very many types for a share of them."""
+        """End the planned reads of the first event type, or with very many types of a share of them."""
         name = described(self.owner.name)
-        ending = list(islice(self.plan, max(1, len(self.plan) // _ROUNDS)))
-        # Before they are ended: what a thread sends from here on would wait for readers that are gone (guarantee 6.2).
-        if not self.owner.refuse_threads(ending):
+        channels = list(islice(self.plan, max(1, len(self.plan) // _ROUNDS)))
+        # Before the reads end: what a thread sends from here on would wait for readers that are gone (guarantee 6.2).
+        if not self.owner.refuse_threads(channels):
             return
-        for channel in ending:
+        for channel in channels:
             reads = self.plan.pop(channel)
             for task, waiting, receive in {read[0]: read for read in reads}.values():
                 self.resumed.append(task)
@@ -220,9 +224,9 @@ class Ending:
         self.wakes = self.owner.bus.wakes
 
     def keeps_reading(self, task: Task[Any], ended_wait: EndedWait) -> bool:
-        """Count one that ends waits of the task; say whether it comes back all the time.
+        """Count a round that ends a wait of the task. Returns whether the task reads again and again.
 
-        One that has waited for something else meanwhile, and then reads again as it did, does so all the time.
+        It does if the count is full, or if it waited for something else and now repeats the read before that.
         """
         event_type = ended_wait.channel.event_type
         counts = self.end_counts.setdefault(task, {})
@@ -244,9 +248,9 @@ class Ending:
         check.blocked_on = found
 
     def senders_at_work(self, check: IdleCheck, reads: Reads) -> bool:
-        """Whether anybody is at work who could send what is waited for, or what those wait for who could.
+        """Whether a task is at work that could send what these reads wait for, on their buses or through others.
 
-        Then it is told when to look again by a task that waits for it, and by the last one at work.
+        If so, the check gets triggers: a read gets its event, or no such task is at work any more.
         """
         self.set_idle(True)
         senders = IdleCheck(through_scopes=True)
@@ -260,11 +264,11 @@ class Ending:
                 left += family.reads
                 continue
             self.senders_idle = False
-            # While one question is open there is nothing to see. The latest, which may have to wait longest.
-            channel, each = next(iter(reads.items()))
-            task, waiting, _ = each[0]
-            gone_on = IdleCheck()
-            for _ in gone_on.reads_of(task):
+            # Nothing changes while one of the reads waits. That of the latest task may have to wait longest.
+            channel, latest = next(iter(reads.items()))
+            task, waiting, _ = latest[0]
+            path = IdleCheck()
+            for _ in path.reads_of(task):
                 pass
             check.blocked_on = TRIGGERS_ONLY
             check.triggers = [
@@ -272,14 +276,14 @@ class Ending:
                 partial(call_when_answered, waiting)
                 if waiting in asking
                 else channel.bus.when_stirred,
-                *(partial(call_when_done, one) for one in (*gone_on.between, task)),
+                *(partial(call_when_done, future) for future in (*path.between, task)),
             ]
             return True
         return False
 
 
 def call_when_answered(task: Task[Any], call: Callable[[], object]) -> Callable[[], object]:
-    """Have it called when the task has its answer from `first()`, or ends; returns what withdraws that."""
+    """Call it when the task has its answer from `first()`, or ends; return a function that removes the callback."""
     loop = asyncio.get_running_loop()
 
     def told(_: object = None) -> None:
