@@ -110,11 +110,7 @@ class Ending:
             drain.set_exception(broken)
 
     def end_idle_waits(self) -> IdleCheck:
-        """Check the tasks; when all of them are idle, end what they wait for.
-
-        Returns:
-            The check, which says when to check again.
-        """
+        """Check the tasks; when all of them are idle, end what they wait for. The check says when to check again."""
         owner = self.owner
         check = IdleCheck()
         self.set_idle(False)

@@ -48,9 +48,11 @@ class DrainFuture(Future[None]):
 
     __slots__ = ("idle", "tasks", "when_cancelled")
 
-    tasks: Iterable[Task[Any]]
-    idle: bool
-    when_cancelled: Callable[[], object]
+    def __init__(self, tasks: Iterable[Task[Any]], when_cancelled: Callable[[], object]) -> None:
+        super().__init__(loop=asyncio.get_running_loop())
+        self.tasks: Iterable[Task[Any]] = tasks
+        self.idle: bool = False
+        self.when_cancelled: Callable[[], object] = when_cancelled
 
     def cancel(self, msg: Any = None) -> bool:
         """`Task.cancel()` calls this. Only now is it certain that the tasks still stand where they waited."""

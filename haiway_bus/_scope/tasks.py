@@ -1,7 +1,4 @@
-"""The tasks that belong to a scope: a group (`group.py`) that also ends when its tasks only wait for events.
-
-When that is, `ending.py` says.
-"""
+"""The tasks of a scope: a group (`group.py`) that also ends when its tasks only wait for events (`ending.py`)."""
 
 from __future__ import annotations
 
@@ -27,9 +24,12 @@ Result = TypeVar("Result")
 
 
 class ScopeTasks(TaskOwner):
-    """The tasks of one scope, to be entered and left.
+    """The tasks of one scope, from its entry until they have ended.
 
-    Invariant: `end` is there from when the body is over, or the tasks are cancelled, until they have ended.
+    Invariants:
+    - `end` is set from the end of the body, or the cancellation of the tasks, until the tasks have ended. Then `closed`
+      is set.
+    - After `warn_after` seconds of waiting the end warns through `teller`, as this scope; never if one of them is None.
     """
 
     __slots__ = ("closed", "end", "teller", "warn_after")
@@ -39,12 +39,11 @@ class ScopeTasks(TaskOwner):
         super().__init__(name)
         self.end: Ending | None = None
         self.closed: bool = False
-        # After how many seconds it is told for whom the end waits, to whom, and as which scope.
         self.warn_after: float | None = warn_after
         self.teller: tuple[Observability, ScopeIdentity] | None = None
 
     def part(self) -> None:
-        """Be none of the scopes on the bus any more."""
+        """Leave the scopes on the bus. A scope whose entry failed may not have joined them."""
         if hasattr(self, "family"):
             self.family.pop(self, None)
 
@@ -52,9 +51,9 @@ class ScopeTasks(TaskOwner):
         self.host = self.group.enter(self.on_abort, generator)
 
     async def leave(self, failures: Failures) -> None:
-        """Wait for the tasks: settled first after a body that went well, cancelled after one that did not.
+        """Wait for the tasks. If the body has failed, they are cancelled first.
 
-        It raises nothing: what tasks have raised, and what comes meanwhile, is added to the failures.
+        It raises nothing, but adds to the failures what tasks have raised, and what is raised here while it waits.
         """
         group = self.group
         self.body_done = True
@@ -62,11 +61,11 @@ class ScopeTasks(TaskOwner):
         voice = Voice(self, self.warn_after, self.teller) if self.tasks else None
         group.begin_leaving(failures)
         if voice is not None and failures.outcome is None and not group.aborted:
-            # Cancelled from outside, it raises; when a task fails it returns, and the others are being cancelled.
+            # It raises when it is cancelled. When a task fails it returns: then the other tasks are being cancelled.
             await failures.attempt(self.drain(end, voice), of_tasks=True)
         if failures.outcome is not None:
             group.abort()
-        # From here on nobody of the scope reads: its tasks have ended, or are being cancelled.
+        # From here on no task of the scope reads: its tasks have ended, or are being cancelled.
         self.refuse_threads(None)
         await group.wait(failures)
         self.closed = True
@@ -77,8 +76,7 @@ class ScopeTasks(TaskOwner):
         self.end = None
 
     def on_abort(self) -> None:
-        """The tasks are about to be cancelled: as the body has failed, or in the moment in which one of them has, long
-        before the body may come to its end."""
+        """The group calls this before it cancels the tasks: the body has failed, or a task has while the body runs."""
         self.refuse_threads(None)
         if self.owns_bus:
             self.bus.break_off()
@@ -87,7 +85,11 @@ class ScopeTasks(TaskOwner):
             self.end.start(None)
 
     def spawn(self, coroutine: Coroutine[Any, Any, Result]) -> Task[Result]:
-        """Start a task. Raises ContextMissing when the scope's tasks have ended or are being cancelled."""
+        """Start a task.
+
+        Raises:
+            ContextMissing: The scope's tasks have ended or are being cancelled.
+        """
         if self.closed or (self.body_done and not self.tasks):
             coroutine.close()
             raise ContextMissing(
@@ -105,18 +107,15 @@ class ScopeTasks(TaskOwner):
         return self.group.spawn(coroutine)
 
     def is_ending(self, task: Task[Any] | None) -> bool:
-        """Whether a CancelledError in this task is meant for it: it is being cancelled, or waits of it were ended."""
+        """Whether a CancelledError in this task is to end it: it is being cancelled, or the end has ended its waits."""
         return task is not None and (
             task.cancelling() > 0 or (self.end is not None and task in self.end.end_counts)
         )
 
     async def drain(self, end: Ending, voice: Voice) -> None:
-        """Let the tasks run until none is left, ending their waits whenever all of them are idle."""
-        drain = DrainFuture(loop=asyncio.get_running_loop())
-        drain.tasks = self.tasks
-        drain.idle = False
-        drain.when_cancelled = voice.cancelled
-        self.group.waiter = drain  # which is over also when a task fails
+        """Let the tasks run until none is left, and end their waits whenever all of them are idle."""
+        drain = DrainFuture(self.tasks, voice.cancelled)
+        self.group.waiter = drain  # the group completes it, too, when a task fails
         end.start(drain)
         try:
             await drain
@@ -128,10 +127,7 @@ class ScopeTasks(TaskOwner):
                 end.stop()
 
     async def idle(self) -> None:
-        """Return when the tasks of all scopes on the bus are finished or idle, but for the one that asks.
-
-        It ends no wait, unlike `drain`: what is idle then is so until somebody sends.
-        """
+        """Return when all tasks of the scopes on the bus, except the caller, are finished or idle. It ends no wait."""
         search = WorkSearch()
         while True:
             check = IdleCheck()
@@ -145,10 +141,10 @@ class ScopeTasks(TaskOwner):
             await check.wait_for_change()
 
     def tasks_at_work(self, check: IdleCheck) -> list[Task[Any]]:
-        """Tasks of the scopes on the bus that are neither finished nor idle."""
+        """The tasks of the scopes on the bus, except the caller, that are neither finished nor idle."""
         return list(filter(check.at_work, self.other_tasks()))
 
     def other_tasks(self) -> list[Task[Any]]:
-        """The tasks of the scopes on the bus, but for the one that asks."""
+        """The tasks of the scopes on the bus, except the caller."""
         here = asyncio.current_task()
         return [task for scope in self.family for task in scope.tasks if task is not here]
