@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, ParamSpec, TypeVar, overload
 from haiway_bus import _bus
 from haiway_bus._bus import Subscription
 from haiway_bus._bus.stats import EventStats
-from haiway_bus._scope.context import Updated, own_place, place
+from haiway_bus._scope.context import Updated, current, current_or_none
 from haiway_bus._scope.disposables import Disposable
 from haiway_bus._scope.handlers import ErrorPolicy, Handler, check, handle
 from haiway_bus._scope.scope import Scope
@@ -36,7 +36,7 @@ _OUTSIDE = LoggingObservability()
 
 
 def _observed() -> tuple[Observability, ScopeIdentity | None]:
-    here = own_place()
+    here = current_or_none()
     return (_OUTSIDE, None) if here is None else (here.scope.observability, here.scope.identity)
 
 
@@ -123,7 +123,7 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
         workers or an error policy that is none.
         """
         check(event_type, handler, workers, errors)
-        scope = place("on()").scope
+        scope = current("on()").scope
         name = name_of_function(handler) if name is None else name
         subscription = _bus.subscribe(event_type, limit=limit, overflow=overflow, name=name)
         handle(scope, subscription, handler, workers, errors)
@@ -147,7 +147,7 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
         TypeError or ValueError for what is no class of events, no time, or no subscription of the type; ContextMissing
         outside a scope, RuntimeError in another loop or thread than the scope's.
         """
-        await place("flush()").scope.bus.flush(event_type, timeout, without)
+        await current("flush()").scope.bus.flush(event_type, timeout, without)
 
     @staticmethod
     def events() -> Mapping[type[Any], EventStats]:
@@ -160,7 +160,7 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
 
         Raises ContextMissing outside a scope.
         """
-        return place("events()").scope.bus.events()
+        return current("events()").scope.bus.events()
 
     @staticmethod
     def waiting() -> tuple[WaitingTask, ...]:
@@ -172,7 +172,7 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
 
         Raises ContextMissing outside a scope.
         """
-        return waiting_on(place("waiting()").scope.tasks)
+        return waiting_on(current("waiting()").scope.tasks)
 
     @overload
     @staticmethod
@@ -199,7 +199,7 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
         Raises ContextMissing outside a scope or when the scope's tasks have ended, TypeError for what gives no
         coroutine, ValueError for a coroutine that somebody runs already.
         """
-        return place("spawn()").scope.spawn(function, args, kwargs)
+        return current("spawn()").scope.spawn(function, *args, **kwargs)
 
     @staticmethod
     def state(state_type: type[StateT], /) -> StateT:
@@ -208,7 +208,7 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
         Where none does, one is made of the defaults, once a scope. Raises ContextStateMissing when a field has
         none, ContextMissing outside a scope.
         """
-        return place("state()").states.get(state_type)
+        return current("state()").states.get(state_type)
 
     @staticmethod
     def updated(*state: State) -> Updated:
@@ -218,7 +218,7 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
     @staticmethod
     def trace_id() -> str:
         """The trace id of the scope: one for a root scope and all within it. Raises ContextMissing outside."""
-        return place("trace_id()").scope.identity.trace_id
+        return current("trace_id()").scope.identity.trace_id
 
     @staticmethod
     def log_error(message: str, /, *args: object, exception: BaseException | None = None) -> None:

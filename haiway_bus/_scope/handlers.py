@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from haiway_bus._bus import Subscription
 from haiway_bus._bus.refusals import check_type
-from haiway_bus._scope.scope import Scope
+from haiway_bus._scope.context import OpenScope
 from haiway_bus._scope.vitals import Handling, teller_of_handler
 from haiway_bus._scope.within import DONE, Within
 from haiway_bus._values.arguments import can_be_awaited, is_class, offered_by
@@ -34,7 +34,7 @@ MOST_WORKERS: Final = 100_000
 
 
 def handle(
-    scope: Scope,
+    scope: OpenScope,
     subscription: Subscription[Event],
     handler: Handler[Event],
     workers: int,
@@ -64,7 +64,7 @@ def handle(
             left.close()
 
     for _ in range(workers):
-        task = scope.spawn(work, (scope, subscription, handler, errors, handling), {})
+        task = scope.spawn(work, scope, subscription, handler, errors, handling)
         # What asyncio's debug mode says of a handler that blocks the loop.
         task.set_name(f"{name} of {name_of_type(subscription.event_type)}")
         working.add(task)
@@ -107,7 +107,7 @@ def check_handler(handler: Any) -> None:
 
 
 async def work(
-    scope: Scope,
+    scope: OpenScope,
     subscription: Subscription[Any],
     handler: Handler[Any],
     errors: ErrorPolicy,
@@ -139,7 +139,7 @@ async def work(
 
 @coroutine
 def handle_each(
-    scope: Scope,
+    scope: OpenScope,
     subscription: Subscription[Any],
     handler: Handler[Any],
     errors: ErrorPolicy,
@@ -190,7 +190,7 @@ def cancelled(handler: Handler[Any], subscription: Subscription[Any]) -> Runtime
 
 
 def tell(
-    scope: Scope,
+    scope: OpenScope,
     message: str,
     handler: Handler[Any],
     subscription: Subscription[Any],

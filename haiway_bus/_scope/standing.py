@@ -142,7 +142,7 @@ def ours(frame: Any, task: Any) -> str | None:
     if (module, name) == (flush.__module__, "flush"):
         found = frame.f_locals
         return flushing(found["channel"], found.get("found"), task.get_loop())
-    if (module, name) == (f"{_SCOPE}.scope", "Scope.settled"):
+    if (module, name) == (f"{_SCOPE}.context", "OpenScope.settled"):
         return f"the scope {described(frame.f_locals['self'].name)} to settle"
     return None
 
