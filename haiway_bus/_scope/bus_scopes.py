@@ -109,7 +109,7 @@ class TaskOwner:
 
     Invariants:
     - `tasks` has every task that has not been seen to end, in the order in which they were spawned.
-    - `family` has all open scopes on the bus, this one included. `owns_bus`: the bus ends with the scope.
+    - `bus_scopes` has all open scopes on the bus, this one included. `owns_bus`: the bus ends with the scope.
     - `host` is the task that runs the body. `body_done`: the body is over.
     - `since` is when the scope began to wait for its tasks at its end, in the loop's time; None before and after.
     """
@@ -117,7 +117,7 @@ class TaskOwner:
     __slots__ = (
         "body_done",
         "bus",
-        "family",
+        "bus_scopes",
         "group",
         "host",
         "name",
@@ -127,7 +127,7 @@ class TaskOwner:
     )
 
     bus: Bus
-    family: BusScopes
+    bus_scopes: BusScopes
 
     def __init__(self, name: str) -> None:
         self.name: str = name
@@ -138,12 +138,12 @@ class TaskOwner:
         self.body_done: bool = False
         self.since: float | None = None
 
-    def join(self, bus: Bus, outer: TaskOwner | None) -> None:
+    def join_bus(self, bus: Bus, outer: TaskOwner | None) -> None:
         """Join the scopes on the bus: a new bus if `outer` is None, else the bus of `outer`, the scope around it."""
         self.bus = bus
         self.owns_bus = outer is None
-        self.family = BusScopes(bus) if outer is None else outer.family
-        self.family[self] = None
+        self.bus_scopes = BusScopes(bus) if outer is None else outer.bus_scopes
+        self.bus_scopes[self] = None
 
     def is_own(self, channel: Any) -> bool:
         """Whether the channel belongs to the scope's bus."""

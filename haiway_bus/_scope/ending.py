@@ -252,12 +252,12 @@ class Ending:
         senders = IdleCheck(through_scopes=True)
         left, seen = list(reads), set()
         while left:
-            family = bus_scopes_of(left.pop().bus)
-            if family is None or id(family) in seen:
+            scopes = bus_scopes_of(left.pop().bus)
+            if scopes is None or id(scopes) in seen:
                 continue
-            seen.add(id(family))
-            if not family.any_at_work(senders):
-                left += family.reads
+            seen.add(id(scopes))
+            if not scopes.any_at_work(senders):
+                left += scopes.reads
                 continue
             self.senders_idle = False
             # Nothing changes while one of the reads waits. That of the latest task may have to wait longest.
@@ -268,7 +268,7 @@ class Ending:
                 pass
             check.blocked_on = TRIGGERS_ONLY
             check.triggers = [
-                partial(family.call_when_idle, check=senders),
+                partial(scopes.call_when_idle, check=senders),
                 partial(call_when_answered, waiting)
                 if waiting in asking
                 else channel.bus.when_stirred,

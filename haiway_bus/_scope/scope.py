@@ -179,11 +179,11 @@ class Scope:
         if outer is None or self._isolated:
             inside.owns_bus = True
             inside.bus = Bus(self.name, TURN if self._turn is None else self._turn)
-            inside.tasks.join(inside.bus, None)
+            inside.tasks.join_bus(inside.bus, None)
         else:
             inside.owns_bus = False
             inside.bus = self._bus_of(outer)
-            inside.tasks.join(inside.bus, outer.tasks)
+            inside.tasks.join_bus(inside.bus, outer.tasks)
         # After all that may refuse the entry: a recorder that opens a span for it is sure to hear of its end.
         identity = inside.identity = identify(
             recorder, self.name, None if outer is None else outer.identity, self._isolated
@@ -222,7 +222,7 @@ class Scope:
     def _leave_context(self, _: object) -> None:
         inside = self._inside
         inside.left = True
-        inside.tasks.part()
+        inside.tasks.leave_bus()
         made_current, self._made_current = self._made_current, None
         try:
             if made_current is not None:

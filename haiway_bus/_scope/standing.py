@@ -178,7 +178,7 @@ def flushing(channel: Any, current: Any, loop: Any) -> str:
 
 def holders(subscription: Any, loop: Any) -> Iterator[Any]:
     """The tasks whose coroutines hold the subscription, or a loop over it; not that of a body which is over."""
-    over = {one.host for family in all_bus_scopes() for one in list(family) if one.body_done}
+    over = {one.host for scopes in all_bus_scopes() for one in list(scopes) if one.body_done}
     for task in asyncio.all_tasks(loop):
         if task in over:
             continue

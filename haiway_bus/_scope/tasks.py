@@ -42,10 +42,10 @@ class ScopeTasks(TaskOwner):
         self.warn_after: float | None = warn_after
         self.teller: tuple[Observability, ScopeIdentity] | None = None
 
-    def part(self) -> None:
+    def leave_bus(self) -> None:
         """Leave the scopes on the bus. A scope whose entry failed may not have joined them."""
-        if hasattr(self, "family"):
-            self.family.pop(self, None)
+        if hasattr(self, "bus_scopes"):
+            self.bus_scopes.pop(self, None)
 
     def enter(self, generator: FrameType | None) -> None:
         self.host = self.group.enter(self.on_abort, generator)
@@ -126,7 +126,7 @@ class ScopeTasks(TaskOwner):
             if end.drain is drain:
                 end.stop()
 
-    async def idle(self) -> None:
+    async def wait_until_idle(self) -> None:
         """Return when all tasks of the scopes on the bus, except the caller, are finished or idle. It ends no wait."""
         search = WorkSearch()
         while True:
@@ -147,4 +147,4 @@ class ScopeTasks(TaskOwner):
     def other_tasks(self) -> list[Task[Any]]:
         """The tasks of the scopes on the bus, except the caller."""
         here = asyncio.current_task()
-        return [task for scope in self.family for task in scope.tasks if task is not here]
+        return [task for scope in self.bus_scopes for task in scope.tasks if task is not here]

@@ -131,7 +131,7 @@ class Voice:
         loop = members.bus.loop
         members.since = loop.time()
         if seconds is not None and teller is not None:
-            alarms = members.family.alarms
+            alarms = members.bus_scopes.alarms
             alarm = self.alarm = alarms.get(seconds) or alarms.setdefault(
                 seconds, Alarm(loop, seconds)
             )
@@ -179,15 +179,15 @@ class Voice:
 
 def waiting_on(members: TaskOwner) -> tuple[WaitingTask, ...]:
     """The unfinished tasks of a scope, and then of the others on its bus."""
-    others = (one for one in list(members.family) if one is not members)
+    others = (one for one in list(members.bus_scopes) if one is not members)
     return tuple(records((members, *others)))
 
 
-def at_the_end(family: BusScopes | None = None) -> list[str]:
+def at_the_end(scopes: BusScopes | None = None) -> list[str]:
     """For each scope of this process, or of one bus, that waits at its end: a line, and one for each task of the first
     ten that it waits for."""
     lines = []
-    for each in all_bus_scopes() if family is None else (family,):
+    for each in all_bus_scopes() if scopes is None else (scopes,):
         for one in list(each):
             if one.since is not None and one.tasks:
                 seconds = one.bus.loop.time() - one.since
