@@ -20,7 +20,7 @@ from haiway_bus._scope.disposables import Disposable, checked_disposables, enter
 from haiway_bus._scope.failures import Failures, raise_as_it_is
 from haiway_bus._scope.group import generator_around
 from haiway_bus._scope.held_state import States
-from haiway_bus._scope.losses import tell_unread, teller_of_dropped, teller_of_forgotten
+from haiway_bus._scope.losses import drop_callback, forgotten_callback, log_unread
 from haiway_bus._values.arguments import name_of_scope
 from haiway_bus._values.printable import described
 from haiway_bus.observability import (
@@ -190,8 +190,8 @@ class Scope:
         )
         inside.tasks.teller = recorder, identity
         if inside.owns_bus:
-            inside.bus.observer = teller_of_dropped(recorder, identity)
-            inside.bus.forgotten = teller_of_forgotten(recorder, identity)
+            inside.bus.observer = drop_callback(recorder, identity)
+            inside.bus.forgotten = forgotten_callback(recorder, identity)
         if around is not None:
             inside.around = around
             inside.states.outer = around.states
@@ -243,7 +243,7 @@ class Scope:
     def _tell_unread(self, _: object) -> None:
         inside = self._inside
         unread, inside.unread = inside.unread, []
-        tell_unread(inside.observability, inside.identity, unread)
+        log_unread(inside.observability, inside.identity, unread)
 
     if not TYPE_CHECKING:  # a type checker refuses `with` by itself
 
