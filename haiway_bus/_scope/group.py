@@ -1,10 +1,10 @@
-"""The tasks of a scope, as an asyncio.TaskGroup has them. Three things are not as there, on one Python or another:
+"""The tasks of a scope, as asyncio.TaskGroup has them, with three differences:
 
-- Who leaves a scope may be another task than the one that entered it, which may have ended or gone on to other work: a
-  test's fixture, a generator. The one that leaves it is the one that waits (guarantee 5.14).
-- While it waits it is not cancelled when a task fails: it is only woken.
-- A cancellation that was meant for a scope further out, or came from outside, is not lost to the errors of this one
-  when both come at once (guarantee 5.15). `Task.cancel` counts; what is counted beyond our own is somebody else's.
+- The task that leaves a scope may be another than the one that entered it, in a test's fixture or a generator. The task
+  that leaves is the one that waits (guarantee 5.14).
+- A failing task cancels the body, but it only wakes a task that waits at the end.
+- A cancellation from outside, or for an outer scope, is not lost when errors of this scope come out at the same time
+  (guarantee 5.15). `Task.cancel` counts: what exceeds the group's own cancellation came from elsewhere.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from inspect import CO_ASYNC_GENERATOR
 from types import FrameType, MethodType
 from typing import Any, Final, TypeVar
 
-from haiway_bus._scope.asyncio_waits import await_chain
+from haiway_bus._scope.asyncio_waits import await_chain, callbacks_of
 from haiway_bus._scope.failures import Failures
 
 __all__ = ("ScopeGroup", "generator_around", "group_of")
 
 Result = TypeVar("Result")
 
-# From 3.14 on: for those who draw which task waits for which.
-_awaited: Final[Any] = getattr(asyncio, "future_add_to_awaited_by", None)
-_awaited_no_more: Final[Any] = getattr(asyncio, "future_discard_from_awaited_by", None)
+# From 3.14 on: asyncio's tools show by them which task waits for which.
+_add_awaited_by: Final[Any] = getattr(asyncio, "future_add_to_awaited_by", None)
+_discard_awaited_by: Final[Any] = getattr(asyncio, "future_discard_from_awaited_by", None)
 
 
 class ScopeGroup:
-    """The tasks of one scope, what they failed with, and who is to be told.
+    """The tasks of one scope, their errors, and the tasks that enter and leave the scope.
 
     Invariants:
     - `tasks` has every task that has not been seen to end, in the order in which they were spawned.
@@ -71,9 +71,14 @@ class ScopeGroup:
     def enter(
         self, on_abort: Callable[[], object], generator: FrameType | None = None
     ) -> Task[Any]:
-        """Begin. The task that calls is the one that is cancelled when a task fails, while it is in the body.
+        """Begin, in the task that runs the body. It is cancelled when a task fails while the body runs.
 
-        `on_abort` is called just before the tasks are cancelled; `generator` is what `generator_around` says.
+        Args:
+            on_abort: is called just before the tasks are cancelled.
+            generator: the frame that `generator_around` found.
+
+        Raises:
+            RuntimeError: No task runs.
         """
         task = asyncio.current_task()
         if task is None:
@@ -88,14 +93,14 @@ class ScopeGroup:
         task = asyncio.get_running_loop().create_task(coroutine)
         self.tasks[task] = None
         task.add_done_callback(self.on_task_done)
-        if _awaited is not None and not task.done():
-            _awaited(task, self._parent_task)
+        if _add_awaited_by is not None and not task.done():
+            _add_awaited_by(task, self._parent_task)
         return task
 
     def on_task_done(self, task: Task[Any]) -> None:
         del self.tasks[task]
-        if _awaited_no_more is not None:
-            _awaited_no_more(task, self._parent_task)
+        if _discard_awaited_by is not None:
+            _discard_awaited_by(task, self._parent_task)
         failed = None if task.cancelled() else task.exception()
         if failed is not None:
             self.errors.append(failed)
@@ -111,15 +116,16 @@ class ScopeGroup:
             waiter.set_result(None)
 
     def body_task(self) -> Task[Any] | None:
-        """The task that is in the body, as far as can be known: the one that entered it, and has not ended.
+        """The task that runs the body, as far as can be known: the one that entered it, unless that has ended.
 
-        None when the body is that of a generator which has given an item and has yet to go on. Any task may do that.
+        If a generator holds the scope open over a `yield`, it is the task that has resumed the generator; None while
+        the generator is suspended.
         """
         parent = self._parent_task
         if self.generator is None:
             return None if parent is None or parent.done() else parent
         for task in asyncio.all_tasks():
-            if any(getattr(one, "ag_frame", None) is self.generator for one in await_chain(task)):
+            if any(getattr(step, "ag_frame", None) is self.generator for step in await_chain(task)):
                 return task
         return None
 
@@ -134,17 +140,17 @@ class ScopeGroup:
             task.cancel()
 
     def begin_leaving(self, failures: Failures) -> None:
-        """From here on the task that calls is the one that waits, and nobody is cancelled."""
+        """From here on the calling task waits, and a failing task does not cancel it."""
         self.leaving = True
         self.leaver = asyncio.current_task()
         if self.leaver is not None and self.leaver is not self._parent_task:
-            # Who was cancelled for this scope is so once. More often it was before.
+            # One cancellation may have ended the body. All others were there before.
             self.cancels_before = max(0, self.leaver.cancelling() - failures.cancelled)
 
     async def wait(self, failures: Failures) -> None:
-        """Return when all tasks have ended, and tell of what they failed with.
+        """Return when all tasks have ended, and add their errors to the failures.
 
-        Cancelled meanwhile, it cancels them, and goes on waiting.
+        If it is cancelled, it cancels the tasks and goes on waiting.
         """
         while self.tasks and not failures.closing:
             self.waiter = asyncio.get_running_loop().create_future()
@@ -155,17 +161,17 @@ class ScopeGroup:
         if self.cancelled_parent and parent is not None and not parent.done():
             parent.uncancel()
             if parent is self.leaver and failures.cancelled and not self.cancelled_by_others():
-                failures.signal = None  # it was our own
+                failures.signal = None  # it was the group's own
         if self.errors:
             failures.add_task_errors(self.errors)
             self.errors.clear()
 
     def cancelled_by_others(self) -> bool:
-        """Whether the one that leaves was cancelled by others, too, since it has entered."""
+        """Whether the task that leaves the scope was cancelled by others than the group since it entered."""
         return self.leaver is not None and self.leaver.cancelling() > self.cancels_before
 
     def close(self, failures: Failures) -> None:
-        """See to it that a cancellation from elsewhere is not lost to the errors that come out in its place."""
+        """Cancel the task that leaves once more if errors come out instead of a cancellation from elsewhere."""
         leaver, before = self.leaver, self.cancels_before
         if (
             leaver is not None
@@ -175,8 +181,8 @@ class ScopeGroup:
         ):
             message = failures.signal.args[:1] if failures.signal is not None else ()
 
-            # In the loop's next turn: whoever has cancelled it may take that back first, as asyncio.timeout() does when
-            # the errors go through it. Up to 3.12 what `cancel` has begun comes even so.
+            # In the loop's next turn: until then the cancellation can be taken back, as asyncio.timeout() does when the
+            # errors pass through it. Up to Python 3.12, uncancel() does not stop a cancellation that has begun.
             def again() -> None:
                 if not leaver.done() and leaver.cancelling() > before:
                     leaver.cancel(*message)
@@ -187,18 +193,17 @@ class ScopeGroup:
 
 
 def group_of(task: Any) -> ScopeGroup | None:
-    """The group of the scope to which the task belongs."""
-    for function, _ in getattr(task, "_callbacks", None) or ():
+    """The group to which the task belongs; None if no scope has spawned it."""
+    for function, _ in callbacks_of(task):
         if type(function) is MethodType and isinstance(function.__self__, ScopeGroup):
             return function.__self__
     return None
 
 
 def generator_around(frame: FrameType | None) -> FrameType | None:
-    """The frame of the async generator that enters a scope and holds it open over a `yield`, given who enters it.
+    """The frame of the async generator that enters a scope in this frame, and holds it open over a `yield`.
 
-    None where the body is that of a coroutine, or of the `async with` block over a generator with
-    `@asynccontextmanager`.
+    None if a coroutine runs the body, itself or in an `async with` block over a generator with `@asynccontextmanager`.
     """
     while frame is not None:
         if not is_contextlib(frame):
