@@ -71,7 +71,7 @@ MUTATIONS = [
         "5.13",
         FAILURES,
         "an interrupt hides what else failed",
-        "            self.add_context(outcome, [one for one in self.errors if id(one) not in known])",
+        "            self.add_context(outcome, [error for error in self.errors if id(error) not in known])",
         "            pass",
         "test_scope_failures.py::TestSeveralFailures",
     ),
