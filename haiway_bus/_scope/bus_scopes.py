@@ -24,9 +24,9 @@ class BusScopes(dict["TaskOwner", None]):
     wait for the same service: one watch serves them all.
 
     Invariants:
-    - While there are `callbacks`, what `search` found at work is watched, and `unwatch` ends that. They are called when
-      no task is at work any more.
-    - `reads` are the channels of other buses for whose events its tasks waited at the last check.
+    - `callbacks` are called when no task is at work any more. While there are any, what `search` found at work is
+      watched; `unwatch` ends that.
+    - `reads` are the channels of other buses for whose events the tasks waited at the last check.
     - `handlings` are the calls of `ctx.on` whose workers run, in their order.
     - `alarms` warn of ends that wait, by the seconds after which they do so (`waiting.py`).
     """

@@ -39,6 +39,7 @@ class WorkSearch:
         return self.chain is not None
 
     def follow(self, chain: WaitChain, check: IdleCheck) -> bool:
+        """Whether this chain leads to something at work. If that is something new, the search gets a new chain."""
         leaf, links = chain
         if not links and leaf.done():
             return False
@@ -49,14 +50,15 @@ class WorkSearch:
                 break
         else:
             # Each task waits on the same future as before: only the leaf has to be checked.
-            if isinstance(leaf, DrainFuture):
-                pass
-            elif not is_task(leaf):
+            if is_task(leaf):
+                if self.continues_with(leaf, links, left, check):
+                    return True
+            elif not isinstance(
+                leaf, DrainFuture
+            ):  # which may have become idle: the task that awaits it tells
                 check.blocked_on = leaf
                 if not leaf.done():
                     return True
-            elif self.continues_with(leaf, links, left, check):
-                return True
             left -= 1
         # The leaf has ended, or a task waits on something else: check the tasks from there outwards.
         return any(

@@ -140,9 +140,9 @@ class ScopeTasks(TaskOwner):
             check.watch_chain(search.chain)
             await check.wait_for_change()
 
-    def tasks_at_work(self, check: IdleCheck) -> list[Task[Any]]:
+    def tasks_at_work(self) -> list[Task[Any]]:
         """The tasks of the scopes on the bus, except the caller, that are neither finished nor idle."""
-        return list(filter(check.at_work, self.other_tasks()))
+        return list(filter(IdleCheck().at_work, self.other_tasks()))
 
     def other_tasks(self) -> list[Task[Any]]:
         """The tasks of the scopes on the bus, except the caller."""
