@@ -24,7 +24,7 @@ __all__ = ("ScopeGroup", "generator_around", "group_of")
 
 Result = TypeVar("Result")
 
-# From 3.14 on: asyncio's tools show by them which task waits for which.
+# From 3.14 on: they tell asyncio's tools which task waits for which.
 _add_awaited_by: Final[Any] = getattr(asyncio, "future_add_to_awaited_by", None)
 _discard_awaited_by: Final[Any] = getattr(asyncio, "future_discard_from_awaited_by", None)
 
@@ -58,7 +58,7 @@ class ScopeGroup:
         self._parent_task: Task[Any] | None = None
         self.generator: FrameType | None = None
         self.cancels_before: int = 0
-        # Ordered, as a plain dict is walked from its first entry on, those included that were taken out.
+        # An OrderedDict: a loop over a plain dict also passes the empty places of removed entries.
         self.tasks: OrderedDict[Task[Any], None] = OrderedDict()
         self.errors: list[BaseException] = []
         self.on_abort: Callable[[], object] | None = None
@@ -71,7 +71,7 @@ class ScopeGroup:
     def enter(
         self, on_abort: Callable[[], object], generator: FrameType | None = None
     ) -> Task[Any]:
-        """Begin, in the task that runs the body. It is cancelled when a task fails while the body runs.
+        """Begin, in the task that runs the body. When a task fails while the body runs, the body is cancelled.
 
         Args:
             on_abort: is called just before the tasks are cancelled.
@@ -101,9 +101,9 @@ class ScopeGroup:
         del self.tasks[task]
         if _discard_awaited_by is not None:
             _discard_awaited_by(task, self._parent_task)
-        failed = None if task.cancelled() else task.exception()
-        if failed is not None:
-            self.errors.append(failed)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.errors.append(error)
             if not self.aborted:
                 self.abort()
                 body = None if self.leaving else self.body_task()
@@ -112,7 +112,7 @@ class ScopeGroup:
                         self._parent_task, self.cancels_before = body, body.cancelling()
                     self.cancelled_parent = body.cancel()
         waiter = self.waiter
-        if (failed is not None or not self.tasks) and waiter is not None and not waiter.done():
+        if (error is not None or not self.tasks) and waiter is not None and not waiter.done():
             waiter.set_result(None)
 
     def body_task(self) -> Task[Any] | None:
@@ -144,7 +144,7 @@ class ScopeGroup:
         self.leaving = True
         self.leaver = asyncio.current_task()
         if self.leaver is not None and self.leaver is not self._parent_task:
-            # One cancellation may have ended the body. All others were there before.
+            # At most one of its cancellations has ended the body. The others were there before.
             self.cancels_before = max(0, self.leaver.cancelling() - failures.cancelled)
 
     async def wait(self, failures: Failures) -> None:

@@ -103,7 +103,7 @@ class ScopeTasks(TaskOwner):
                 " a task that is cancelled can finish its own work, but start no other"
             )
         if self.end is not None:
-            self.end.plan = {}
+            self.end.plan = {}  # made without the new task
         return self.group.spawn(coroutine)
 
     def is_ending(self, task: Task[Any] | None) -> bool:
