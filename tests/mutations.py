@@ -707,7 +707,7 @@ MUTATIONS = [
         "5.4",
         ENDING,
         "who could answer is not at work while waiting for another bus",
-        "left += scopes.reads",
+        "left += scopes.awaited_channels",
         "pass",
         "test_scope_work.py::TestServices::test_one_that_asks_a_service_of_another_bus",
     ),

@@ -26,14 +26,14 @@ class BusScopes(dict["TaskOwner", None]):
     Invariants:
     - `callbacks` are called when no task is at work any more. While there are any, what `search` found at work is
       watched; `unwatch` ends that.
-    - `reads` are the channels of other buses for whose events the tasks waited at the last check.
+    - `awaited_channels` are those for whose events the tasks waited at the last check, on this bus and on others.
     - `handlings` are the calls of `ctx.on` whose workers run, in their order.
     - `alarms` warn of ends that wait, by the seconds after which they do so (`waiting.py`).
     """
 
     def __init__(self, bus: Bus) -> None:
         self.search: WorkSearch = WorkSearch()
-        self.reads: dict[Any, None] = {}
+        self.awaited_channels: dict[Any, None] = {}
         self.callbacks: dict[Callable[[], object], None] = {}
         self.unwatch: Callable[[], object] | None = None
         self.handlings: dict[Any, None] = {}
@@ -45,7 +45,7 @@ class BusScopes(dict["TaskOwner", None]):
         if self.search.still_at_work(check) or self.search.any_at_work(self.all_tasks(), check):
             return True
         reads = [receive for task in self.all_tasks() for _, receive in check.reads_of(task)]
-        self.reads = {receive.channel: None for receive in reads if receive is not None}
+        self.awaited_channels = {receive.channel: None for receive in reads if receive is not None}
         if not check.child_at_work():
             return False
         self.search.chain = check.chain

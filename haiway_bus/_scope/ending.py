@@ -257,7 +257,7 @@ class Ending:
                 continue
             seen.add(id(scopes))
             if not scopes.any_at_work(senders):
-                left += scopes.reads
+                left += scopes.awaited_channels
                 continue
             self.senders_idle = False
             # Nothing changes while one of the reads waits. That of the latest task may have to wait longest.

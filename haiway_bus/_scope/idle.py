@@ -1,6 +1,6 @@
-"""Which tasks are at work, and which are idle: waiting for an event that is not there, themselves or through others.
+"""Which tasks are at work, and which idle: an idle task waits for an event that is not there, itself or through others.
 
-asyncio's own objects say so: a task holds the future on which it waits, and `asyncio_waits.py` knows what stands behind
+asyncio's own objects tell: a task holds the future on which it waits, and `asyncio_waits.py` knows what stands behind
 that future.
 """
 
