@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from haiway_bus._bus import Subscription
 from haiway_bus._bus.refusals import check_timeout
 from haiway_bus._scope.context import current
-from haiway_bus._scope.idle import Activity
 from haiway_bus._values.by_type import ByType
 from haiway_bus._values.printable import described, name_of_type, written
 from haiway_bus.ctx import ctx
@@ -37,7 +36,7 @@ async def settle(timeout: float | None = 5.0) -> None:
         async with asyncio.timeout(timeout):
             await scope.settled()
     except TimeoutError:
-        busy = scope.tasks.busy(Activity())
+        busy = scope.tasks.tasks_at_work()
         names = ", ".join(f"{task.get_name()} ({_where(task)})" for task in busy[:5])
         more = f" and {len(busy) - 5} more" if len(busy) > 5 else ""
         raise TimeoutError(

@@ -145,9 +145,9 @@ class TestSettle:
         async with scope:
             for _ in range(3):
                 async with hb.ctx.scope("nested"):
-                    assert len(scope._inside.tasks.family) == 2
+                    assert len(scope._inside.tasks.bus_scopes) == 2
             async with hb.ctx.scope("isolated", isolated=True):
-                assert len(scope._inside.tasks.family) == 1
+                assert len(scope._inside.tasks.bus_scopes) == 1
 
 
 @pytest.mark.anyio

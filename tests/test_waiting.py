@@ -509,7 +509,7 @@ class TestWarning:
                     group.create_task(request(f"long {number}", until, lambda: len(warned()) >= 5))
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
-                (alarm,) = root._inside.tasks.family.alarms.values()
+                (alarm,) = root._inside.tasks.bus_scopes.alarms.values()
                 assert alarm.loop is loop
                 assert len(alarm.due) == 10
             assert (alarm.timer, len(alarm.due)) == (None, 0)

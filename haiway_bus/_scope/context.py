@@ -89,7 +89,7 @@ class OpenScope:
         """
         self.bus.check("settled()")
         while True:
-            await self.tasks.idle()
+            await self.tasks.wait_until_idle()
             # Events that nobody reads may wait for ever, and are in nobody's hands.
             unread = ByType(self.bus.unread())
             if all(

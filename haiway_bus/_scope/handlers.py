@@ -47,7 +47,7 @@ def handle(
     name = name_of_function(handler)
     told = teller_of_handler(scope.observability, scope.identity, name, subscription.event_type)
     handling = Handling(name, subscription, told)
-    handlings, working = scope.tasks.family.handlings, handling.working
+    handlings, working = scope.tasks.bus_scopes.handlings, handling.working
     # Kept until the last worker has ended, so that the events left then can be counted.
     kept = [subscription]
 

@@ -20,7 +20,7 @@ from haiway_bus._scope.disposables import Disposable, checked_disposables, enter
 from haiway_bus._scope.failures import Failures, raise_as_it_is
 from haiway_bus._scope.group import generator_around
 from haiway_bus._scope.held_state import States
-from haiway_bus._scope.losses import tell_unread, teller_of_dropped, teller_of_forgotten
+from haiway_bus._scope.losses import drop_callback, forgotten_callback, log_unread
 from haiway_bus._scope.recorder import checked_observability, identify
 from haiway_bus._values.arguments import name_of_scope
 from haiway_bus._values.printable import described
@@ -175,19 +175,19 @@ class Scope:
         if outer is None or self._isolated:
             inside.owns_bus = True
             inside.bus = Bus(self.name, TURN if self._turn is None else self._turn)
-            inside.tasks.join(inside.bus, None)
+            inside.tasks.join_bus(inside.bus, None)
         else:
             inside.owns_bus = False
             inside.bus = self._bus_of(outer)
-            inside.tasks.join(inside.bus, outer.tasks)
+            inside.tasks.join_bus(inside.bus, outer.tasks)
         # After all that may refuse the entry: a recorder that opens a span for it is sure to hear of its end.
         identity = inside.identity = identify(
             recorder, self.name, None if outer is None else outer.identity, self._isolated
         )
         inside.tasks.teller = recorder, identity
         if inside.owns_bus:
-            inside.bus.observer = teller_of_dropped(recorder, identity)
-            inside.bus.forgotten = teller_of_forgotten(recorder, identity)
+            inside.bus.observer = drop_callback(recorder, identity)
+            inside.bus.forgotten = forgotten_callback(recorder, identity)
         if around is not None:
             inside.around = around
             inside.states.outer = around.states
@@ -218,7 +218,7 @@ class Scope:
     def _leave_context(self, _: object) -> None:
         inside = self._inside
         inside.left = True
-        inside.tasks.part()
+        inside.tasks.leave_bus()
         made_current, self._made_current = self._made_current, None
         try:
             if made_current is not None:
@@ -239,7 +239,7 @@ class Scope:
     def _tell_unread(self, _: object) -> None:
         inside = self._inside
         unread, inside.unread = inside.unread, []
-        tell_unread(inside.observability, inside.identity, unread)
+        log_unread(inside.observability, inside.identity, unread)
 
     if not TYPE_CHECKING:  # a type checker refuses `with` by itself
 

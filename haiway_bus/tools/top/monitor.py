@@ -130,7 +130,7 @@ class Monitor:
         pulse = self._pulse = Pulse(scope.bus)
 
         def snapshot(observer: Observer) -> bytes:
-            waiting = at_the_end(scope.tasks.family)
+            waiting = at_the_end(scope.tasks.bus_scopes)
             late = pulse.lateness()
             return Snapshot.of(scope.name, scope.bus, since, waiting, observer, late).to_line()
 
