@@ -104,7 +104,7 @@ class TestLifespan:
         async def handle(scope: Any, receive: Any, send: Any) -> None:
             traces.append(hb.ctx.trace_id())
             hb.ctx.send(Sent(hb.ctx.state(Settings).level))
-            assert scope["haiway_bus"].scope.identity.trace_id == hb.ctx.trace_id()
+            assert scope["haiway_bus"].scope._inside.identity.trace_id == hb.ctx.trace_id()
             await answer(send)
 
         app = asgi.ScopeMiddleware(

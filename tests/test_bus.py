@@ -648,7 +648,7 @@ class TestInterrupts:
             return scope, before, hit, after
 
         async def send() -> None:
-            scope.bus.send(Ordered(1))
+            scope._inside.bus.send(Ordered(1))
             await turns()
 
         scope, before, hit, after = loop.run_until_complete(start())

@@ -485,7 +485,7 @@ class TestContexts:
         seen, opened = [], []
 
         async def handler(event: Any) -> None:
-            seen.append((hb.ctx.state(Settings).number, hb._scope.context.place("").scope.name))
+            seen.append((hb.ctx.state(Settings).number, hb._scope.context.current("").scope.name))
             hb.ctx.updated(Settings(number=event.number + 1)).__enter__()
             opened.append(hb.ctx.scope("inner"))
             await opened[-1].__aenter__()
@@ -545,7 +545,7 @@ class TestContexts:
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Asked)
             hb.ctx.send(Asked(6))
-            scope = hb._scope.context.place("").scope
+            scope = hb._scope.context.current("").scope
             worker = sys.modules["haiway_bus._scope.handlers"].work(
                 scope, subscription, handler, "log"
             )

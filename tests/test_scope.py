@@ -529,7 +529,7 @@ class TestEnd:
         self, hb: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Contract 5.5: whatever is raised while the scope looks at its tasks, they are ended first."""
-        activity = sys.modules["haiway_bus._scope.idle"].Activity
+        kind = sys.modules["haiway_bus._scope.idle"].IdleCheck
         seen: list[Any] = []
 
         def broken(self: Any, task: Any) -> bool:
@@ -542,7 +542,7 @@ class TestEnd:
             async for _ in hb.ctx.subscribe(Ping):
                 pass
 
-        monkeypatch.setattr(activity, "found_in", broken)
+        monkeypatch.setattr(kind, "at_work", broken)
         with pytest.raises(ExceptionGroup) as failed:
             async with asyncio.timeout(5):
                 async with hb.ctx.scope("test"):
