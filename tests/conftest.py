@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import shutil
 import sys
 import typing
@@ -35,6 +36,18 @@ def pytest_report_header() -> str:
     return f"haiway_bus: {', '.join(COPIES)} ({INSTALLED.__file__})"
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell in a line what this machine lacks. Other skips are meant: what a backend or a Python cannot have."""
+    reasons = (report.longrepr[2] for report in terminalreporter.stats.get("skipped", ()))
+    missing = {
+        found[1]
+        for reason in reasons
+        if (found := re.search(r"(?:needs |could not import ')([\w -]+\w)", reason))
+    }
+    if missing:
+        terminalreporter.write_line(f"Not tested here, for want of: {', '.join(sorted(missing))}.")
+
+
 @pytest.fixture
 def copies() -> dict[str, Any]:
     """The package on each backend, for tests that compare them."""
@@ -47,6 +60,7 @@ def hb(request: pytest.FixtureRequest) -> Iterator[Any]:
     before = own_modules()
     switch_to(COPIES[request.param])
     yield sys.modules["haiway_bus"]
+    COPIES[request.param].update(own_modules())  # what is imported once is there for the next test
     switch_to(before)
 
 
@@ -99,6 +113,18 @@ def nothing_left_alive(request: pytest.FixtureRequest) -> Iterator[None]:
     assert (left, alive(kinds) - 1) == ({}, 0)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def out_of_the_collectors_sight() -> None:
+    """Take what is there before a file's tests out of the collector's sight.
+
+    Many tests call the collector, some of them hundreds of times, and each call would walk the objects of pytest, its
+    plugins and its reports. Not in a debug build, where objects are counted by what the collector sees.
+    """
+    if hasattr(gc, "freeze") and not counted():
+        gc.collect()
+        gc.freeze()
+
+
 @pytest.fixture
 def no_garbage() -> Iterator[None]:
     """With the collector switched off: what dies then died by its reference count, or in `let_go` without counts."""
@@ -115,7 +141,7 @@ def browser(tmp_path: Path) -> Iterator[Any]:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     driver_path = shutil.which("chromedriver")
     if chromium is None or driver_path is None:
-        pytest.skip("no chromium with chromedriver is installed")
+        pytest.skip("needs chromium with chromedriver")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
     for flag in (

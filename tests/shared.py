@@ -25,7 +25,9 @@ TREE = Path(__file__).resolve().parent.parent
 
 def own_modules() -> dict[str, ModuleType]:
     return {
-        name: sys.modules[name] for name in sys.modules if name.partition(".")[0] == "haiway_bus"
+        name: module
+        for name, module in sys.modules.items()
+        if name.startswith("haiway_bus.") or name == "haiway_bus"
     }
 
 
