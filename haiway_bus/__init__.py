@@ -1,5 +1,6 @@
 """Typed events for asyncio services: sent by a plain call, read with `async for`, kept apart by scopes."""
 
+from haiway_bus._state import MISSING, Alias, Default, FrozenMap, State
 from haiway_bus.bus import Subscription, backend
 from haiway_bus.bus._stats import EventStats
 from haiway_bus.ctx import ctx
@@ -13,7 +14,6 @@ from haiway_bus.errors import (
 )
 from haiway_bus.observability import LoggingObservability, Observability, ScopeIdentity
 from haiway_bus.scope import Scope
-from haiway_bus.state import MISSING, Alias, Default, FrozenMap, State
 from haiway_bus.waiting import WaitingTask
 
 __all__ = (

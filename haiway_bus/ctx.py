@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, Final, Literal, ParamSpec, TypeVar, overload
 
 from haiway_bus import bus
+from haiway_bus._state import State
 from haiway_bus.bus import Subscription
 from haiway_bus.bus._stats import EventStats
 from haiway_bus.disposables import Disposable
@@ -22,7 +23,6 @@ from haiway_bus.observability import (
 from haiway_bus.places import Updated, own_place, place
 from haiway_bus.printable import name_of_function
 from haiway_bus.scope import Scope
-from haiway_bus.state import State
 from haiway_bus.waiting import WaitingTask, waiting_on
 
 __all__ = ("ctx",)

@@ -7,10 +7,10 @@ from contextlib import AbstractAsyncContextManager
 from types import AsyncGeneratorType, CoroutineType
 from typing import Any, Final, TypeAlias, cast
 
+from haiway_bus._state import State
 from haiway_bus.arguments import is_class, offers
 from haiway_bus.failures import Failures
 from haiway_bus.printable import described, name_of_type
-from haiway_bus.state import State
 
 __all__ = ("Disposable", "checked_disposables", "enter", "leave")
 

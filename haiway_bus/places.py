@@ -11,6 +11,7 @@ from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
+from haiway_bus._state import State
 from haiway_bus.bus import Bus
 from haiway_bus.bus import current as current_bus
 from haiway_bus.bus._reads import no_copy
@@ -18,7 +19,6 @@ from haiway_bus.bus._rules import FORKED, bus_over, no_scope, readers_ended
 from haiway_bus.bus._watch import inherited
 from haiway_bus.errors import ContextMissing
 from haiway_bus.printable import described
-from haiway_bus.state import State
 from haiway_bus.states import States
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from haiway_bus._state import State
 from haiway_bus.arguments import coroutine_of, name_of_scope
 from haiway_bus.bus import Bus
 from haiway_bus.bus._reads import no_copy
@@ -31,7 +32,6 @@ from haiway_bus.observability import (
 )
 from haiway_bus.places import Attached, Place, Standing, own_place
 from haiway_bus.printable import described
-from haiway_bus.state import State
 from haiway_bus.states import States
 from haiway_bus.tasks import ScopeTasks
 

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal
 
 import pytest
 
-from haiway_bus.state import Default, State, StateError
+from haiway_bus._state import Default, State, StateError
 from tests.conftest import let_go
 
 

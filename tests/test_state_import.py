@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-import haiway_bus.state
+import haiway_bus._state
 
-ROOT = Path(haiway_bus.state.__file__).parents[2]
+ROOT = Path(haiway_bus._state.__file__).parents[2]
 MODULES = [
-    f"haiway_bus.state.{module.name}" for module in pkgutil.iter_modules(haiway_bus.state.__path__)
+    module.name
+    for module in pkgutil.walk_packages(haiway_bus._state.__path__, "haiway_bus._state.")
 ]
 
 
@@ -40,6 +41,6 @@ def test_modules_of_value_types_are_not_imported():
     heavy = {"json", "decimal", "uuid", "pathlib", "datetime", "annotated_types"}
     text = (
         "import asyncio; before = set(sys.modules);"
-        "import haiway_bus.state; print(*sorted(set(sys.modules) - before))"
+        "import haiway_bus._state; print(*sorted(set(sys.modules) - before))"
     )
     assert not heavy & set(python(text).split())

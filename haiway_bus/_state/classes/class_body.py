@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from keyword import iskeyword
 from typing import Any
 
+from haiway_bus._state.annotations.default import Factory
 from haiway_bus.errors import StateError
-from haiway_bus.state.missing import Factory
 
 __all__ = ("check_namespace",)
 

@@ -24,7 +24,7 @@ updated_of: Callable[[type], Any] | None = None
 
 if environ.get("HAIWAY_BUS_PURE") != "1":
     try:
-        from haiway_bus.state._make_c import equip, updated_of  # type: ignore[import-not-found, no-redef, unused-ignore]
+        from haiway_bus._state.classes._maker_c import equip, updated_of  # type: ignore[import-not-found, no-redef, unused-ignore]
     except ModuleNotFoundError as _missing:
-        if _missing.name != "haiway_bus.state._make_c":
+        if _missing.name != "haiway_bus._state.classes._maker_c":
             raise

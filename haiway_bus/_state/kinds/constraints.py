@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
 
-from haiway_bus.state.kind import Kind, Plain, Schema, SchemaBook
-from haiway_bus.state.mismatch import Mismatch, describe
+from haiway_bus._state.kinds.kind import Kind, Plain, Schema, SchemaBook
+from haiway_bus._state.kinds.mismatch import Mismatch, describe
 
 __all__ = ("ConstrainedKind", "Constraint", "Unsupported", "constraints")
 

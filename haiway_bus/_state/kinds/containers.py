@@ -7,9 +7,9 @@ from collections.abc import Set as AbstractSet
 from operator import is_
 from typing import Any, cast
 
-from haiway_bus.state.frozen import FrozenMap
-from haiway_bus.state.kind import Kind, Plain, Schema, SchemaBook
-from haiway_bus.state.mismatch import LIMIT, Mismatch, Problem, describe, mismatch, part_of
+from haiway_bus._state.kinds.frozen_map import FrozenMap
+from haiway_bus._state.kinds.kind import Kind, Plain, Schema, SchemaBook
+from haiway_bus._state.kinds.mismatch import LIMIT, Mismatch, Problem, describe, mismatch, part_of
 
 __all__ = ("MappingKind", "SequenceKind", "SetKind", "TupleKind", "each")
 

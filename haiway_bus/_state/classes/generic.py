@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from haiway_bus._state.annotations.resolve import show, substitute
+from haiway_bus._state.classes.blueprint import Owner
+from haiway_bus._state.classes.build import build
 from haiway_bus.errors import StateError
-from haiway_bus.state.blueprint import Owner
-from haiway_bus.state.build import build
-from haiway_bus.state.resolve import show, substitute
 
 __all__ = ("parameterized",)
 

@@ -7,11 +7,11 @@ import sys
 from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Any, Literal, dataclass_transform
 
+from haiway_bus._state.annotations.default import MISSING, Default, Factory
+from haiway_bus._state.classes.blueprint import Blueprint
+from haiway_bus._state.classes.build import Shield, build
+from haiway_bus._state.classes.generic import parameterized
 from haiway_bus.errors import StateError
-from haiway_bus.state.blueprint import Blueprint
-from haiway_bus.state.build import Shield, build
-from haiway_bus.state.generic import parameterized
-from haiway_bus.state.missing import MISSING, Default, Factory
 
 __all__ = ("StateMeta",)
 

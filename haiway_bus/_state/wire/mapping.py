@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from haiway_bus.state.fields import Field
-from haiway_bus.state.kind import Schema, SchemaBook
-from haiway_bus.state.mismatch import Mismatch, Problem, part_of
-from haiway_bus.state.missing import MISSING
+from haiway_bus._state.annotations.default import MISSING
+from haiway_bus._state.annotations.field import Field
+from haiway_bus._state.kinds.kind import Schema, SchemaBook
+from haiway_bus._state.kinds.mismatch import Mismatch, Problem, part_of
 
 __all__ = ("dump_fields", "load_fields", "schema_of_fields")
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from haiway_bus.state.kind import SchemaBook
-from haiway_bus.state.lazy import stands_in
-from haiway_bus.state.meta import StateMeta
-from haiway_bus.state.mismatch import Mismatch, describe, state_error
+from haiway_bus._state.classes.lazy import stands_in
+from haiway_bus._state.classes.meta import StateMeta
+from haiway_bus._state.kinds.kind import SchemaBook
+from haiway_bus._state.kinds.mismatch import Mismatch, describe, state_error
 
 __all__ = ("State",)
 

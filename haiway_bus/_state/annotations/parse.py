@@ -30,8 +30,13 @@ from typing import (
     is_typeddict,
 )
 
-from haiway_bus.state.alias import Alias
-from haiway_bus.state.classes import (
+from haiway_bus._state.annotations.alias import Alias
+from haiway_bus._state.annotations.resolve import Scope, Uncheckable, resolve, show, substitute
+from haiway_bus._state.kinds.constraints import ConstrainedKind, Unsupported, constraints
+from haiway_bus._state.kinds.containers import MappingKind, SequenceKind, SetKind, TupleKind
+from haiway_bus._state.kinds.frozen_map import FrozenMap
+from haiway_bus._state.kinds.kind import Instance, Kind
+from haiway_bus._state.kinds.objects import (
     CallableKind,
     EnumKind,
     LiteralKind,
@@ -39,15 +44,10 @@ from haiway_bus.state.classes import (
     StateKind,
     TypeKind,
 )
-from haiway_bus.state.constraints import ConstrainedKind, Unsupported, constraints
-from haiway_bus.state.containers import MappingKind, SequenceKind, SetKind, TupleKind
-from haiway_bus.state.frozen import FrozenMap
-from haiway_bus.state.kind import Instance, Kind
-from haiway_bus.state.resolve import Scope, Uncheckable, resolve, show, substitute
-from haiway_bus.state.scalars import SCALARS, AnyKind
-from haiway_bus.state.stdlib import standard_kind
-from haiway_bus.state.typed_dicts import Entry, TypedDictKind, entries_of
-from haiway_bus.state.unions import RecursiveKind, UnionKind
+from haiway_bus._state.kinds.scalars import SCALARS, AnyKind
+from haiway_bus._state.kinds.stdlib import standard_kind
+from haiway_bus._state.kinds.typed_dicts import Entry, TypedDictKind, entries_of
+from haiway_bus._state.kinds.unions import RecursiveKind, UnionKind
 
 __all__ = ("parse",)
 

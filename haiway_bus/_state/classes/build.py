@@ -5,17 +5,17 @@ from __future__ import annotations
 from types import FunctionType
 from typing import Any, Final, Generic, NoReturn, TypeVar, get_origin
 
-from haiway_bus.errors import StateError
-from haiway_bus.state.blueprint import Blueprint, Owner
-from haiway_bus.state.lazy import STAND_INS, replaceable
-from haiway_bus.state.namespace import check_namespace
-from haiway_bus.state.resolve import (
+from haiway_bus._state.annotations.resolve import (
     Scope,
     annotations_of,
     free_parameters,
     is_class_variable,
     names_in,
 )
+from haiway_bus._state.classes.blueprint import Blueprint, Owner
+from haiway_bus._state.classes.class_body import check_namespace
+from haiway_bus._state.classes.lazy import STAND_INS, replaceable
+from haiway_bus.errors import StateError
 
 __all__ = ("Shield", "build")
 

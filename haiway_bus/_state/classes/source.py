@@ -26,11 +26,11 @@ from itertools import count
 from types import FunctionType
 from typing import Any
 
+from haiway_bus._state.annotations.default import MISSING
+from haiway_bus._state.annotations.field import Field
+from haiway_bus._state.kinds.containers import SequenceKind
+from haiway_bus._state.kinds.mismatch import Mismatch, Problem, state_error
 from haiway_bus.errors import StateError
-from haiway_bus.state.containers import SequenceKind
-from haiway_bus.state.fields import Field
-from haiway_bus.state.mismatch import Mismatch, Problem, state_error
-from haiway_bus.state.missing import MISSING
 
 __all__ = ("compiled", "is_generated", "refusal")
 

@@ -9,17 +9,23 @@ from threading import RLock
 from types import MemberDescriptorType
 from typing import Any, Self
 
+from haiway_bus._state.annotations.alias import split_alias
+from haiway_bus._state.annotations.default import MISSING
+from haiway_bus._state.annotations.field import Field, checked_default
+from haiway_bus._state.annotations.parse import parse
+from haiway_bus._state.annotations.resolve import (
+    Scope,
+    Uncheckable,
+    Unresolved,
+    resolve,
+    substitute,
+)
+from haiway_bus._state.classes.maker import equip, updated_of
+from haiway_bus._state.classes.source import compiled
+from haiway_bus._state.kinds.kind import Schema, SchemaBook
+from haiway_bus._state.kinds.mismatch import Mismatch, Problem, state_error
+from haiway_bus._state.wire.mapping import dump_fields, load_fields, schema_of_fields
 from haiway_bus.errors import StateError
-from haiway_bus.state.alias import split_alias
-from haiway_bus.state.fields import Field, checked_default
-from haiway_bus.state.kind import Schema, SchemaBook
-from haiway_bus.state.making import equip, updated_of
-from haiway_bus.state.mapping import dump_fields, load_fields, schema_of_fields
-from haiway_bus.state.mismatch import Mismatch, Problem, state_error
-from haiway_bus.state.missing import MISSING
-from haiway_bus.state.parse import parse
-from haiway_bus.state.resolve import Scope, Uncheckable, Unresolved, resolve, substitute
-from haiway_bus.state.source import compiled
 
 __all__ = ("Blueprint", "Owner")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from haiway_bus.state.source import is_generated
+from haiway_bus._state.classes.source import is_generated
 
 __all__ = ("STAND_INS", "replaceable", "stands_in")
 

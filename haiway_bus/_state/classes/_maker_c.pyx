@@ -21,10 +21,10 @@ from haiway_bus._type_index cimport Slot, TypeIndex, index_add, index_allot, ind
 
 from sys import intern
 
-from haiway_bus.state.containers import SequenceKind
-from haiway_bus.state.mismatch import Mismatch
-from haiway_bus.state.missing import MISSING
-from haiway_bus.state.source import refusal
+from haiway_bus._state.kinds.containers import SequenceKind
+from haiway_bus._state.kinds.mismatch import Mismatch
+from haiway_bus._state.annotations.default import MISSING
+from haiway_bus._state.classes.source import refusal
 
 __all__ = ("equip", "updated_of")
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import Enum, Flag
 from typing import Any
 
-from haiway_bus.state.kind import Instance, Kind, Plain, Schema, SchemaBook, not_json
-from haiway_bus.state.mismatch import Mismatch, describe, mismatch
+from haiway_bus._state.kinds.kind import Instance, Kind, Plain, Schema, SchemaBook, not_json
+from haiway_bus._state.kinds.mismatch import Mismatch, describe, mismatch
 
 __all__ = ("CallableKind", "EnumKind", "LiteralKind", "ProtocolKind", "StateKind", "TypeKind")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from haiway_bus.state.kind import Kind, Plain, Schema, SchemaBook
-from haiway_bus.state.mismatch import Mismatch, mismatch
+from haiway_bus._state.kinds.kind import Kind, Plain, Schema, SchemaBook
+from haiway_bus._state.kinds.mismatch import Mismatch, mismatch
 
 __all__ = ("RecursiveKind", "UnionKind")
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from haiway_bus._state.annotations.alias import Alias
+from haiway_bus._state.annotations.default import MISSING, Default
+from haiway_bus._state.classes.base import State
+from haiway_bus._state.kinds.frozen_map import FrozenMap
 from haiway_bus.errors import StateError
-from haiway_bus.state.alias import Alias
-from haiway_bus.state.base import State
-from haiway_bus.state.frozen import FrozenMap
-from haiway_bus.state.missing import MISSING, Default
 
 __all__ = ("MISSING", "Alias", "Default", "FrozenMap", "State", "StateError")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NotRequired, Required, get_args, get_origin, get_type_hints
 
-from haiway_bus.state.frozen import FrozenMap
-from haiway_bus.state.kind import Kind, Plain, Schema, SchemaBook
-from haiway_bus.state.mismatch import Mismatch, Problem, mismatch, part_of
-from haiway_bus.state.resolve import Unresolved
+from haiway_bus._state.annotations.resolve import Unresolved
+from haiway_bus._state.kinds.frozen_map import FrozenMap
+from haiway_bus._state.kinds.kind import Kind, Plain, Schema, SchemaBook
+from haiway_bus._state.kinds.mismatch import Mismatch, Problem, mismatch, part_of
 
 __all__ = ("Entry", "TypedDictKind", "entries_of")
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
-from haiway_bus.state.kind import Instance, Kind, Plain, Schema, SchemaBook, not_json
-from haiway_bus.state.mismatch import Mismatch, describe, mismatch
+from haiway_bus._state.kinds.kind import Instance, Kind, Plain, Schema, SchemaBook, not_json
+from haiway_bus._state.kinds.mismatch import Mismatch, describe, mismatch
 
 __all__ = ("SCALARS", "AnyKind")
 

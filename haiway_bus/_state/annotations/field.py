@@ -6,10 +6,10 @@ from collections.abc import Callable
 from types import MemberDescriptorType
 from typing import Any
 
+from haiway_bus._state.annotations.default import MISSING, Factory
+from haiway_bus._state.kinds.kind import Kind
+from haiway_bus._state.kinds.mismatch import Mismatch, describe, mismatch
 from haiway_bus.errors import StateError
-from haiway_bus.state.kind import Kind
-from haiway_bus.state.mismatch import Mismatch, describe, mismatch
-from haiway_bus.state.missing import MISSING, Factory
 
 __all__ = ("Field", "checked_default")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from haiway_bus.state.mismatch import Mismatch, mismatch
+from haiway_bus._state.kinds.mismatch import Mismatch, mismatch
 
 __all__ = ("Kind", "Plain", "Schema", "SchemaBook", "not_json")
 

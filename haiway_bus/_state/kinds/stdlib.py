@@ -10,9 +10,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from haiway_bus.state.durations import duration_from_text, duration_to_text
-from haiway_bus.state.kind import Instance, Kind, Plain, Schema, SchemaBook
-from haiway_bus.state.mismatch import mismatch
+from haiway_bus._state.kinds.durations import duration_from_text, duration_to_text
+from haiway_bus._state.kinds.kind import Instance, Kind, Plain, Schema, SchemaBook
+from haiway_bus._state.kinds.mismatch import mismatch
 
 __all__ = ("standard_kind",)
 

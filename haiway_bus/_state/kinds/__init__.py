@@ -1,0 +1,1 @@
+"""Kinds: how values are checked, one class for each sort of annotation."""
