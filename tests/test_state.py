@@ -449,6 +449,87 @@ class TestValueBehaviour:
         assert repr(Named(name="a")) == "<Named(name='a', size=0)>"
         assert repr(Further(name="a")) == "<Further(name='a', size=0, more=0)>"
 
+    def test_super_means_all_fields_of_the_instance(self):
+        """Guarantee 7.1: whatever of the bases has methods for its own fields, before and after they are used."""
+
+        class Base(State):
+            x: int
+
+        assert (Base(x=1) == Base(x=1), repr(Base(x=1))) == (True, "Base(x=1)")
+        assert hash(Base(x=1).updated(x=2)) == hash(Base(x=2))
+
+        class Mixin(State, mixin=True):
+            z: int = 0
+
+        class Between(Mixin, Base):
+            y: int
+
+        class Derived(Between):
+            def __eq__(self, other):
+                return super().__eq__(other)
+
+            def __hash__(self):
+                return super().__hash__()
+
+            def __repr__(self):
+                return f"<{super().__repr__()}>"
+
+            def updated(self, **changes):
+                return super().updated(**changes)
+
+        derived = Derived(x=1, y=2)
+        assert derived == Derived(x=1, y=2)
+        assert derived != Derived(x=1, y=3)
+        assert derived != Derived(x=1, y=2, z=4)
+        assert hash(derived) == hash(Derived(x=1, y=2)) == hash((1, 0, 2))
+        assert repr(derived) == "<Derived(x=1, z=0, y=2)>"
+        assert derived.updated(y=3) == Derived(x=1, y=3)
+        assert type(derived.updated(z=3)) is Derived
+        assert repr(Between(x=1, y=2).updated(x=5)) == "Between(x=5, z=0, y=2)"
+        assert repr(Base(x=1).updated(x=2)) == "Base(x=2)"
+
+    def test_super_means_all_fields_in_a_method_that_is_lent_or_assigned(self):
+        """Guarantee 7.1."""
+
+        class Loud:
+            __slots__ = ()
+
+            def __repr__(self):
+                return super().__repr__().upper()
+
+        class Base(State):
+            x: int
+
+        class Lent(Loud, Base):
+            y: int
+
+        class Assigned(Base):
+            y: int
+
+        Assigned.__repr__ = lambda self: super(Assigned, self).__repr__().upper()
+        assert repr(Lent(x=1, y=2)) == "LENT(X=1, Y=2)"
+        assert repr(Assigned(x=1, y=2)) == "ASSIGNED(X=1, Y=2)"
+
+    def test_a_written_method_is_inherited_past_a_plain_mix_in(self):
+        """Guarantee 7.1: as Python orders the bases."""
+
+        class Base(State):
+            x: int
+
+            def __eq__(self, other):
+                return "written"
+
+            def __hash__(self):
+                return 5
+
+        class Plain:
+            __slots__ = ()
+
+        class Derived(Plain, Base):
+            pass
+
+        assert (Derived(x=1) == 3, hash(Derived(x=1))) == ("written", 5)
+
     def test_equality_without_a_hash_leaves_none(self):
         """Contract 7.1, as everywhere in Python."""
 
@@ -666,6 +747,42 @@ class TestMemory:
         gc.collect()
         assert reference() is None
         assert file not in linecache.cache
+
+    def test_nothing_is_made_for_a_class_that_nobody_asks_for(self, hb):
+        """No text is compiled for a class statement, and where C makes the instances there is no second class."""
+        before = set(linecache.cache)
+
+        class Fresh(State):
+            value: int
+
+        def compiled():
+            return [file.split()[2] for file in sorted(linecache.cache.keys() - before)]
+
+        assert compiled() == []
+        fresh = Fresh(value=1)
+        assert [name.rpartition(".")[2] for name in compiled()] == (
+            [] if hb.backend == "compiled" else ["__new__"]
+        )
+        assert len(type.__subclasses__(Fresh)) == (0 if hb.backend == "compiled" else 1)
+        assert Fresh.__subclasses__() == []
+        assert repr(Fresh.__new__(Fresh, value=1)) == "Fresh(value=1)"
+        assert {name.rpartition(".")[2] for name in compiled()} == {"__new__", "__repr__"}
+        assert fresh == Fresh(value=1)
+
+    def test_a_metaclass_with_a_call_of_its_own_is_asked(self):
+        """Guarantee 7.1."""
+        called = []
+
+        class Meta(type(State)):
+            def __call__(cls, **given):
+                called.append(given)
+                return super().__call__(**given)
+
+        class Made(State, metaclass=Meta):
+            value: int
+
+        assert Made(value=1).updated(value=2) == Made(value=2)
+        assert called == [{"value": 1}] + [{"value": 2}] * (len(called) - 1)
 
     def test_the_text_of_a_constructor_outlives_a_namesake_of_another_copy_of_the_package(
         self, monkeypatch

@@ -56,6 +56,10 @@ class Field:
         """Whether an instance cannot be made without it."""
         return self.default is MISSING and self.factory is None
 
+    def store(self, instance: Any, value: Any) -> None:
+        """Put a checked value into an instance that nobody else has yet."""
+        self.member.__set__(instance, value)  # type: ignore[union-attr]
+
     def check(self, value: Any) -> Any:
         """The value to store for what was given, which may be MISSING; raises Mismatch."""
         if value is MISSING:

@@ -303,16 +303,9 @@ cdef extern from *:
 
 
 def equip(object owner, tuple fields):
-    """Let the class make its instances in C.
-
-    Returns the Maker, which the class has to hold on to; None where the metaclass has a `__call__` of its own, which is
-    then the one to be called.
-    """
-    metaclass = type(owner)
-    if metaclass.__call__ is not type.__call__:
-        return None
+    """Let the class make its instances in C. Returns the Maker, which the class has to hold on to."""
     maker = Maker(owner, fields)
-    hb_let_classes_have_vectorcall(<PyObject *>metaclass)
+    hb_let_classes_have_vectorcall(<PyObject *>Py_TYPE(<PyObject *>owner))
     HB_KEEP(<PyObject *>owner, <vectorcallfunc>construct)
     return maker
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from haiway_bus._state.classes.lazy import stands_in
 from haiway_bus._state.classes.meta import StateMeta
 from haiway_bus._state.kinds.kind import SchemaBook
 from haiway_bus._state.kinds.mismatch import Mismatch, describe, state_error
@@ -34,10 +33,9 @@ class State(metaclass=StateMeta):
     Contract 7.
     """
 
-    # The methods marked below are what a method of the same name, written in a class, reaches by
-    # super(). Every other class has its own, written out for its fields.
+    # `updated`, `__eq__`, `__hash__` and `__repr__` here go by the instance. A method of that name that somebody wrote
+    # reaches them by super(). A class without such a method gets its own, written for its fields.
 
-    @stands_in
     def updated(self, **changes: Any) -> Self:
         """A new instance with some fields changed and checked; this one stays as it is.
 
@@ -160,7 +158,6 @@ class State(metaclass=StateMeta):
             raise state_error(cls.__name__, wrong.problems) from None
         return {"$schema": SCHEMA_DIALECT, **reference, "$defs": book.definitions}
 
-    @stands_in
     def __eq__(self, other: object, /) -> bool:
         if type(other) is not type(self):
             return NotImplemented
@@ -168,11 +165,9 @@ class State(metaclass=StateMeta):
             getattr(self, name) == getattr(other, name) for name in type(self).__state__.names
         )
 
-    @stands_in
     def __hash__(self) -> int:
         return hash(tuple(getattr(self, name) for name in type(self).__state__.names))
 
-    @stands_in
     def __repr__(self) -> str:
         fields = (f"{name}={getattr(self, name)!r}" for name in type(self).__state__.names)
         return f"{type(self).__name__}({', '.join(fields)})"
@@ -181,24 +176,22 @@ class State(metaclass=StateMeta):
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        state = type(self).__state__
-        if state.blank is None:
+        fields = type(self).__state__.fields
+        if all(field.kind.immutable for field in fields):
             return self
-        copied: Any = state.blank()
         # Before the values, for one of them may lead back here.
+        copied: Self = object.__new__(type(self))
         memo[id(self)] = copied
         changed = False
-        for field in state.fields:
+        for field in fields:
             value = getattr(self, field.name)
             new = value if field.kind.immutable else deepcopy(value, memo)
             changed = changed or new is not value
-            setattr(copied, field.name, new)
+            field.store(copied, new)
         if not changed:
             memo[id(self)] = self
             return self
-        copied.__class__ = type(self)
-        result: Self = copied
-        return result
+        return copied
 
     def __reduce__(self) -> tuple[Any, ...]:
         values = {name: getattr(self, name) for name in type(self).__state__.names}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import linecache
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from threading import RLock
 from types import MemberDescriptorType
 from typing import Any, Self
@@ -20,7 +20,10 @@ from haiway_bus._state.annotations.resolve import (
     resolve,
     substitute,
 )
-from haiway_bus._state.classes.maker import equip, updated_of
+from haiway_bus._state.classes.blank import blank_of
+from haiway_bus._state.classes.clashes import clashes
+from haiway_bus._state.classes.deferred import METHODS, Deferred
+from haiway_bus._state.classes.maker import equip, made_in_c, updated_of
 from haiway_bus._state.classes.source import compiled
 from haiway_bus._state.kinds.kind import Schema, SchemaBook
 from haiway_bus._state.kinds.mismatch import Mismatch, Problem, state_error
@@ -47,7 +50,9 @@ class Blueprint:
     origin, arguments: `Box` and `(int,)` for `Box[int]`; None and () for a class that was written.
     parameters: the type variables that are still free.
     variants: the parameterized classes made of this one, by their arguments.
-    maker: what makes instances in C; None where the generated constructor does.
+    blank: makes what the written constructor fills; None until it is needed.
+    maker: what makes instances in C; None where the written constructor does.
+    written: the methods that nobody wrote by hand, by name, as they stand in the class: deferred, or written.
     """
 
     __slots__ = (
@@ -69,6 +74,7 @@ class Blueprint:
         "scope",
         "slotted",
         "variants",
+        "written",
     )
 
     def __init__(
@@ -100,7 +106,8 @@ class Blueprint:
         self.arguments: tuple[Any, ...] = arguments
         self.parameters: tuple[Any, ...] = parameters
         self.variants: dict[tuple[Any, ...], Owner] = {}
-        self.blank: type | None = None
+        self.written: dict[str, Any] = {}
+        self.blank: Callable[[], Any] | None = None
         self.fields_or_none: tuple[Field, ...] | None = None
         self.completing: bool = False
         self.maker: object = None
@@ -161,7 +168,7 @@ class Blueprint:
                 problems += wrong.under(f".{name}")
         if pending and not problems:
             return
-        problems = problems or self.clashes(fields)
+        problems = problems or clashes(self.owner, fields)
         if problems:
             raise state_error(self.owner.__name__, problems)
         self.install(tuple(fields))
@@ -201,62 +208,55 @@ class Blueprint:
             self.owner.__name__, name, annotation, kind, default, factory, member, key or name
         )
 
-    def clashes(self, fields: list[Field]) -> list[Problem]:
-        """Two fields with one key, and instances that would have to hold one another."""
-        problems: list[Problem] = []
-        keys: dict[str, str] = {}
-        for field in fields:
-            other = keys.setdefault(field.key, field.name)
-            if other != field.name:
-                problems.append(
-                    (f".{field.name}", f"has the key {field.key!r}, and so has {other}")
-                )
-            for needed in field.kind.requires():
-                path = self.cycle(needed, [f"{self.owner.__name__}.{field.name}"], set())
-                if path is not None:
-                    reason = (
-                        f"a cycle, so that no first instance can be made: {path}; "
-                        f"make it {field.kind.expected} | None, or a Sequence"
-                    )
-                    problems.append((f".{field.name}", reason))
-        return problems
-
-    def cycle(self, needed: Owner, path: list[str], seen: set[Owner]) -> str | None:
-        """The way from a class that an instance has to hold back to this one, if there is one."""
-        if needed is self.owner:
-            return " -> ".join([*path, self.owner.__name__])
-        needed.__state__.complete(final=False)
-        fields = needed.__state__.fields_or_none
-        if needed in seen or fields is None:
-            # One that still looks ahead asks the same when it is complete.
-            return None
-        seen.add(needed)
-        for field in fields:
-            for further in field.kind.requires():
-                found = self.cycle(further, [*path, f"{needed.__name__}.{field.name}"], seen)
-                if found is not None:
-                    return found
-        return None
-
     def install(self, fields: tuple[Field, ...]) -> None:
         """Give the class its constructor, and with it the right to have instances."""
         self.fields_or_none = fields
         if not self.mixin:
-            self.install_method("__new__")
-            self.maker = equip(self.owner, fields)
+            self.defer("__new__")
+            if made_in_c(self.owner):
+                self.maker = equip(self.owner, fields)
 
-    def install_method(self, name: str) -> Any:
-        """Make one method of the class for its fields, and put it in its place."""
-        if name == "updated" and self.maker is not None and updated_of is not None:
-            method = updated_of(self.owner)
-            type.__setattr__(self.owner, name, method)
-            return method
+    def defer_methods(self) -> None:
+        """Let the class have methods for its own fields, but where it has or inherits one that somebody wrote."""
+        for name in METHODS:
+            # State has each of them, so that object's are never met.
+            holder = next(base for base in self.owner.__mro__ if name in vars(base))
+            state = vars(holder).get("__state__")
+            if state is not None and state.has_own(name):
+                self.defer(name)
+            else:
+                self.let_super_mean_all_fields(name)
+
+    def let_super_mean_all_fields(self, name: str) -> None:
+        """Put State's method, which goes by the instance, in place of those that bases have for their own fields."""
+        root, *bases = self.bases()
+        for base in bases:
+            # The `updated` in C goes by the instance, too.
+            if base.has_own(name) and not (name == "updated" and base.maker is not None):
+                base.put(name, root.written[name])
+
+    def has_own(self, name: str) -> bool:
+        """Whether the class has a method of this name, and nobody wrote it."""
+        return name in self.written and self.written[name] is vars(self.owner).get(name)
+
+    def defer(self, name: str) -> None:
+        self.put(name, Deferred(self.owner, name))
+
+    def write(self, name: str) -> Any:
+        """Write a method for the fields of the class, and put it in its place."""
+        if name == "updated" and self.maker is not None:
+            return self.put(name, updated_of(self.owner))
+        if self.blank is None and name in ("__new__", "updated"):
+            self.blank = blank_of(self.owner)
         function = compiled(self.owner, self.fields, self.blank, name)
-        value: Any = staticmethod(function) if name == "__new__" else function
-        type.__setattr__(self.owner, name, value)
         file = function.__code__.co_filename
         weakref.finalize(self.owner, linecache.cache.pop, file, None).atexit = False
-        return function
+        return self.put(name, staticmethod(function) if name == "__new__" else function)
+
+    def put(self, name: str, method: Any) -> Any:
+        type.__setattr__(self.owner, name, method)
+        self.written[name] = method
+        return method
 
     def dump(self, instance: Any) -> dict[str, Any]:
         """The plain form of an instance; raises Mismatch."""

@@ -1,9 +1,9 @@
-"""From a class statement to a class: its slots, its Blueprint, its blank."""
+"""From a class statement to a class: its slots and its Blueprint."""
 
 from __future__ import annotations
 
 from types import FunctionType
-from typing import Any, Final, Generic, NoReturn, TypeVar, get_origin
+from typing import Any, Generic, NoReturn, TypeVar, get_origin
 
 from haiway_bus._state.annotations.resolve import (
     Scope,
@@ -12,28 +12,14 @@ from haiway_bus._state.annotations.resolve import (
     is_class_variable,
     names_in,
 )
+from haiway_bus._state.classes.blank import blank_of
 from haiway_bus._state.classes.blueprint import Blueprint, Owner
 from haiway_bus._state.classes.class_body import check_namespace
-from haiway_bus._state.classes.lazy import STAND_INS, replaceable
+from haiway_bus._state.classes.deferred import METHODS
+from haiway_bus._state.classes.maker import made_in_c
 from haiway_bus.errors import StateError
 
-__all__ = ("Shield", "build")
-
-
-class Shield:
-    """Stands before a State class in the bases of its blank, and gives back what State takes.
-
-    Invariant: it has no slots, so that a blank has the layout of its class. The hook of subclasses
-    ends here: a blank is no class of the user's, and registers nowhere.
-    """
-
-    __slots__ = ()
-
-    __setattr__: Final = object.__setattr__
-    __delattr__: Final = object.__delattr__
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        pass
+__all__ = ("build",)
 
 
 def build(
@@ -81,8 +67,6 @@ def build(
     slots = () if mixin else tuple(field for field in names if field not in slotted)
     body = {key: value for key, value in namespace.items() if key not in annotations}
     body.setdefault("__match_args__", names)
-    if states:
-        body |= stand_ins(bases, body)
     body["__slots__"] = slots if states else (*slots, "__weakref__")
     cls = make_class(metaclass, name, bases, body, options)
     local: dict[str, Any] = {}
@@ -112,15 +96,18 @@ def build(
         parameters=parameters_of(cls, body, states, arguments),
     )
     type.__setattr__(cls, "__state__", state)
-    type.__setattr__(cls, "__parameters__", state.parameters)
+    if getattr(cls, "__parameters__", ()) != state.parameters:
+        type.__setattr__(cls, "__parameters__", state.parameters)
     if not states:
-        # State itself: it has no fields, and object's constructor will do. A Python one here would
-        # be inherited by the blanks, which are to be made in C.
+        # State itself: it has no fields, and object's constructor will do.
         state.fields_or_none = ()
+        state.written = {method: vars(cls)[method] for method in METHODS}
         return cls
-    if names and not mixin:
-        # Before the class has a `__new__` of its own, for the same reason.
-        state.blank = type.__new__(metaclass, name, (Shield, cls), blank_body(cls))
+    if not mixin:
+        state.defer_methods()
+        if names and not made_in_c(cls):
+            # Before the class has a `__new__`, which the blank would inherit: this way blanks are allocated by C alone.
+            state.blank = blank_of(cls)
     constructor = refuse_instance if mixin else make_when_complete
     type.__setattr__(cls, "__new__", staticmethod(constructor))
     if origin is not None:
@@ -135,19 +122,6 @@ def build(
             origin.__state__.variants.pop(arguments, None)
         raise
     return cls
-
-
-def stand_ins(bases: tuple[type, ...], body: dict[str, Any]) -> dict[str, Any]:
-    """The methods to be made at need: those that neither the class nor a base has its own of."""
-    found = {}
-    for method, stand_in in STAND_INS.items():
-        if method in body or (method == "__hash__" and "__eq__" in body):
-            continue
-        holders = (vars(holder) for base in bases for holder in base.__mro__)
-        inherited = next((names[method] for names in holders if method in names), None)
-        if replaceable(inherited):
-            found[method] = stand_in
-    return found
 
 
 def make_class(
@@ -173,15 +147,6 @@ def make_class(
             "whose constructor sets all fields"
         )
     return cls
-
-
-def blank_body(cls: Owner) -> dict[str, Any]:
-    return {
-        "__slots__": (),
-        "__new__": object.__new__,
-        "__module__": cls.__module__,
-        "__qualname__": cls.__qualname__,
-    }
 
 
 def parameters_of(

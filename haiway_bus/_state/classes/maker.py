@@ -1,6 +1,6 @@
-"""Whether instances are made in C: the compiled twin of the generated constructor, where it was built.
+"""Whether instances are made in C: by the compiled twin of the written constructor, where it was built.
 
-`HAIWAY_BUS_PURE=1` asks for the generated one. A compiled module that is there but cannot be imported is an error.
+`HAIWAY_BUS_PURE=1` asks for the written one. A compiled module that is there but cannot be imported is an error.
 """
 
 from __future__ import annotations
@@ -9,22 +9,31 @@ from collections.abc import Callable
 from os import environ
 from typing import Any
 
-__all__ = ("equip", "updated_of")
+__all__ = ("equip", "made_in_c", "updated_of")
 
 
-def _nothing(owner: type, fields: tuple[Any, ...]) -> None:
-    return None
+def _not_compiled(*arguments: Any) -> Any:
+    raise RuntimeError("there is no compiled module to make instances with")
 
 
-equip: Callable[[type, tuple[Any, ...]], object] = _nothing
-"""Makes a class construct in C; returns what the class has to hold on to, None where Python constructs."""
+equip: Callable[[type, tuple[Any, ...]], object] = _not_compiled
+"""Lets a class make its instances in C. The class holds on to what is returned."""
 
-updated_of: Callable[[type], Any] | None = None
+updated_of: Callable[[type], Any] = _not_compiled
 """Gives the method `updated` of a class that was equipped."""
+
+_compiled = False
 
 if environ.get("HAIWAY_BUS_PURE") != "1":
     try:
         from haiway_bus._state.classes._maker_c import equip, updated_of  # type: ignore[import-not-found, no-redef, unused-ignore]
+
+        _compiled = True
     except ModuleNotFoundError as _missing:
         if _missing.name != "haiway_bus._state.classes._maker_c":
             raise
+
+
+def made_in_c(owner: Any) -> bool:
+    """Whether C makes the instances of the class. It does not where that would pass a metaclass's `__call__`."""
+    return _compiled and type(owner).__call__ is type.__call__

@@ -8,8 +8,10 @@ from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Any, Literal, dataclass_transform
 
 from haiway_bus._state.annotations.default import MISSING, Default, Factory
+from haiway_bus._state.classes.blank import Shield
 from haiway_bus._state.classes.blueprint import Blueprint
-from haiway_bus._state.classes.build import Shield, build
+from haiway_bus._state.classes.build import build
+from haiway_bus._state.classes.deferred import METHODS
 from haiway_bus._state.classes.generic import parameterized
 from haiway_bus.errors import StateError
 
@@ -67,6 +69,8 @@ class StateMeta(type):
         def __setattr__(cls, name, value):
             refuse_field(cls, name)
             super().__setattr__(name, value)
+            if name in METHODS:
+                cls.__state__.let_super_mean_all_fields(name)
 
         def __delattr__(cls, name):
             refuse_field(cls, name)

@@ -32,7 +32,7 @@ from haiway_bus._state.kinds.containers import SequenceKind
 from haiway_bus._state.kinds.mismatch import Mismatch, Problem, state_error
 from haiway_bus.errors import StateError
 
-__all__ = ("compiled", "is_generated", "refusal")
+__all__ = ("compiled", "refusal")
 
 FILE_PREFIX = "<haiway_bus State "
 
@@ -83,7 +83,9 @@ class Writer:
     Fields cannot begin with two underscores, so every name of the text itself does.
     """
 
-    def __init__(self, owner: type, fields: Sequence[Field], blank: type | None) -> None:
+    def __init__(
+        self, owner: type, fields: Sequence[Field], blank: Callable[[], Any] | None
+    ) -> None:
         def refuse(positional: Any, unknown: Any, given: dict[str, Any]) -> StateError:
             return refusal(owner, fields, positional, unknown, given)
 
@@ -247,13 +249,15 @@ class Writer:
         return ["def __repr__(__self, /):", f"    return f'{{__self.__class__.__name__}}({parts})'"]
 
 
-def compiled(owner: type, fields: Sequence[Field], blank: type | None, method: str) -> FunctionType:
+def compiled(
+    owner: type, fields: Sequence[Field], blank: Callable[[], Any] | None, method: str
+) -> FunctionType:
     """A method of a class, made for its fields.
 
     Args:
         owner: the class that gets it.
         fields: its fields, in order.
-        blank: the class whose instances become instances of `owner`.
+        blank: makes what becomes an instance of `owner`; only `__new__` and `updated` need it.
         method: `__new__`, `updated`, `__eq__`, `__hash__`, or `__repr__`.
     """
     writer = Writer(owner, fields, blank)
@@ -276,10 +280,3 @@ def compiled(owner: type, fields: Sequence[Field], blank: type | None, method: s
     function.__qualname__ = f"{owner.__qualname__}.{method}"
     function.__module__ = owner.__module__
     return function
-
-
-def is_generated(function: object) -> bool:
-    """Whether the method is one of these, and so to be made anew for a class derived."""
-    # On PyPy built-in functions have code, too, which comes from no file.
-    file = getattr(getattr(function, "__code__", None), "co_filename", "")
-    return file.startswith(FILE_PREFIX)
