@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Final, Literal
 
 from haiway_bus import State, ctx
+from haiway_bus._values.printable import described, name_of_type
 from haiway_bus.integrations.nats.arguments import check_counts, check_names, check_seconds, wires
 from haiway_bus.integrations.nats.connection import LOST, Connection
 from haiway_bus.integrations.nats.dead import DeadLetters
@@ -30,7 +31,6 @@ from haiway_bus.integrations.nats.settings import LaneSettings
 from haiway_bus.integrations.nats.streams import Streams
 from haiway_bus.integrations.nats.wire import WireType
 from haiway_bus.integrations.nats.work import Work, end
-from haiway_bus.printable import described, name_of_type
 
 __all__ = ("NatsBridge",)
 

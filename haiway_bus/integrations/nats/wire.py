@@ -14,11 +14,11 @@ from hashlib import sha256
 from typing import Any, Final, NoReturn
 
 from haiway_bus import State, StateError
-from haiway_bus.arguments import is_class
+from haiway_bus._values.arguments import is_class
+from haiway_bus._values.printable import described, name_of_type
 from haiway_bus.integrations.nats.errors import Undecodable
 from haiway_bus.integrations.nats.prune import prune
 from haiway_bus.integrations.nats.received import Received
-from haiway_bus.printable import described, name_of_type
 
 __all__ = (
     "CARRIED",

@@ -26,12 +26,12 @@ from opentelemetry.trace import (
 )
 
 from haiway_bus import EventStats, LoggingObservability, ScopeIdentity
+from haiway_bus._values.printable import name_of_type, text_of
 from haiway_bus.integrations.opentelemetry.attributes import attributes_of
 from haiway_bus.integrations.opentelemetry.buses import BusInstruments
 from haiway_bus.integrations.opentelemetry.handlers import HandlerInstruments
 from haiway_bus.integrations.opentelemetry.instruments import Instruments
 from haiway_bus.observability import MetricKind
-from haiway_bus.printable import name_of_type, text_of
 
 __all__ = ("OpenTelemetryObservability",)
 
