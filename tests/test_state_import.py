@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import pkgutil
 import subprocess
 import sys
@@ -34,6 +35,28 @@ def python(text: str) -> str:
 def test_each_module_can_be_imported_alone(module):
     """No import depends on another one having been made before."""
     assert python(f"import {module}") == ""
+
+
+FOLDERS = ("kinds", "annotations", "wire", "classes")
+"""From the ground up: a module imports from its own folder and from those before it."""
+
+
+def test_imports_within_state_point_down():
+    """Not under TYPE_CHECKING and not in a function either."""
+    upwards = []
+    for path in Path(haiway_bus._state.__file__).parent.glob("*/*.py"):
+        floor = FOLDERS.index(path.parent.name)
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.ImportFrom):
+                names = [f"{node.module}.{name.name}" for name in node.names]
+            elif isinstance(node, ast.Import):
+                names = [name.name for name in node.names]
+            for name in names:
+                own, _, inner = name.partition("haiway_bus._state.")
+                if not own and inner and FOLDERS.index(inner.partition(".")[0]) > floor:
+                    upwards.append(f"{path.parent.name}/{path.name} imports {name}")
+    assert upwards == []
 
 
 def test_modules_of_value_types_are_not_imported():

@@ -31,7 +31,14 @@ from typing import (
 )
 
 from haiway_bus._state.annotations.alias import Alias
-from haiway_bus._state.annotations.resolve import Scope, Uncheckable, resolve, show, substitute
+from haiway_bus._state.annotations.resolve import (
+    Lookup,
+    Uncheckable,
+    entries_of,
+    resolve,
+    show,
+    substitute,
+)
 from haiway_bus._state.kinds.constraints import ConstrainedKind, Unsupported, constraints
 from haiway_bus._state.kinds.containers import MappingKind, SequenceKind, SetKind, TupleKind
 from haiway_bus._state.kinds.frozen_map import FrozenMap
@@ -46,7 +53,7 @@ from haiway_bus._state.kinds.objects import (
 )
 from haiway_bus._state.kinds.scalars import SCALARS, AnyKind
 from haiway_bus._state.kinds.stdlib import standard_kind
-from haiway_bus._state.kinds.typed_dicts import Entry, TypedDictKind, entries_of
+from haiway_bus._state.kinds.typed_dicts import Entry, TypedDictKind
 from haiway_bus._state.kinds.unions import RecursiveKind, UnionKind
 
 __all__ = ("parse",)
@@ -120,7 +127,7 @@ class Parser:
             return known
         standing = self.aliases[alias] = RecursiveKind(alias)
         # The names in an alias are its module's; text in it is looked up there.
-        kind = self.kind(resolve(value, Scope(alias.__module__, {})))
+        kind = self.kind(resolve(value, Lookup(alias.__module__, {})))
         if kind is standing:
             raise Uncheckable(f"{show(alias)} stands for nothing but itself")
         standing.target = kind

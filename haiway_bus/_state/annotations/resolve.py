@@ -13,22 +13,26 @@ from typing import (
     ClassVar,
     ForwardRef,
     Literal,
+    NotRequired,
+    Required,
     Self,
     TypeAlias,
     TypeVar,
     Union,
     get_args,
     get_origin,
+    get_type_hints,
 )
 
 if sys.version_info >= (3, 14):
     import annotationlib
 
 __all__ = (
-    "Scope",
+    "Lookup",
     "Uncheckable",
     "Unresolved",
     "annotations_of",
+    "entries_of",
     "free_parameters",
     "is_class_variable",
     "names_in",
@@ -37,6 +41,9 @@ __all__ = (
     "show",
     "substitute",
 )
+
+
+QUALIFIERS = (Required, NotRequired)
 
 
 class Unresolved(Exception):  # noqa: N818 - a signal within the package
@@ -76,7 +83,7 @@ class Uncheckable(Exception):  # noqa: N818 - a signal within the package
     """Raised for an annotation of which no value could be checked; the text says what to write."""
 
 
-class Scope:
+class Lookup:
     """Where the names in a class's annotations are looked up.
 
     As Python would: the class body, the type parameters, the function around the class if there is
@@ -122,14 +129,14 @@ class Scope:
         return self.evaluate(reference.__forward_arg__)
 
 
-def resolve(annotation: Any, scope: Scope) -> Any:
+def resolve(annotation: Any, lookup: Lookup) -> Any:
     """The annotation with every text and forward reference in it replaced by what it names."""
 
     def look_up(leaf: Any) -> Any:
         if isinstance(leaf, str):
-            return resolve(scope.evaluate(leaf), scope)
+            return resolve(lookup.evaluate(leaf), lookup)
         if isinstance(leaf, ForwardRef):
-            return resolve(scope.reference(leaf), scope)
+            return resolve(lookup.reference(leaf), lookup)
         return leaf
 
     return rebuild(annotation, look_up)
@@ -217,6 +224,27 @@ def free_parameters(annotation: Any) -> tuple[TypeVar, ...]:
 
     rebuild(annotation, note)
     return tuple(found)
+
+
+def entries_of(annotation: Any) -> dict[str, tuple[Any, bool]]:
+    """The annotation of each key, and whether the key has to be there."""
+    try:
+        hints = get_type_hints(annotation, include_extras=True)
+    except NameError as missing:
+        raise Unresolved(missing.name or annotation.__name__) from None
+    entries: dict[str, tuple[Any, bool]] = {}
+    for key, hint in hints.items():
+        required = key in annotation.__required_keys__
+        # ReadOnly has no class to compare with before 3.13, and asks nothing more of us.
+        while (origin := get_origin(hint)) in QUALIFIERS or (
+            getattr(origin, "_name", None) == "ReadOnly"
+        ):
+            if origin in QUALIFIERS:
+                # Under `from __future__ import annotations` the class itself cannot see these.
+                required = origin is Required
+            hint = get_args(hint)[0]
+        entries[key] = (hint, required)
+    return entries
 
 
 def is_class(annotation: Any) -> bool:

@@ -7,12 +7,11 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from haiway_bus._state.classes.meta import StateMeta
-from haiway_bus._state.kinds.kind import SchemaBook
 from haiway_bus._state.kinds.mismatch import Mismatch, describe, state_error
+from haiway_bus._state.wire.json_text import read_json, write_json
+from haiway_bus._state.wire.schema import schema_document
 
 __all__ = ("State",)
-
-SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 class State(metaclass=StateMeta):
@@ -106,16 +105,7 @@ class State(metaclass=StateMeta):
 
         Contract 7.7.
         """
-        import json  # here, since not every service writes JSON and all of them start
-
-        separators = (",", ":") if indent is None else None
-        return json.dumps(
-            self.to_mapping(),
-            ensure_ascii=False,
-            allow_nan=False,
-            indent=indent,
-            separators=separators,
-        )
+        return write_json(self.to_mapping(), indent)
 
     @classmethod
     def from_json(cls, text: str | bytes | bytearray, /) -> Self:
@@ -129,17 +119,10 @@ class State(metaclass=StateMeta):
 
         Contract 7.7.
         """
-        import json  # as in to_json
-
         try:
-            plain = json.loads(text, parse_constant=refuse_constant)
-        except (ValueError, RecursionError) as wrong:
-            # Text that is no JSON, bytes that are no text, numbers or nesting beyond all measure.
-            raise state_error(cls.__name__, [("", f"not JSON: {wrong}")]) from None
-        if not isinstance(plain, dict):
-            raise state_error(
-                cls.__name__, [("", f"expected a JSON object, given {describe(plain)}")]
-            )
+            plain = read_json(text)
+        except Mismatch as wrong:
+            raise state_error(cls.__name__, wrong.problems) from None
         return cls.from_mapping(plain)
 
     @classmethod
@@ -151,12 +134,10 @@ class State(metaclass=StateMeta):
 
         Contract 7.7.
         """
-        book = SchemaBook()
         try:
-            reference = cls.__state__.schema(book)
+            return schema_document(cls.__state__.schema)
         except Mismatch as wrong:
             raise state_error(cls.__name__, wrong.problems) from None
-        return {"$schema": SCHEMA_DIALECT, **reference, "$defs": book.definitions}
 
     def __eq__(self, other: object, /) -> bool:
         if type(other) is not type(self):
@@ -216,7 +197,3 @@ class State(metaclass=StateMeta):
 def restored(cls: type[State], values: dict[str, Any]) -> State:
     """What unpickling calls. The values are checked again: the class may have changed meanwhile."""
     return cls(**values)
-
-
-def refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")

@@ -14,7 +14,7 @@ from haiway_bus._state.annotations.default import MISSING
 from haiway_bus._state.annotations.field import Field, checked_default
 from haiway_bus._state.annotations.parse import parse
 from haiway_bus._state.annotations.resolve import (
-    Scope,
+    Lookup,
     Uncheckable,
     Unresolved,
     resolve,
@@ -27,7 +27,8 @@ from haiway_bus._state.classes.maker import equip, made_in_c, updated_of
 from haiway_bus._state.classes.source import compiled
 from haiway_bus._state.kinds.kind import Schema, SchemaBook
 from haiway_bus._state.kinds.mismatch import Mismatch, Problem, state_error
-from haiway_bus._state.wire.mapping import dump_fields, load_fields, schema_of_fields
+from haiway_bus._state.wire.mapping import dump_fields, load_fields
+from haiway_bus._state.wire.schema import schema_of_fields
 from haiway_bus.errors import StateError
 
 __all__ = ("Blueprint", "Owner")
@@ -64,6 +65,7 @@ class Blueprint:
         "defaults",
         "fields_or_none",
         "ignore_unknown",
+        "lookup",
         "maker",
         "mixin",
         "names",
@@ -71,7 +73,6 @@ class Blueprint:
         "origin",
         "owner",
         "parameters",
-        "scope",
         "slotted",
         "variants",
         "written",
@@ -85,7 +86,7 @@ class Blueprint:
         defaults: dict[str, Any],
         names: tuple[str, ...],
         slotted: frozenset[str],
-        scope: Scope,
+        lookup: Lookup,
         ignore_unknown: bool,
         mixin: bool,
         options: dict[str, Any],
@@ -98,7 +99,7 @@ class Blueprint:
         self.defaults: dict[str, Any] = defaults
         self.names: tuple[str, ...] = names
         self.slotted: frozenset[str] = slotted
-        self.scope: Scope = scope
+        self.lookup: Lookup = lookup
         self.ignore_unknown: bool = ignore_unknown
         self.mixin: bool = mixin
         self.options: dict[str, Any] = options
@@ -189,7 +190,7 @@ class Blueprint:
         """The field of this class, declared here or inherited."""
         key: str | None = None
         if name in self.annotations:
-            annotation, key = split_alias(resolve(self.annotations[name], self.scope))
+            annotation, key = split_alias(resolve(self.annotations[name], self.lookup))
             default = self.defaults.get(name, MISSING)
             kind = parse(substitute(annotation, {Self: self.owner}))
             default, factory = checked_default(kind, default)

@@ -6,7 +6,7 @@ from types import FunctionType
 from typing import Any, Generic, NoReturn, TypeVar, get_origin
 
 from haiway_bus._state.annotations.resolve import (
-    Scope,
+    Lookup,
     annotations_of,
     free_parameters,
     is_class_variable,
@@ -87,7 +87,7 @@ def build(
         defaults={field: namespace[field] for field in annotations if field in namespace},
         names=names,
         slotted=slotted | frozenset(slots),
-        scope=Scope(cls.__module__, local, getattr(frame, "f_globals", None)),
+        lookup=Lookup(cls.__module__, local, getattr(frame, "f_globals", None)),
         ignore_unknown=ignore_unknown,
         mixin=mixin,
         options=options,

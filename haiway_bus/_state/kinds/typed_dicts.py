@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NotRequired, Required, get_args, get_origin, get_type_hints
+from typing import Any
 
-from haiway_bus._state.annotations.resolve import Unresolved
 from haiway_bus._state.kinds.frozen_map import FrozenMap
 from haiway_bus._state.kinds.kind import Kind, Plain, Schema, SchemaBook
 from haiway_bus._state.kinds.mismatch import Mismatch, Problem, mismatch, part_of
 
-__all__ = ("Entry", "TypedDictKind", "entries_of")
-
-
-QUALIFIERS = (Required, NotRequired)
+__all__ = ("Entry", "TypedDictKind")
 
 
 class Entry:
@@ -24,27 +20,6 @@ class Entry:
     def __init__(self, kind: Kind, required: bool) -> None:
         self.kind: Kind = kind
         self.required: bool = required
-
-
-def entries_of(annotation: Any) -> dict[str, tuple[Any, bool]]:
-    """The annotation of each key, and whether the key has to be there."""
-    try:
-        hints = get_type_hints(annotation, include_extras=True)
-    except NameError as missing:
-        raise Unresolved(missing.name or annotation.__name__) from None
-    entries: dict[str, tuple[Any, bool]] = {}
-    for key, hint in hints.items():
-        required = key in annotation.__required_keys__
-        # ReadOnly has no class to compare with before 3.13, and asks nothing more of us.
-        while (origin := get_origin(hint)) in QUALIFIERS or (
-            getattr(origin, "_name", None) == "ReadOnly"
-        ):
-            if origin in QUALIFIERS:
-                # Under `from __future__ import annotations` the class itself cannot see these.
-                required = origin is Required
-            hint = get_args(hint)[0]
-        entries[key] = (hint, required)
-    return entries
 
 
 class TypedDictKind(Kind):

@@ -1,4 +1,4 @@
-"""The plain form of a State: what its to_mapping gives and from_mapping takes, and its schema."""
+"""The plain form of a State: what its to_mapping gives and from_mapping takes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import Any
 
 from haiway_bus._state.annotations.default import MISSING
 from haiway_bus._state.annotations.field import Field
-from haiway_bus._state.kinds.kind import Schema, SchemaBook
 from haiway_bus._state.kinds.mismatch import Mismatch, Problem, part_of
 
-__all__ = ("dump_fields", "load_fields", "schema_of_fields")
+__all__ = ("dump_fields", "load_fields")
 
 
 def dump_fields(fields: Sequence[Field], instance: Any) -> dict[str, Any]:
@@ -60,29 +59,3 @@ def expected(field: Field) -> str:
     if field.key == field.name:
         return field.kind.expected
     return f"{field.kind.expected} under the key {field.key!r}"
-
-
-def schema_of_fields(
-    title: str, fields: Sequence[Field], book: SchemaBook, ignore_unknown: bool
-) -> Schema:
-    """The JSON schema of the plain form; raises Mismatch when JSON cannot carry a field."""
-    properties: dict[str, Schema] = {}
-    problems: list[Problem] = []
-    for field in fields:
-        try:
-            schema = field.kind.schema(book)
-            if field.default is not MISSING:
-                schema = {**schema, "default": field.kind.dump(field.default)}
-        except Mismatch as wrong:
-            problems += wrong.under(f".{field.name}")
-        else:
-            properties[field.key] = schema
-    if problems:
-        raise Mismatch(problems)
-    return {
-        "title": title,
-        "type": "object",
-        "properties": properties,
-        "required": [field.key for field in fields if field.required],
-        "additionalProperties": ignore_unknown,
-    }
