@@ -155,6 +155,72 @@ class TestFields:
         assert Event(Color=Color.RED).Color is Color.RED
 
 
+class TestSurface:
+    METHODS = frozenset(
+        {"updated", "to_mapping", "from_mapping", "to_json", "from_json", "json_schema"}
+    )
+    """What docs/reference/state.md has."""
+
+    @staticmethod
+    def public(thing):
+        return {name for name in dir(thing) if not name.startswith("_")}
+
+    def test_dir_shows_what_is_documented_and_the_fields(self, order):
+        """Of classes and instances, also when each method has been used."""
+        assert self.public(State) == self.METHODS
+        fields = {"order_id", "total", "items", "tags", "labels", "note"}
+        assert self.public(Order) == self.public(order) == self.METHODS | fields
+        assert order.updated(note="n") != order
+        assert order in {order: repr(order)}
+        assert Order.from_json(order.to_json()) == order
+        assert self.public(Order) == self.public(order) == self.METHODS | fields
+        assert self.public(Deep) == self.METHODS | fields | {"color"}
+
+    def test_one_name_is_internal(self, order):
+        """Beside what any class with slots has, and the protocols of `copy`."""
+
+        class Plain:
+            __slots__ = ("__weakref__", "value")
+            __match_args__ = ("value",)
+            value: int
+
+        fields = set(inspect.signature(Order).parameters)
+        protocols = {"__copy__", "__deepcopy__", "__replace__"}
+        for thing in (Order, order):
+            assert set(dir(thing)) - set(dir(Plain)) - fields - self.METHODS - protocols == {
+                "__state__"
+            }
+
+    def test_a_field_may_have_the_name_of_anything_inside(self, hb):
+        """Guarantee 7.1: what the package keeps for a class is out of the way of its fields."""
+        inside = [
+            *type(Order.__state__).__slots__,
+            *type(Order.__state__.fields[0]).__slots__,
+            *(
+                "blueprint",
+                "mro",
+                "fields",
+                "instance",
+                "changes",
+                "given",
+                "positional",
+                "unknown",
+            ),
+            *("self", "cls", "other", "memo", "mapping", "text", "indent", "_items", "_"),
+        ]
+        names = sorted({name for name in inside if not name.startswith("__")})
+        crowded_class = type(State)(
+            "Crowded", (State,), {"__annotations__": dict.fromkeys(names, int)}
+        )
+        values = {name: number for number, name in enumerate(names)}
+        crowded = crowded_class(**values)
+        assert {name: getattr(crowded, name) for name in names} == values
+        assert crowded.updated(**values) == crowded == crowded_class.from_json(crowded.to_json())
+        assert hash(crowded) == hash(tuple(values.values()))
+        assert repr(crowded) == f"Crowded({', '.join(f'{k}={v}' for k, v in values.items())})"
+        assert copy.deepcopy(crowded) == crowded.__reduce__()[0](*crowded.__reduce__()[1])
+
+
 class TestConstruction:
     def test_a_wrong_type_names_class_field_expected_and_given(self):
         """Contract 7.2."""
