@@ -1,4 +1,4 @@
-"""The key of a field in its mapping and JSON form, when it is not the field's name."""
+"""Alias: another key for a field in mappings and JSON."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ __all__ = ("Alias", "split_alias")
 
 
 class Alias:
-    """The key of a field in its mapping and JSON form: `Annotated[str, Alias("userId")]`.
+    """The key of a field in mappings and JSON: `Annotated[str, Alias("userId")]`.
 
-    The constructor and the attribute keep the field's own name. Contract 7.7.
+    The constructor and the attribute keep the field's own name.
+
+    Args:
+        name: the key.
+
+    Raises:
+        TypeError: the key is no text, or empty.
     """
 
     __slots__ = ("name",)
@@ -31,7 +37,7 @@ class Alias:
 
 
 def split_alias(annotation: Any) -> tuple[Any, str | None]:
-    """The annotation without its Alias, and the key that Alias gives."""
+    """Split an annotation into the annotation without its Alias, and the key that the Alias gives."""
     if get_origin(annotation) is not Annotated:
         return annotation, None
     aliases = [item for item in annotation.__metadata__ if isinstance(item, Alias)]

@@ -1,4 +1,4 @@
-"""The mark of an argument that was not given, and `Default`, the factory of a field's default."""
+"""MISSING, for an argument that was not given, and `Default`, for the default of a field."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Value = TypeVar("Value")
 
 @final
 class Missing:
-    """The type of `MISSING`. One instance, so that identity tells whether an argument came."""
+    """The type of `MISSING`, its only instance: `value is MISSING` tells that an argument was not given."""
 
     __slots__ = ()
 
@@ -28,7 +28,7 @@ MISSING: Final = Missing()
 
 @final
 class Factory:
-    """What `Default(factory=...)` leaves in the class body: how to make a field's default."""
+    """The value of `Default(factory=...)` in a class body: makes the default of a field for each instance."""
 
     __slots__ = ("make",)
 
@@ -47,16 +47,15 @@ def Default(*, default: Any = MISSING, factory: Any = MISSING) -> Any:  # noqa: 
     """Describe the default of a State field.
 
     Args:
-        default: the value itself, the same as writing it after the annotation.
-        factory: called without arguments for each instance that is made without the field.
+        default: the default itself, the same as a value after the annotation.
+        factory: a function without arguments. It is called for each instance that is made without a
+            value for the field, and makes the value.
 
     Returns:
-        What the class statement of a State takes as the field's default.
+        An object for the class body of a State, to stand after the annotation.
 
     Raises:
         TypeError: both or neither are given, or the factory cannot be called.
-
-    Contract 7.5.
     """
     if (default is MISSING) == (factory is MISSING):
         raise TypeError("Default() takes either default=value or factory=callable")

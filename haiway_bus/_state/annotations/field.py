@@ -1,4 +1,4 @@
-"""The table of a class's fields: what the generated constructor, and a compiled one, read."""
+"""A field of a State class, and the check of its default."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ __all__ = ("Field", "checked_default")
 
 
 class Field:
-    """One field of one class, as its constructor needs it.
+    """One field of one class.
 
     owner: the name of the class, for errors.
     name: the keyword argument and the attribute.
-    annotation: with names resolved; type variables and Self stay, for the classes derived.
-    kind: `kind.exact` are the types of which an instance is stored as it is (all, when
-        `kind.anything`); for any other value `kind.check(value)` gives the value to store, or
+    annotation: the annotation with its names resolved. Type variables and Self stay, for derived classes.
+    kind: checks values. An instance of a type in `kind.exact` is stored as it is; so is any value
+        when `kind.anything`. For other values `kind.check(value)` gives the value to store, or
         raises Mismatch.
-    default: checked already; MISSING when there is none.
-    factory: makes the default of one instance, which is to be checked; None when there is none.
-    member: the slot, whose offset a compiled constructor writes to. None in a mix-in.
-    key: the name in mappings and JSON.
+    default: the default, already checked, or MISSING.
+    factory: makes the default of one instance, not checked yet, or None.
+    member: the slot, to whose offset the constructor in C writes. None in a mix-in.
+    key: the key in mappings and JSON.
     """
 
     __slots__ = ("annotation", "default", "factory", "key", "kind", "member", "name", "owner")
@@ -53,15 +53,15 @@ class Field:
 
     @property
     def required(self) -> bool:
-        """Whether an instance cannot be made without it."""
+        """Whether the constructor needs a value for the field."""
         return self.default is MISSING and self.factory is None
 
     def store(self, instance: Any, value: Any) -> None:
-        """Put a checked value into an instance that nobody else has yet."""
+        """Put a checked value into an instance that no other code has yet."""
         self.member.__set__(instance, value)  # type: ignore[union-attr]
 
     def check(self, value: Any) -> Any:
-        """The value to store for what was given, which may be MISSING; raises Mismatch."""
+        """Give the value to store for an argument, which may be MISSING. Raises Mismatch."""
         if value is MISSING:
             if self.factory is not None:
                 return self.made(self.factory)
@@ -71,7 +71,7 @@ class Field:
         return self.kind.check(value)
 
     def made(self, factory: Callable[[], Any]) -> Any:
-        """The default of one instance; raises Mismatch."""
+        """Make the default of one instance. Raises Mismatch."""
         try:
             return self.kind.check(factory())
         except RecursionError:
@@ -80,28 +80,29 @@ class Field:
             raise Mismatch(
                 [(path, f"{reason}, by its default factory") for path, reason in wrong.problems]
             ) from None
-        # Here, as there may be too little of the stack left for this, too: a RecursionError is then met by the caller's
-        # `except`, and PyPy makes a TypeError of one that is raised within another. And not a Mismatch, which every
-        # instance on the way here would look into again.
+        # Outside of the `except`: the stack may be too short for this call as well. Then the caller's `except` gets
+        # the next RecursionError; raised inside of the first, PyPy would make a TypeError of it. No Mismatch, which
+        # every instance on the way up would go over again.
         raise StateError(
             f"{self.owner}.{self.name}: a cycle of defaults, its factory comes back to it"
         )
 
 
 def checked_default(kind: Kind, default: Any) -> tuple[Any, Callable[[], Any] | None]:
-    """The default to store, or the factory of it.
+    """Check the default of a field (guarantee 7.5).
+
+    Returns:
+        The default to store, or MISSING, and the factory, or None.
 
     Raises:
         Mismatch: the default does not fit the annotation, or can change.
-
-    Contract 7.5.
     """
     if isinstance(default, Factory):
         return MISSING, default.make
     if default is MISSING:
         return MISSING, None
     if type(default).__hash__ is None:
-        # What can be changed has no hash, in Python's own containers and by its own convention.
+        # A value that can change has no hash: so it is with Python's containers, and by convention with others.
         reason = (
             f"the default {describe(default)} can be changed, and all instances would share it: "
             "write Default(factory=...)"

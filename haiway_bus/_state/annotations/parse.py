@@ -1,16 +1,9 @@
-"""From an annotation to its Kind. What no kind can check is refused here (contract 7.3)."""
+"""From an annotation to its Kind. An annotation that no kind can check is refused (guarantee 7.3)."""
 
 from __future__ import annotations
 
 import collections
-from collections.abc import (
-    Callable,
-    Mapping,
-    MutableMapping,
-    MutableSequence,
-    MutableSet,
-    Sequence,
-)
+from collections.abc import Callable, Mapping, MutableMapping, MutableSequence, MutableSet, Sequence
 from collections.abc import Set as AbstractSet
 from enum import Enum
 from types import GenericAlias, UnionType
@@ -82,13 +75,13 @@ BARE = ("_SpecialGenericAlias", "_TupleType", "_CallableType")
 
 
 class Parser:
-    """One annotation on its way to a kind, with the type aliases it is inside of."""
+    """Finds the kind of one annotation. It keeps the type aliases that it is inside of, which may recur."""
 
     def __init__(self) -> None:
         self.aliases: dict[Any, RecursiveKind] = {}
 
     def kind(self, annotation: Any) -> Kind:
-        """The kind of any annotation. Order matters: from the most exact to the general."""
+        """The kind of any annotation. The order matters: from the exact to the general."""
         if annotation is None or isinstance(annotation, type):
             scalar = SCALARS.get(annotation)
             if scalar is not None:
@@ -96,7 +89,7 @@ class Parser:
         if annotation is Any:
             return AnyKind()
         if annotation is Self:
-            raise Uncheckable("Self stands here outside of its class")
+            raise Uncheckable("Self is used outside of a class")
         if isinstance(annotation, TypeVar):
             return self.type_variable(annotation)
         if isinstance(annotation, NewType):
@@ -113,7 +106,7 @@ class Parser:
         raise Uncheckable(f"{show(annotation)} cannot be checked")
 
     def type_variable(self, variable: TypeVar) -> Kind:
-        """A type variable nobody has bound: what it may be at most."""
+        """The kind of a type variable without an argument: its constraints, its bound, or anything."""
         if variable.__constraints__:
             return self.kind(Union[variable.__constraints__])  # noqa: UP007 - of a tuple
         if variable.__bound__ is not None:
@@ -121,12 +114,12 @@ class Parser:
         return AnyKind()
 
     def alias(self, alias: Any, value: Any) -> Kind:
-        """`type Name = ...`, which may name itself."""
+        """The kind of `type Name = ...`, which may contain its own name."""
         known = self.aliases.get(alias)
         if known is not None:
             return known
         standing = self.aliases[alias] = RecursiveKind(alias)
-        # The names in an alias are its module's; text in it is looked up there.
+        # Text in an alias is looked up in the alias's module.
         kind = self.kind(resolve(value, Lookup(alias.__module__, {})))
         if kind is standing:
             raise Uncheckable(f"{show(alias)} stands for nothing but itself")
@@ -177,7 +170,7 @@ class Parser:
 
     def annotated(self, annotation: Any) -> Kind:
         if any(isinstance(item, Alias) for item in annotation.__metadata__):
-            raise Uncheckable("an Alias names a field, and stands outermost in its annotation")
+            raise Uncheckable("an Alias names a field: it has to be outermost in the annotation")
         inner = self.kind(annotation.__origin__)
         try:
             tests = constraints(annotation.__metadata__)
@@ -220,10 +213,12 @@ class Parser:
 
     def plain_class(self, annotation: Any) -> Kind:
         self.refuse_mutable(annotation, annotation)
-        state = getattr(annotation, "__state__", None)
-        if state is not None:
-            # Box[T] with T unbound takes whatever Box takes.
-            return StateKind(state.origin if state.arguments and state.parameters else annotation)
+        blueprint = getattr(annotation, "__state__", None)
+        if blueprint is not None:
+            # Box[T] accepts the same as Box as long as T is unbound.
+            return StateKind(
+                blueprint.origin if blueprint.arguments and blueprint.parameters else annotation
+            )
         if is_typeddict(annotation) or hasattr(annotation, "__required_keys__"):
             return self.typed_dict(annotation)
         if issubclass(annotation, Enum):
@@ -255,7 +250,7 @@ class Parser:
         return Instance(annotation)
 
     def typed_dict(self, annotation: Any) -> Kind:
-        # Its own name may recur in it: the kind stands before its entries are known.
+        # The TypedDict may contain its own name, so its kind stands before its entries are known.
         known = self.aliases.get(annotation)
         if known is not None:
             return known
@@ -278,23 +273,21 @@ class Parser:
 
 
 def unpacked(argument: Any) -> Any:
-    """The tuple of `*tuple[...]` or `Unpack[tuple[...]]`, or None."""
+    """The tuple in `*tuple[...]` or `Unpack[tuple[...]]`, or None for any other argument."""
     if isinstance(argument, GenericAlias) and getattr(argument, "__unpacked__", False):
         return GenericAlias(tuple, argument.__args__)
     return get_args(argument)[0] if get_origin(argument) is Unpack else None
 
 
 def is_abstract(annotation: type) -> bool:
-    """Whether isinstance may say yes to what does not derive from the class."""
+    """Whether isinstance may accept objects whose class does not derive from this class."""
     return type(annotation).__instancecheck__ is not type.__instancecheck__
 
 
 def parse(annotation: Any) -> Kind:
-    """The kind of an annotation in which names are resolved and type variables bound.
+    """Find the kind of an annotation in which names are resolved and type variables bound.
 
     Raises:
-        Uncheckable: no value of the annotation could be checked.
-
-    Contract 7.3.
+        Uncheckable: values of the annotation cannot be checked.
     """
     return Parser().kind(annotation)

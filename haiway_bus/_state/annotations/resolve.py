@@ -1,4 +1,4 @@
-"""The annotations of a class body, and the evaluation of those that are text or look ahead."""
+"""The annotations of a class body. Those that are text or forward references are evaluated here."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ QUALIFIERS = (Required, NotRequired)
 
 
 class Unresolved(Exception):  # noqa: N818 - a signal within the package
-    """Raised when an annotation names something that does not exist, or does not exist yet."""
+    """Raised for a name in an annotation that does not exist, or does not exist yet."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -55,13 +55,13 @@ class Unresolved(Exception):  # noqa: N818 - a signal within the package
 
 
 def annotations_of(namespace: Mapping[str, Any]) -> dict[str, Any]:
-    """The annotations in a class body, as they are found: values, text, or forward references."""
+    """The annotations in a class body, not evaluated: values, text, or forward references."""
     if "__annotations__" in namespace:
         return dict(namespace["__annotations__"])
     if sys.version_info >= (3, 14):
         annotate = annotationlib.get_annotate_from_class_namespace(namespace)
         if annotate is not None:
-            # FORWARDREF leaves what does not exist yet, such as the class itself, to be looked up.
+            # FORWARDREF keeps names that do not exist yet, such as the class's own, for a later look-up.
             return dict(
                 annotationlib.call_annotate_function(annotate, annotationlib.Format.FORWARDREF)
             )
@@ -69,7 +69,7 @@ def annotations_of(namespace: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_class_variable(annotation: Any) -> bool:
-    """Whether the annotation says ClassVar, which makes no field. Text is not evaluated for it."""
+    """Whether the annotation says ClassVar, which makes no field. Text is not evaluated to find out."""
     if isinstance(annotation, ForwardRef):
         annotation = annotation.__forward_arg__
     if isinstance(annotation, str):
@@ -80,14 +80,14 @@ def is_class_variable(annotation: Any) -> bool:
 
 
 class Uncheckable(Exception):  # noqa: N818 - a signal within the package
-    """Raised for an annotation of which no value could be checked; the text says what to write."""
+    """Raised for an annotation whose values cannot be checked. The text says what to write instead."""
 
 
 class Lookup:
-    """Where the names in a class's annotations are looked up.
+    """Looks up the names in the annotations of a class.
 
-    As Python would: the class body, the type parameters, the function around the class if there is
-    one, the module. The class's own name is known too, although nothing is bound to it yet.
+    It searches as Python does: the class body, the type parameters, the function around the class,
+    the module. It also knows the class's own name, to which nothing is bound yet.
     """
 
     __slots__ = ("local", "names")
@@ -97,11 +97,11 @@ class Lookup:
     ) -> None:
         self.local: dict[str, Any] = local
         known = sys.modules.get(module)
-        # Code that was only executed is in no module; its own globals then have to do.
+        # Code that was run by exec() is in no module. It has globals, though.
         self.names: dict[str, Any] = (names or {}) if known is None else vars(known)
 
     def evaluate(self, text: str) -> Any:
-        """The value of an annotation written as text.
+        """Evaluate an annotation written as text.
 
         The text comes from the source of a class statement, never from data that is loaded.
         """
@@ -115,11 +115,11 @@ class Lookup:
             raise Unresolved(missing.name or text) from None
         except AttributeError as missing:
             raise Unresolved(f"{text} ({missing})") from None
-        except Exception as wrong:  # what an expression can raise is anything
+        except Exception as wrong:  # an expression can raise anything
             raise Uncheckable(f"the annotation {text!r} cannot be evaluated: {wrong}") from wrong
 
     def reference(self, reference: ForwardRef) -> Any:
-        """The value of a forward reference, which in 3.14 brings its own cells and globals."""
+        """Evaluate a forward reference, which has its own cells and globals in 3.14."""
         if sys.version_info >= (3, 14):
             names = None if reference.__forward_module__ else self.names
             try:
@@ -130,7 +130,7 @@ class Lookup:
 
 
 def resolve(annotation: Any, lookup: Lookup) -> Any:
-    """The annotation with every text and forward reference in it replaced by what it names."""
+    """Replace every text and forward reference in an annotation by its value."""
 
     def look_up(leaf: Any) -> Any:
         if isinstance(leaf, str):
@@ -143,18 +143,19 @@ def resolve(annotation: Any, lookup: Lookup) -> Any:
 
 
 def rebuild(annotation: Any, leaf: Callable[[Any], Any]) -> Any:
-    """The annotation with `leaf` applied to each part that is not built of others.
+    """Apply `leaf` to each part of an annotation that has no parts itself.
 
-    What `leaf` leaves alone is left alone: an annotation without a change comes back itself.
+    Returns:
+        The annotation with the new parts, or the same object when `leaf` changed none.
     """
     if is_class(annotation):
-        state = getattr(annotation, "__state__", None)
-        if state is None or not state.arguments:
+        blueprint = getattr(annotation, "__state__", None)
+        if blueprint is None or not blueprint.arguments:
             return leaf(annotation)
-        arguments = tuple(rebuild(argument, leaf) for argument in state.arguments)
-        if arguments == state.arguments:
+        arguments = tuple(rebuild(argument, leaf) for argument in blueprint.arguments)
+        if arguments == blueprint.arguments:
             return leaf(annotation)
-        return state.origin[arguments]
+        return blueprint.origin[arguments]
     origin = get_origin(annotation)
     if origin is None or origin is Literal:
         return leaf(annotation)
@@ -180,7 +181,7 @@ def rebuild(annotation: Any, leaf: Callable[[Any], Any]) -> Any:
 
 
 def substitute(annotation: Any, meanings: Mapping[Any, Any]) -> Any:
-    """The annotation with type variables, and Self, replaced by what they mean."""
+    """Replace type variables and Self in an annotation by their meanings."""
 
     def meaning(leaf: Any) -> Any:
         return meanings.get(leaf, leaf) if leaf is Self or isinstance(leaf, TypeVar) else leaf
@@ -189,7 +190,7 @@ def substitute(annotation: Any, meanings: Mapping[Any, Any]) -> Any:
 
 
 def names_in(annotation: Any) -> set[str]:
-    """The names that text and forward references in an annotation mention."""
+    """Collect the names in the texts and forward references of an annotation."""
     found: set[str] = set()
 
     def note(leaf: Any) -> Any:
@@ -214,7 +215,7 @@ def names_in(annotation: Any) -> set[str]:
 
 
 def free_parameters(annotation: Any) -> tuple[TypeVar, ...]:
-    """The type variables in an annotation, each once, in the order met."""
+    """Collect the type variables in an annotation, each once, in the order of their first use."""
     found: dict[TypeVar, None] = {}
 
     def note(leaf: Any) -> Any:
@@ -227,7 +228,7 @@ def free_parameters(annotation: Any) -> tuple[TypeVar, ...]:
 
 
 def entries_of(annotation: Any) -> dict[str, tuple[Any, bool]]:
-    """The annotation of each key, and whether the key has to be there."""
+    """Read the keys of a TypedDict: the annotation of each key, and whether the key is required."""
     try:
         hints = get_type_hints(annotation, include_extras=True)
     except NameError as missing:
@@ -235,12 +236,12 @@ def entries_of(annotation: Any) -> dict[str, tuple[Any, bool]]:
     entries: dict[str, tuple[Any, bool]] = {}
     for key, hint in hints.items():
         required = key in annotation.__required_keys__
-        # ReadOnly has no class to compare with before 3.13, and asks nothing more of us.
+        # ReadOnly has no class to compare with before 3.13, and needs no check.
         while (origin := get_origin(hint)) in QUALIFIERS or (
             getattr(origin, "_name", None) == "ReadOnly"
         ):
             if origin in QUALIFIERS:
-                # Under `from __future__ import annotations` the class itself cannot see these.
+                # Under `from __future__ import annotations` the TypedDict itself cannot see these.
                 required = origin is Required
             hint = get_args(hint)[0]
         entries[key] = (hint, required)
@@ -248,7 +249,7 @@ def entries_of(annotation: Any) -> dict[str, tuple[Any, bool]]:
 
 
 def is_class(annotation: Any) -> bool:
-    """Whether it is a class; on 3.11 `list[int]` says it is one, too."""
+    """Whether an annotation is a class. `isinstance` alone is not enough: 3.11 takes `list[int]` for a class."""
     kind: object = type(annotation)
     return isinstance(annotation, type) and kind is not GenericAlias
 

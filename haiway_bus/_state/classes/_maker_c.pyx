@@ -1,14 +1,15 @@
 # cython: language_level=3, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: boundscheck=False, wraparound=False, initializedcheck=False
-"""Making a State in C: the twin of the constructor and of `updated` that source.py writes out for each class.
+"""Makes instances of State classes in C: the twin of the `__new__` and `updated` that source.py writes in Python.
 
-`OrderCreated(order_id=..., total=...)` is a call of a class. The interpreter calls a class through `type.__call__`,
-which packs the arguments into a tuple and a dict before it asks `__new__`. A class may have a `tp_vectorcall` of its
-own instead, which is given the arguments where they lie; it is asked if the metaclass says so by a flag, which only
-C code can set (below). So a construction is: find the class's Maker by the class's address, take the arguments
-by the identity of their names, compare each one's type with those that its field accepts as they are, allocate, and
-store. Whatever is unusual (a value that is to be converted or refused, a factory, a name that is no field) goes to
-the same Python code that the generated constructor calls, so that both say the same of the same mistake.
+`OrderCreated(order_id=..., total=...)` calls a class. The interpreter does so through `type.__call__`, which packs the
+arguments into a tuple and a dict for `__new__`. A class with a `tp_vectorcall` of its own gets the arguments where they
+lie instead, provided that the metaclass has a flag, which only C code can set (below).
+
+A construction has these steps: find the class's Maker by the class's address; take the arguments by the identity of
+their names; compare the type of each argument with the types that its field accepts; allocate; store. Everything
+unusual goes to the Python code that the written constructor calls, too: a value to be converted or refused, a default
+factory, a name that is no field. So both constructors raise the same errors.
 """
 
 cimport cython
@@ -35,10 +36,10 @@ cdef extern from *:
 
     typedef struct {
         PyObject *name;         /* interned, as the names of keyword arguments are */
-        PyObject *initial;      /* the default; NULL if there is none */
+        PyObject *initial;      /* the default, or NULL */
         Py_ssize_t offset;      /* of the slot in an instance */
-        PyObject **exact;       /* the types whose instances are stored as they are, up to NULL */
-        PyObject **items;       /* for a Sequence: the same of its elements, or NULL */
+        PyObject **exact;       /* the types whose instances are stored as they are; NULL ends the list */
+        PyObject **items;       /* the same for the elements of a Sequence, or NULL */
         int anything;           /* any value is stored as it is */
         int any_item;           /* any tuple is stored as it is */
     } hb_field;
@@ -48,8 +49,8 @@ cdef extern from *:
     #define HB_KEEP(type, function) (((PyTypeObject *)(type))->tp_vectorcall = (function))
     #define HB_MEMBER_OFFSET(member) (((PyMemberDescrObject *)(member))->d_member->offset)
 
-    /* The flag that makes the interpreter ask a class for its tp_vectorcall. `type` has it; a metaclass
-       made by a class statement does not inherit it. */
+    /* Sets the flag with which the interpreter asks a class for its tp_vectorcall. `type` has the flag, but a
+       metaclass made by a class statement does not inherit it. */
     static void hb_let_classes_have_vectorcall(PyObject *metaclass)
     {
         PyTypeObject *type = (PyTypeObject *)metaclass;
@@ -70,7 +71,7 @@ cdef extern from *:
         return 0;
     }
 
-    /* Whether the value is stored as it is. What this does not see is for kind.check to say. */
+    /* Whether the value is stored as it is. All other values go to kind.check. */
     static int hb_fits(const hb_field *field, PyObject *value)
     {
         if (hb_accepts(field->exact, value))
@@ -84,8 +85,8 @@ cdef extern from *:
         return field->anything;
     }
 
-    /* The argument of this name, a borrowed reference; NULL if it was not given. `next` is where it stands when
-       the arguments come in the order of the fields, as they mostly do. */
+    /* The argument of this name, as a borrowed reference, or NULL. `next` is its index when the arguments come in the
+       order of the fields, as they mostly do. */
     static PyObject *hb_argument(PyObject *const *args, PyObject *names, Py_ssize_t count, PyObject *name,
                                  Py_ssize_t *next)
     {
@@ -95,7 +96,7 @@ cdef extern from *:
             if (PyTuple_GET_ITEM(names, i) == name)
                 return (*next)++, args[i];
         }
-        for (Py_ssize_t i = 0; i < count; i++) {    /* a name that was put together is not interned */
+        for (Py_ssize_t i = 0; i < count; i++) {    /* a name that was built at run time is not interned */
             if (PyUnicode_Compare(PyTuple_GET_ITEM(names, i), name) == 0)
                 return (*next)++, args[i];
         }
@@ -127,16 +128,16 @@ cdef extern from "Python.h":
 
 cdef PyObject *NO_VALUE = <PyObject *>MISSING
 
-cdef TypeIndex makers           # of State classes: value is the Maker, which removes itself when it goes
+cdef TypeIndex makers           # from State classes to their Makers. A Maker removes itself when it is freed.
 index_allot(&makers, 64)
 
 
 @cython.final
 cdef class Maker:
-    """How the instances of one class are made: its table of fields, laid out for C.
+    """Makes the instances of one class. It has the fields of the class, laid out for C.
 
-    Invariants: `owner` is the class, borrowed: the class's Blueprint holds the Maker. Every pointer in `table` is to
-    something that `fields` or `held` keeps alive.
+    Invariants: `owner` is a borrowed reference to the class, whose Blueprint keeps the Maker. `fields` or `held` keeps
+    alive each object that `table` points to.
     """
 
     cdef PyObject *owner
@@ -146,7 +147,7 @@ cdef class Maker:
     cdef Py_ssize_t count
 
     def __cinit__(self, object owner, tuple fields):
-        cdef hb_field *place
+        cdef hb_field *row
         self.fields = fields
         self.held = []
         self.count = len(fields)
@@ -155,17 +156,17 @@ cdef class Maker:
             raise MemoryError
         for index, field in enumerate(fields):
             kind = field.kind
-            place = &self.table[index]
-            place.name = self.keep(intern(field.name))
-            place.offset = HB_MEMBER_OFFSET(<PyObject *>field.member)
-            place.anything = kind.anything
-            place.exact = self.types(kind.exact)
+            row = &self.table[index]
+            row.name = self.keep(intern(field.name))
+            row.offset = HB_MEMBER_OFFSET(<PyObject *>field.member)
+            row.anything = kind.anything
+            row.exact = self.types(kind.exact)
             if field.default is not MISSING:
-                place.initial = self.keep(field.default)
+                row.initial = self.keep(field.default)
             if isinstance(kind, SequenceKind):
-                place.any_item = kind.item.anything
+                row.any_item = kind.item.anything
                 if kind.item.exact:
-                    place.items = self.types(kind.item.exact)
+                    row.items = self.types(kind.item.exact)
         index_reserve(&makers, makers.used + 1)
         self.owner = <PyObject *>owner
         index_add(&makers, self.owner, <PyObject *>self)
@@ -188,12 +189,12 @@ cdef class Maker:
         cdef PyObject **found = <PyObject **>PyMem_Calloc(len(types) + 1, sizeof(PyObject *))
         if found == NULL:
             raise MemoryError
-        for index, one in enumerate(types):
-            found[index] = self.keep(one)
+        for index, accepted in enumerate(types):
+            found[index] = self.keep(accepted)
         return found
 
     cdef PyObject *make(self, PyObject *const *args, Py_ssize_t positional, PyObject *names, PyObject *old) except NULL:
-        """A new instance, of arguments that are given by name; fields not given come from `old`, if there is one."""
+        """Make an instance. A field without an argument takes its value from `old`, or from its default."""
         cdef Py_ssize_t count = 0 if names == NULL else PyTuple_GET_SIZE(names)
         cdef Py_ssize_t given = 0
         cdef Py_ssize_t index
@@ -243,7 +244,7 @@ cdef class Maker:
     cdef int refuse(
         self, PyObject *const *args, Py_ssize_t positional, PyObject *names, Py_ssize_t count, PyObject *old
     ) except -1:
-        """Go over the arguments again in Python, and raise what is wrong with them."""
+        """Go over the arguments again in Python, and raise the error that lists what is wrong with them."""
         cdef dict given = {}
         cdef Py_ssize_t index
         if old != NULL:
@@ -290,7 +291,7 @@ cdef extern from *:
     """
     static PyMethodDef hb_updated = {
         "updated", NULL, METH_FASTCALL | METH_KEYWORDS,
-        "updated($self, /, **changes)\\n--\\n\\nA new instance with some fields changed and checked (contract 7.6)."
+        "updated($self, /, **changes)\\n--\\n\\nMake a new instance with some fields changed and checked."
     };
 
     static PyObject *hb_updated_method(PyObject *type, void *function)
@@ -303,7 +304,7 @@ cdef extern from *:
 
 
 def equip(object owner, tuple fields):
-    """Let the class make its instances in C. Returns the Maker, which the class has to hold on to."""
+    """Let C make the instances of the class. Returns the Maker, which the class has to keep."""
     maker = Maker(owner, fields)
     hb_let_classes_have_vectorcall(<PyObject *>Py_TYPE(<PyObject *>owner))
     HB_KEEP(<PyObject *>owner, <vectorcallfunc>construct)
@@ -311,7 +312,7 @@ def equip(object owner, tuple fields):
 
 
 def updated_of(object owner):
-    """The method `updated` for a class that `equip` has been called for."""
+    """Make the method `updated` for a class that `equip` was called for."""
     return hb_updated_method(<PyObject *>owner, <void *>update)
 
 
@@ -319,5 +320,5 @@ live_count(<PyObject *>Maker)  # before the first is made (see live.pxd)
 
 
 def _live():
-    """How many Makers are alive, in a debug build; else None."""
+    """The number of Makers that are alive in a debug build, or None in any other build."""
     return live_objects()

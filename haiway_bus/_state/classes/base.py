@@ -1,4 +1,4 @@
-"""State, the class to derive from."""
+"""State, the class that users derive from."""
 
 from __future__ import annotations
 
@@ -21,50 +21,48 @@ class State(metaclass=StateMeta):
             order_id: str
             items: Sequence[str] = ()
 
-    Each annotated attribute is a keyword of the constructor, whose value is checked when the
-    instance is made. Instances compare by value with those of exactly the same class, hash when
-    their values do, and can be pickled, copied, weakly referenced, and matched.
+    Each annotated attribute is a field and a keyword of the constructor. The constructor checks
+    every value. Two instances are equal when they are of exactly the same class and their values
+    are equal. An instance is hashable when its values are. It can be pickled, copied, weakly
+    referenced and matched.
 
-    Invariants: once made, an instance does not change, and neither do the containers it holds: a
-    list given for a Sequence is kept as a tuple, a dict for a Mapping as a read-only mapping, a set
-    as a frozenset. What is annotated as Any, or as a class that is no State, is kept as it is.
-
-    Contract 7.
+    Invariants: an instance never changes, and neither do the containers in it. A list given for a
+    Sequence is kept as a tuple, a dict for a Mapping as a read-only mapping, a set for a Set as a
+    frozenset. A value annotated as Any, or as a class that is no State, is kept as it is given.
     """
 
-    # `updated`, `__eq__`, `__hash__` and `__repr__` here go by the instance. A method of that name that somebody wrote
-    # reaches them by super(). A class without such a method gets its own, written for its fields.
+    # `updated`, `__eq__`, `__hash__` and `__repr__` here read the fields of the instance's class. They are for super():
+    # a class in which nobody wrote such a method gets its own, written for its fields.
 
     def updated(self, **changes: Any) -> Self:
-        """A new instance with some fields changed and checked; this one stays as it is.
+        """Make a new instance with some fields changed and checked. This instance stays as it is.
 
         Args:
-            changes: new values by field name.
+            **changes: new values by field name.
+
+        Returns:
+            An instance of the same class.
 
         Raises:
             StateError: a name is no field, or a value does not fit.
-
-        Contract 7.6.
         """
         values = {name: getattr(self, name) for name in type(self).__state__.names}
         return type(self)(**(values | changes))
 
     def __replace__(self, /, **changes: Any) -> Self:
-        """What copy.replace() calls, from Python 3.13 on."""
+        """Serve `copy.replace`, which Python has from 3.13 on."""
         return self.updated(**changes)
 
     def to_mapping(self) -> dict[str, Any]:
-        """The instance as plain data: what json.dumps can write.
+        """Give the instance as plain data, which `json.dumps` can write.
 
         Returns:
-            A dict of the fields in order, by their aliases where they have one. Dates and times are
-            ISO 8601, UUID, Decimal and paths are text, an Enum is its value, bytes are base64,
-            a nested State is a dict.
+            A dict of the fields in order. The key of a field is its alias, or else its name. Dates
+            and times are ISO 8601; UUID, Decimal and paths are text; an Enum is its value; bytes
+            are base64; a nested State is a dict.
 
         Raises:
-            StateError: a value is none that JSON can carry.
-
-        Contract 7.7.
+            StateError: JSON cannot carry a value.
         """
         try:
             return type(self).__state__.dump(self)
@@ -73,16 +71,17 @@ class State(metaclass=StateMeta):
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], /) -> Self:
-        """The instance that `to_mapping` made the plain data of.
+        """Make an instance of plain data, such as `to_mapping` gives.
 
         Args:
-            mapping: plain data; values that are of the annotated type already are taken too.
+            mapping: plain data. A value that has the annotated type already is accepted too.
+
+        Returns:
+            An instance of this class.
 
         Raises:
-            StateError: a key is missing, unknown (unless the class says unknown="ignore"), or its
-                value does not fit. Every such place is named with its path.
-
-        Contract 7.7.
+            StateError: a key is missing, a value does not fit, or a key is unknown and the class
+                does not say `unknown="ignore"`. The error lists every wrong place with its path.
         """
         given: object = mapping
         if not isinstance(given, Mapping):
@@ -95,29 +94,32 @@ class State(metaclass=StateMeta):
         return instance
 
     def to_json(self, *, indent: int | None = None) -> str:
-        """The instance as JSON text.
+        """Give the instance as JSON text.
 
         Args:
-            indent: spaces by which nested values are set in; None writes one line without spaces.
+            indent: spaces of indentation for each level. None writes a single line without spaces.
+
+        Returns:
+            One JSON object.
 
         Raises:
-            StateError: a value is none that JSON can carry.
-
-        Contract 7.7.
+            StateError: JSON cannot carry a value.
         """
         return write_json(self.to_mapping(), indent)
 
     @classmethod
     def from_json(cls, text: str | bytes | bytearray, /) -> Self:
-        """The instance that `to_json` wrote.
+        """Make an instance of JSON text, such as `to_json` writes.
 
         Args:
             text: one JSON object.
 
-        Raises:
-            StateError: the text is no JSON, or not of this class; every wrong place is named.
+        Returns:
+            An instance of this class.
 
-        Contract 7.7.
+        Raises:
+            StateError: the text is no JSON, or does not fit this class. The error lists every wrong
+                place with its path.
         """
         try:
             plain = read_json(text)
@@ -127,12 +129,13 @@ class State(metaclass=StateMeta):
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
-        """The JSON schema (2020-12) of what `to_json` writes.
+        """Give the JSON schema (2020-12) of the text that `to_json` writes.
+
+        Returns:
+            The schema as plain data.
 
         Raises:
-            StateError: a field is annotated with what JSON cannot carry.
-
-        Contract 7.7.
+            StateError: JSON cannot carry the annotated type of a field.
         """
         try:
             return schema_document(cls.__state__.schema)
@@ -160,7 +163,7 @@ class State(metaclass=StateMeta):
         fields = type(self).__state__.fields
         if all(field.kind.immutable for field in fields):
             return self
-        # Before the values, for one of them may lead back here.
+        # Before the values are copied, for a value may contain this instance.
         copied: Self = object.__new__(type(self))
         memo[id(self)] = copied
         changed = False
@@ -179,8 +182,8 @@ class State(metaclass=StateMeta):
         return restored, (type(self), values)
 
     if not TYPE_CHECKING:
-        # Type checkers know that the class is frozen, and would take a __setattr__ for the leave to
-        # assign anything.
+        # Hidden from type checkers. They know that the class is frozen; a __setattr__ would tell them
+        # that any attribute can be assigned.
 
         def __setattr__(self, name: str, value: object) -> NoReturn:
             raise AttributeError(
@@ -195,5 +198,5 @@ class State(metaclass=StateMeta):
 
 
 def restored(cls: type[State], values: dict[str, Any]) -> State:
-    """What unpickling calls. The values are checked again: the class may have changed meanwhile."""
+    """Make an instance of pickled values. They are checked again: the class may have changed meanwhile."""
     return cls(**values)

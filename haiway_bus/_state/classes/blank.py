@@ -1,9 +1,12 @@
-"""The second class that the constructor written in Python needs: it allows what a State refuses, to be assigned to.
+"""The second class that a State class needs where its constructor is written in Python.
 
-Nothing may assign to the fields of an instance, and the constructor is no exception. So it stores the values in a
-blank, whose class has the same slots in the same places, and makes the blank an instance of its class at the end. The
-slots' own setters would do without the second class, at one call for each field: with three fields a construction
-took 460 ns in place of 355 (3.11), with ten 947 in place of 622. The constructor in C needs no blank.
+A State refuses assignments, also those of its constructor. So the constructor makes a blank: an instance of a second
+class, which has the same slots in the same places and allows assignments. It stores the values in the blank and makes
+the blank an instance of the State class by one more assignment, to `__class__`.
+
+The setters of the slots would need no second class, but one call for each field: a construction with three fields then
+takes 460 ns instead of 355 (3.11), with ten fields 947 instead of 622. The constructor in C writes to the slots
+itself and needs no blank.
 """
 
 from __future__ import annotations
@@ -16,10 +19,10 @@ __all__ = ("Shield", "blank_of")
 
 
 class Shield:
-    """Stands before a State class in the bases of its blank, and gives back what State takes.
+    """The base of a blank's class before the State class: it allows assignments again.
 
-    Invariant: it has no slots, so that a blank has the layout of its class. The hook of subclasses
-    ends here: a blank is no class of the user's, and registers nowhere.
+    Invariants: it has no slots, so that a blank has the layout of its State class. It keeps the
+    class of a blank from the user's `__init_subclass__`.
     """
 
     __slots__ = ()
@@ -32,7 +35,11 @@ class Shield:
 
 
 def blank_of(owner: Any) -> Callable[[], Any]:
-    """Make the second class of a State class; returns what makes one blank."""
+    """Make the class of the blanks of a State class.
+
+    Returns:
+        A function, or the class itself, that makes one blank.
+    """
     body = {
         "__slots__": (),
         "__new__": object.__new__,
@@ -42,5 +49,5 @@ def blank_of(owner: Any) -> Callable[[], Any]:
     blank: type = type.__new__(type(owner), owner.__name__, (Shield, owner), body)
     if type(owner).__call__ is type.__call__:
         return blank
-    # A metaclass's own `__call__` is for calls that users make.
+    # The metaclass has a `__call__`, which is for the calls that users make.
     return partial(object.__new__, blank)

@@ -1,4 +1,4 @@
-"""What a State class knows of itself, and how it becomes ready to make instances."""
+"""The facts of one State class, and how the class is completed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from haiway_bus._state.classes.blank import blank_of
 from haiway_bus._state.classes.clashes import clashes
 from haiway_bus._state.classes.deferred import METHODS, Deferred
 from haiway_bus._state.classes.maker import equip, made_in_c, updated_of
-from haiway_bus._state.classes.source import compiled
+from haiway_bus._state.classes.source import write_method
 from haiway_bus._state.kinds.kind import Schema, SchemaBook
 from haiway_bus._state.kinds.mismatch import Mismatch, Problem, state_error
 from haiway_bus._state.wire.mapping import dump_fields, load_fields
@@ -34,26 +34,26 @@ from haiway_bus.errors import StateError
 __all__ = ("Blueprint", "Owner")
 
 Owner = Any
-"""A State class. The classes here come before State itself, so its name is not at hand."""
+"""A State class. State itself is defined above this module, so that its name cannot stand here."""
 
 _completion = RLock()
-"""One class is completed at a time: the first instances may be made by several threads."""
+"""One class is completed at a time, for several threads may make the first instances."""
 
 
 class Blueprint:
     """One State class: `cls.__state__`.
 
-    Invariants: `names` are all fields, inherited ones first, known from the class statement on.
-    `fields` has one entry for each of them, in that order, and is filled exactly once, by
-    `complete`, before the first instance is made. Until then the class is pending: an annotation
-    names something that does not exist yet, and the constructor tries again at each call.
+    Invariants: `names` has all fields, inherited ones first, from the class statement on. `fields`
+    has one Field for each name, in the same order. `complete` fills it, once, before the first
+    instance is made. Until then the class is pending: an annotation names something that does not
+    exist yet. Each call of the constructor tries to complete a pending class.
 
-    origin, arguments: `Box` and `(int,)` for `Box[int]`; None and () for a class that was written.
+    origin, arguments: `Box` and `(int,)` for `Box[int]`; None and () for any other class.
     parameters: the type variables that are still free.
-    variants: the parameterized classes made of this one, by their arguments.
-    blank: makes what the written constructor fills; None until it is needed.
+    variants: the parameterized forms of this class, by their arguments.
+    blank: makes a blank for the written constructor (`blank.py`); None until it is needed.
     maker: what makes instances in C; None where the written constructor does.
-    written: the methods that nobody wrote by hand, by name, as they stand in the class: deferred, or written.
+    written: by name, the methods that the package put into the class: deferred, or written for its fields.
     """
 
     __slots__ = (
@@ -115,10 +115,10 @@ class Blueprint:
 
     @property
     def fields(self) -> tuple[Field, ...]:
-        """The table of fields, in order; completes the class if that is still to be done.
+        """The fields in order. Completes the class first if it is pending.
 
         Raises:
-            StateError: an annotation names something that does not exist (yet).
+            StateError: an annotation names something that does not exist.
         """
         if self.fields_or_none is None:
             self.complete()
@@ -127,11 +127,11 @@ class Blueprint:
         return self.fields_or_none
 
     def complete(self, final: bool = True) -> None:
-        """Understand the annotations, check the defaults, and make the methods.
+        """Read the annotations, check the defaults, and let the class have instances.
 
         Args:
-            final: whether a name that does not exist is an error. At the class statement it is not
-                yet one, and the class stays pending.
+            final: whether a name that does not exist is an error. With False, as at the class
+                statement, the class stays pending.
 
         Raises:
             StateError: an annotation cannot be checked, names something that does not exist, or a
@@ -175,19 +175,19 @@ class Blueprint:
         self.install(tuple(fields))
 
     def bases(self) -> Iterable[Blueprint]:
-        """The blueprints of the State classes this one derives from, the farthest first."""
+        """The blueprints of the State classes that this class derives from, State's own first."""
         for base in reversed(self.owner.__mro__[1:]):
             if "__state__" in vars(base):
                 yield vars(base)["__state__"]
 
     def bindings(self) -> dict[Any, Any]:
-        """What the type variables of the origin stand for in this class."""
+        """The type arguments by the type variables of the origin."""
         if self.origin is None:
             return {}
         return dict(zip(self.origin.__state__.parameters, self.arguments, strict=True))
 
     def field(self, name: str, inherited: Field | None, bindings: dict[Any, Any]) -> Field:
-        """The field of this class, declared here or inherited."""
+        """Make one field of this class, whether it is declared here or inherited."""
         key: str | None = None
         if name in self.annotations:
             annotation, key = split_alias(resolve(self.annotations[name], self.lookup))
@@ -210,7 +210,7 @@ class Blueprint:
         )
 
     def install(self, fields: tuple[Field, ...]) -> None:
-        """Give the class its constructor, and with it the right to have instances."""
+        """Set the fields and the constructor: from now on the class has instances."""
         self.fields_or_none = fields
         if not self.mixin:
             self.defer("__new__")
@@ -218,38 +218,38 @@ class Blueprint:
                 self.maker = equip(self.owner, fields)
 
     def defer_methods(self) -> None:
-        """Let the class have methods for its own fields, but where it has or inherits one that somebody wrote."""
+        """Let the class have methods for its own fields, but for those that the author of a class wrote."""
         for name in METHODS:
-            # State has each of them, so that object's are never met.
+            # The search ends at State, which has each of them.
             holder = next(base for base in self.owner.__mro__ if name in vars(base))
-            state = vars(holder).get("__state__")
-            if state is not None and state.has_own(name):
+            blueprint = vars(holder).get("__state__")
+            if blueprint is not None and blueprint.has_own(name):
                 self.defer(name)
             else:
                 self.let_super_mean_all_fields(name)
 
     def let_super_mean_all_fields(self, name: str) -> None:
-        """Put State's method, which goes by the instance, in place of those that bases have for their own fields."""
+        """Put State's method, which reads the fields of the instance's class, where bases have one for their own."""
         root, *bases = self.bases()
         for base in bases:
-            # The `updated` in C goes by the instance, too.
+            # The `updated` in C reads the instance's class, too.
             if base.has_own(name) and not (name == "updated" and base.maker is not None):
                 base.put(name, root.written[name])
 
     def has_own(self, name: str) -> bool:
-        """Whether the class has a method of this name, and nobody wrote it."""
+        """Whether the class has a method of this name that the package put there."""
         return name in self.written and self.written[name] is vars(self.owner).get(name)
 
     def defer(self, name: str) -> None:
         self.put(name, Deferred(self.owner, name))
 
     def write(self, name: str) -> Any:
-        """Write a method for the fields of the class, and put it in its place."""
+        """Write a method for the fields of the class, and put it into the class."""
         if name == "updated" and self.maker is not None:
             return self.put(name, updated_of(self.owner))
         if self.blank is None and name in ("__new__", "updated"):
             self.blank = blank_of(self.owner)
-        function = compiled(self.owner, self.fields, self.blank, name)
+        function = write_method(self.owner, self.fields, self.blank, name)
         file = function.__code__.co_filename
         weakref.finalize(self.owner, linecache.cache.pop, file, None).atexit = False
         return self.put(name, staticmethod(function) if name == "__new__" else function)
@@ -260,23 +260,23 @@ class Blueprint:
         return method
 
     def dump(self, instance: Any) -> dict[str, Any]:
-        """The plain form of an instance; raises Mismatch."""
+        """Give the plain form of an instance. Raises Mismatch."""
         return dump_fields(self.fields, instance)
 
     def load(self, plain: Mapping[Any, Any]) -> Any:
-        """The instance of a plain form; raises Mismatch."""
+        """Make the instance of a plain form. Raises Mismatch."""
         values = load_fields(self.fields, plain, self.ignore_unknown)
         try:
             return self.owner(**values)
         except StateError as wrong:
-            # Only a default factory can still be wrong here, or what it calls.
+            # The values fit. A default factory can still fail, or a function that it calls.
             root = self.owner.__name__
             if not all(path.startswith(f"{root}.") for path, _ in wrong.problems or [("", "")]):
                 raise
             raise Mismatch([(path[len(root) :], why) for path, why in wrong.problems]) from None
 
     def schema(self, book: SchemaBook) -> Schema:
-        """The reference to this class's schema, which the book then holds; raises Mismatch."""
+        """Put the schema of this class into the book, and give the reference to it. Raises Mismatch."""
         reference, new = book.reference(self.owner)
         if new:
             book.define(

@@ -1,4 +1,4 @@
-"""Fields that cannot be together: two with one key, and those whose instances would have to hold one another."""
+"""Fields that cannot be together: two fields with the same key, and a field that needs an instance of its own class."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ("clashes",)
 
 
 def clashes(owner: Any, fields: Sequence[Field]) -> list[Problem]:
-    """The problems of a State class that no field has by itself."""
+    """List the problems between the fields of a State class, and between its fields and other classes."""
     problems: list[Problem] = []
     keys: dict[str, str] = {}
     for field in fields:
@@ -31,7 +31,17 @@ def clashes(owner: Any, fields: Sequence[Field]) -> list[Problem]:
 
 
 def cycle(owner: Any, needed: Any, path: list[str], seen: set[Any]) -> str | None:
-    """The way from a class that an instance has to hold back to `owner`, or None when there is none."""
+    """Find a way of required fields from `needed` back to `owner`.
+
+    Args:
+        owner: the class that is being completed.
+        needed: a class of which each instance of the last field in `path` holds an instance.
+        path: the fields on the way so far.
+        seen: the classes that were looked at.
+
+    Returns:
+        The way as text, or None.
+    """
     if needed is owner:
         return " -> ".join([*path, owner.__name__])
     needed.__state__.complete(final=False)

@@ -1,4 +1,4 @@
-"""The rules of a State's class body. What breaks one is refused with class and name."""
+"""The rules of a State's class body. A body that breaks a rule is refused, with the names of class and attribute."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from haiway_bus.errors import StateError
 __all__ = ("check_namespace",)
 
 OWN = ("__init__", "__new__", "__setattr__", "__delattr__", "__slots__")
-"""What State makes of the fields, and what would let an instance change."""
+"""The methods that State makes itself, and those that would let an instance change."""
 
 
 def check_namespace(
@@ -23,31 +23,29 @@ def check_namespace(
     names: tuple[str, ...],
     variables: frozenset[str],
 ) -> None:
-    """Refuse a class body that does not make a State.
+    """Refuse a class body that cannot become a State (guarantees 7.1 and 7.5).
 
     Args:
         name: the name of the class.
         bases: its bases.
         namespace: the class body.
         declared: the annotations that make fields.
-        names: all fields, inherited ones too.
+        names: all fields, with the inherited ones.
         variables: the names annotated as class variables.
 
     Raises:
-        StateError: a name the constructor needs is defined, a field shadows an attribute, a field
-            is hidden by an attribute, or a value stands there without an annotation.
-
-    Contract 7.1, 7.5.
+        StateError: the body defines a method of `OWN`, a field shadows an attribute, an attribute
+            hides a field, or a value has no annotation.
     """
     for reserved in OWN:
         if reserved in namespace:
             raise StateError(
-                f"{name}.{reserved} has no place in a State, which makes it of the fields: "
+                f"{name}.{reserved} has no place in a State, which makes it from the fields: "
                 "use a default, a property, or a classmethod"
             )
     for field in declared:
         if not field.isidentifier() or iskeyword(field):
-            # Only a class made by a call can say so. The name stands in the constructor's source.
+            # Possible only for a class that is made by a call. The constructor's source contains the name.
             raise StateError(f"{name}: {field!r} is no name for a field")
         if field.startswith("__"):
             raise StateError(
@@ -74,18 +72,18 @@ def check_namespace(
 
 
 def shadowed(field: str, bases: tuple[type, ...]) -> type | None:
-    """The class whose attribute, other than a field, the name would hide."""
+    """Find the class among the bases whose attribute, other than a field, a field of this name would hide."""
     for base in bases:
         for holder in base.__mro__:
             if field in vars(holder):
-                state = vars(holder).get("__state__")
-                if state is None or field not in state.names:
+                blueprint = vars(holder).get("__state__")
+                if blueprint is None or field not in blueprint.names:
                     return holder
     return None
 
 
 def is_behaviour(value: object) -> bool:
-    """Whether a class attribute is a method, a property, a class or an alias, and no default."""
+    """Tell a method, a property, a class or a type alias from a value that has no annotation."""
     if isinstance(value, Factory):
         return False
     return (

@@ -1,7 +1,7 @@
-"""Methods that are written for a class when somebody first asks for them.
+"""Methods that are written for a class when code first asks for them.
 
-To compile a method costs more than everything else that makes a class, and most classes are never hashed, shown or
-updated. Where the instances are made in C, nobody asks for `__new__` either.
+Compiling one method costs as much as everything else in a class statement, and most classes are never hashed, shown or
+updated. Where C makes the instances, hardly any code asks for `__new__` either.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import Any
 __all__ = ("METHODS", "Deferred")
 
 METHODS = ("__eq__", "__hash__", "__repr__", "updated")
-"""The methods that each class gets for its own fields, unless somebody wrote one. So does `__new__`, always."""
+"""The methods that each class gets for its own fields, unless its author wrote them. `__new__` is always deferred."""
 
 
 class Deferred:
     """Stands in a class for a method that is not written yet.
 
-    A look-up by that name, also one that the interpreter makes for an operator, has the method written and put here
-    in its place.
+    Any look-up of the name has the method written and put into the class instead, also a look-up that the interpreter
+    makes for an operator.
     """
 
     __slots__ = ("name", "owner")

@@ -1,4 +1,4 @@
-"""`Box[int]`: a real class, the same each time, that can be sent, subscribed to, and pickled."""
+"""`Box[int]`: a class of its own, the same at each call, that can be sent, subscribed to, and pickled."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ __all__ = ("parameterized",)
 
 
 def parameterized(cls: Owner, arguments: Any) -> Owner:
-    """The class for type arguments.
+    """Give the class for type arguments (guarantee 7.3).
 
     Args:
         cls: a generic State class.
         arguments: one type, or a tuple of them.
 
     Returns:
-        A class derived from `cls`, made at the first call and kept as long as `cls`. The class
-        itself when every argument is Any, for then nothing more is known than without them.
+        A class derived from `cls`, made at the first call and kept as long as `cls`. When every
+        argument is Any, it is `cls` itself, which checks the same.
 
     Raises:
         StateError: the class is not generic, the number of arguments is wrong, one is outside the
             bound of its type variable, or a field cannot be checked with it.
-
-    Contract 7.3.
     """
     given = arguments if isinstance(arguments, tuple) else (arguments,)
     given = tuple(type(None) if argument is None else argument for argument in given)
-    state = cls.__state__
-    if not state.parameters:
+    blueprint = cls.__state__
+    if not blueprint.parameters:
         raise StateError(f"{cls.__name__} has no type parameters, given {listed(given)}")
     given = filled(cls, given)
-    if state.arguments:
-        # Pair[int, V][str] is Pair[int, str].
-        meanings = dict(zip(state.parameters, given, strict=True))
-        return state.origin[tuple(substitute(argument, meanings) for argument in state.arguments)]
+    if blueprint.arguments:
+        # `Pair[int, V][str]` is `Pair[int, str]`.
+        meanings = dict(zip(blueprint.parameters, given, strict=True))
+        return blueprint.origin[
+            tuple(substitute(argument, meanings) for argument in blueprint.arguments)
+        ]
     if all(argument is Any for argument in given):
         return cls
     try:
-        known = state.variants.get(given)
+        known = blueprint.variants.get(given)
     except TypeError:
         raise StateError(
             f"{cls.__name__}[{listed(given)}]: the arguments of a generic State have to be hashable"
@@ -56,11 +56,13 @@ def parameterized(cls: Owner, arguments: Any) -> Owner:
         "__doc__": cls.__doc__,
     }
     bases = (cls, *bound_bases(cls, given))
-    return build(type(cls), name, bases, body, options=state.options, origin=cls, arguments=given)
+    return build(
+        type(cls), name, bases, body, options=blueprint.options, origin=cls, arguments=given
+    )
 
 
 def filled(cls: Owner, given: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The arguments, with the defaults of type variables for those left out, within bounds."""
+    """Complete the arguments by the defaults of type variables, and refuse those outside of a bound."""
     parameters = cls.__state__.parameters
     for parameter in parameters[len(given) :]:
         if getattr(parameter, "has_default", lambda: False)():
@@ -89,12 +91,12 @@ def filled(cls: Owner, given: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def bound_bases(cls: Owner, given: tuple[Any, ...]) -> tuple[Owner, ...]:
-    """What generic bases become: with `class Pair(Box[K], ...)`, Pair[int, str] is a Box[int]."""
+    """The generic bases with the arguments put in: with `class Pair(Box[K], ...)`, `Pair[int, str]` is a `Box[int]`."""
     meanings = dict(zip(cls.__state__.parameters, given, strict=True))
     found = []
     for base in cls.__bases__:
-        state = vars(base).get("__state__")
-        if state is not None and state.arguments and state.parameters:
+        blueprint = vars(base).get("__state__")
+        if blueprint is not None and blueprint.arguments and blueprint.parameters:
             found.append(substitute(base, meanings))
     return tuple(found)
 

@@ -1,6 +1,6 @@
-"""Whether instances are made in C: by the compiled twin of the written constructor, where it was built.
+"""Chooses the constructor of State classes: the compiled one where it was built, or else the one written in Python.
 
-`HAIWAY_BUS_PURE=1` asks for the written one. A compiled module that is there but cannot be imported is an error.
+`HAIWAY_BUS_PURE=1` asks for the written constructor. A compiled module that cannot be imported is an error.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def _not_compiled(*arguments: Any) -> Any:
 
 
 equip: Callable[[type, tuple[Any, ...]], object] = _not_compiled
-"""Lets a class make its instances in C. The class holds on to what is returned."""
+"""Lets C make the instances of a class. The class has to keep the returned object."""
 
 updated_of: Callable[[type], Any] = _not_compiled
 """Gives the method `updated` of a class that was equipped."""
@@ -35,5 +35,5 @@ if environ.get("HAIWAY_BUS_PURE") != "1":
 
 
 def made_in_c(owner: Any) -> bool:
-    """Whether C makes the instances of the class. It does not where that would pass a metaclass's `__call__`."""
+    """Whether C makes the instances of the class. It cannot where the metaclass has a `__call__` of its own."""
     return _compiled and type(owner).__call__ is type.__call__

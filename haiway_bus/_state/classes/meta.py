@@ -22,13 +22,13 @@ __all__ = ("StateMeta",)
 class StateMeta(type):
     """The class of State classes.
 
-    Invariants: every class has slots for its own fields alone, and `__state__`, its Blueprint.
-    Fields and `__state__` cannot be assigned to on the class either. Errors of a class statement
-    are StateErrors that name the class and the field.
+    Invariants: every class has slots for its own fields alone, and a Blueprint in `__state__`.
+    Fields and `__state__` cannot be assigned on the class either. An error in a class statement is
+    a StateError that names the class and the field.
 
-    Class options: `unknown="ignore"` makes from_mapping and from_json pass over keys that are no
-    field (contract 7.7), `mixin=True` makes a class without instances whose fields can be combined
-    with those of other State classes. Others go to `__init_subclass__`.
+    Class options: with `unknown="ignore"`, `from_mapping` and `from_json` ignore unknown keys. With
+    `mixin=True` the class has no instances, and its fields can be combined with those of other
+    State classes. All other options go to `__init_subclass__`.
     """
 
     __state__: Blueprint
@@ -60,8 +60,7 @@ class StateMeta(type):
         super().__init__(name, bases, namespace)
 
     if not TYPE_CHECKING:
-        # Hidden from type checkers: they parameterize a generic class by themselves, and a
-        # metaclass that answers for it would only get in their way.
+        # Hidden from type checkers, which know by themselves what `Box[int]` is.
 
         def __getitem__(cls, arguments):
             return parameterized(cls, arguments)
@@ -78,7 +77,7 @@ class StateMeta(type):
 
     @property
     def __signature__(cls) -> Signature:
-        """The constructor's signature, for inspect: without the marks of the generated code."""
+        """The signature of the constructor, with the defaults as the class body has them."""
         parameters = []
         for field in cls.__state__.fields:
             default: Any = Parameter.empty
@@ -94,22 +93,22 @@ class StateMeta(type):
         return Signature(parameters)
 
     def __subclasses__(cls) -> list[Any]:
-        """The classes derived from this one, without the blank that its constructor uses."""
+        """The classes derived from this class, without the blank of its constructor."""
         derived: list[Any] = super().__subclasses__()
         return [cls for cls in derived if Shield not in cls.__bases__]
 
 
 def refuse_field(cls: StateMeta, name: str) -> None:
-    state = vars(cls).get("__state__")
-    if state is not None and (name == "__state__" or name in state.names):
+    blueprint = vars(cls).get("__state__")
+    if blueprint is not None and (name == "__state__" or name in blueprint.names):
         raise AttributeError(f"{cls.__name__}.{name} belongs to a State and cannot be changed")
 
 
 def reduced(cls: StateMeta) -> str | tuple[Any, ...]:
-    """How a class is pickled: by its name, and Box[int] by Box and int."""
-    state = cls.__state__
-    if state.arguments:
-        return parameterized, (state.origin, state.arguments)
+    """Pickle a class by its name, and `Box[int]` by `Box` and `int`."""
+    blueprint = cls.__state__
+    if blueprint.arguments:
+        return parameterized, (blueprint.origin, blueprint.arguments)
     return cls.__qualname__
 
 

@@ -1,21 +1,21 @@
-"""The methods of a State class, written out for its fields and compiled.
+"""Writes the methods of a State class for its fields, as Python source, and compiles them.
 
-The text is what a person would write for exactly these fields, with nothing looked up in a loop:
-exact types are compared in line, `check` is called for the rest only. It is registered with
-linecache, so that tracebacks and `inspect.getsource` show it.
+The source is what a person would write for exactly these fields. It compares exact types in line and calls `check` for
+other values only. linecache has it, so that tracebacks and `inspect.getsource` show it. Written methods are worth it:
+with the fields str, float and int, State's general methods and the written ones take (ns, 3.11) 497 and 92 (`__eq__`),
+524 and 109 (`__hash__`), 1,638 and 337 (`__repr__`), 961 and 230 (`updated`).
 
-An instance cannot be assigned to, also not here. So the values are stored in a blank, an instance
-of a class with the same slots in the same places that does allow it, and the blank then becomes an
-instance of its class. That costs one assignment for all fields, where the slots' own setters cost
-one call for each; and `instance.__init__(...)` has nothing that could overwrite a field.
+The constructor takes, for each field in order, the argument, or else the default, or else the value of the default
+factory, which `kind.check` has to accept. It stores an argument as it is when its type is in `kind.exact`, and stores
+`kind.check(argument)` otherwise. When `check` raises Mismatch, or an argument is positional or unknown, the
+constructor raises the error of `refusal`, which goes over all fields again and lists everything that is wrong.
+`updated` does the same, with the values of the instance in place of defaults.
 
-A compiled constructor does the same from the same table, `cls.__state__.fields`: for each field in
-order take the argument, or the default, or the factory's value through `kind.check`; store it as it
-is when its type is in `kind.exact` (compare pointers), else what `kind.check(value)` gives. When
-that raises Mismatch, or an argument is positional or unknown, raise what `refusal` returns: it goes
-over the fields again and finds everything that is wrong. `Blueprint.install` is where a class gets
-its constructor, and so where another one would be put on top of this one: `__new__` stays, for who
-calls it by name. `updated` is the same with the instance's own values for what is not given.
+The values go into a blank (`blank.py`), and the blank then becomes an instance of its class. No `__init__` is involved,
+so that a second call of it cannot overwrite a field.
+
+`_maker_c.pyx` is the twin in C of `__new__` and `updated`, and reads the same fields. A class whose instances are made
+in C gets this `__new__` only when code asks for it by name.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from haiway_bus._state.kinds.containers import SequenceKind
 from haiway_bus._state.kinds.mismatch import Mismatch, Problem, state_error
 from haiway_bus.errors import StateError
 
-__all__ = ("compiled", "refusal")
+__all__ = ("refusal", "write_method")
 
 FILE_PREFIX = "<haiway_bus State "
 
 _numbers = count()
 
 INLINE = 3
-"""Exact types compared one by one; more of them are looked up in a frozenset."""
+"""Up to so many exact types are compared in line. More of them are looked up in a frozenset."""
 
 
 def refusal(
@@ -49,16 +49,14 @@ def refusal(
     unknown: Iterable[str],
     given: dict[str, Any],
 ) -> StateError:
-    """The error that lists everything wrong with the arguments of a construction.
+    """Make the error that lists everything wrong with the arguments of a construction (guarantee 7.2).
 
     Args:
         owner: the class of the instance that was to be made.
         fields: its fields.
         positional: the positional arguments, which a State does not take.
         unknown: the keywords that are no field.
-        given: the values of the fields; a field left out counts as missing.
-
-    Contract 7.2.
+        given: the values of the fields. A field that is not in it counts as missing.
     """
     problems: list[Problem] = []
     if positional:
@@ -78,9 +76,9 @@ def refusal(
 
 
 class Writer:
-    """The source of one class's methods, and the names it refers to.
+    """Writes the source of one class's methods, and collects the objects that the source names.
 
-    Fields cannot begin with two underscores, so every name of the text itself does.
+    Fields cannot begin with two underscores. Every other name in the source does.
     """
 
     def __init__(
@@ -111,12 +109,12 @@ class Writer:
                 self.names[f"__factory_{field.name}"] = field.factory
 
     def misfit(self, field: Field) -> str | None:
-        """The condition under which a value needs its check; "" for always, None for never."""
+        """The condition under which a value needs `check`: "" for always, None for never."""
         kind, name = field.kind, field.name
         if kind.anything:
             return None
         if isinstance(kind, SequenceKind) and (kind.item.anything or kind.item.exact):
-            # What is frozen already is the usual case where States are made of States.
+            # The usual case: a tuple that another State has kept.
             if kind.item.anything:
                 return f"__type({name}) is not __tuple"
             self.names[f"__fit_{name}"] = kind.item.exact_set.issuperset
@@ -137,7 +135,7 @@ class Writer:
         return " and ".join(tests)
 
     def tests(self, field: Field, keyword: str, indent: str) -> list[str]:
-        """The lines that make of an argument the value to store. `keyword`: if, or elif."""
+        """The lines that check an argument. They begin with `keyword`, which is "if" or "elif"."""
         name = field.name
         condition = self.misfit(field)
         if condition is None:
@@ -249,15 +247,15 @@ class Writer:
         return ["def __repr__(__self, /):", f"    return f'{{__self.__class__.__name__}}({parts})'"]
 
 
-def compiled(
+def write_method(
     owner: type, fields: Sequence[Field], blank: Callable[[], Any] | None, method: str
 ) -> FunctionType:
-    """A method of a class, made for its fields.
+    """Write a method for the fields of a class.
 
     Args:
-        owner: the class that gets it.
+        owner: the class.
         fields: its fields, in order.
-        blank: makes what becomes an instance of `owner`; only `__new__` and `updated` need it.
+        blank: makes a blank, which only `__new__` and `updated` need.
         method: `__new__`, `updated`, `__eq__`, `__hash__`, or `__repr__`.
     """
     writer = Writer(owner, fields, blank)
@@ -269,7 +267,7 @@ def compiled(
         "__repr__": writer.representation,
     }
     text = "\n".join(parts[method]()) + "\n"
-    # Numbers begin anew in another copy of this module: a name in use belongs to a class that removes it with itself.
+    # Another copy of this module counts from the start, too. A name in use belongs to a class of such a copy.
     while (
         file := f"{FILE_PREFIX}{owner.__module__}.{owner.__qualname__}.{method} {next(_numbers)}>"
     ) in linecache.cache:

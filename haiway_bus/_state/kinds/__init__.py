@@ -1,1 +1,1 @@
-"""Kinds: how values are checked, one class for each sort of annotation."""
+"""Kinds: a Kind checks the values of an annotation, dumps and loads them."""

@@ -1,6 +1,6 @@
-"""Annotated with the predicates of `annotated_types`: Gt, Ge, Lt, Le, Len, MultipleOf, Predicate.
+"""The predicates of `annotated_types` in Annotated: Gt, Ge, Lt, Le, Len, MultipleOf, Timezone, Predicate.
 
-The package is not imported here: metadata of its classes can only come from who imported it.
+This module does not import that package. Code that has its metadata has imported it.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ __all__ = ("ConstrainedKind", "Constraint", "Unsupported", "constraints")
 
 
 class Unsupported(Exception):  # noqa: N818 - a signal within the package
-    """Raised for metadata that asks for a check nobody here knows how to make."""
+    """Raised for a predicate that is not known here."""
 
 
 class Constraint:
-    """One predicate: how it reads in an error, how to test it, what JSON schema calls it.
+    """One predicate.
 
-    `keywords` maps the plain form's JSON type to schema keywords, as a bound of numbers is
-    `minimum` and a length is `minItems` or `maxLength`.
+    text: the predicate in an error.
+    test: whether a value satisfies it.
+    keywords: by JSON type, the keywords of the JSON schema: a bound of numbers is `minimum`, a
+        length is `minItems` or `maxLength`.
     """
 
     __slots__ = ("keywords", "test", "text")
@@ -41,11 +43,11 @@ class Constraint:
 
 
 NOTES = ("Unit",)
-"""Metadata that says what a value means and asks nothing of it."""
+"""Metadata that describes a value and restricts nothing."""
 
 
 def number(keyword: str, bound: Any) -> dict[str, Schema]:
-    """The schema of a bound, when both it and the value are JSON numbers."""
+    """The keywords of a bound. The bound and the value both have to be JSON numbers."""
     if type(bound) not in (int, float):
         return {}
     return {"integer": {keyword: bound}, "number": {keyword: bound}}
@@ -60,10 +62,12 @@ def length(side: str, bound: int) -> dict[str, Schema]:
 
 
 def constraints(metadata: Iterable[Any]) -> list[Constraint]:
-    """The predicates among the metadata of an Annotated, in order.
+    """Find the predicates in the metadata of an Annotated, in order.
 
-    Metadata that is no predicate of `annotated_types` belongs to somebody else and is passed over,
-    as typing has it. A predicate that is not known raises Unsupported.
+    Other metadata is ignored, as typing demands.
+
+    Raises:
+        Unsupported: a predicate of `annotated_types` is not known here.
     """
     types = sys.modules.get("annotated_types")
     if types is None:
@@ -73,11 +77,11 @@ def constraints(metadata: Iterable[Any]) -> list[Constraint]:
         if isinstance(item, types.GroupedMetadata):
             found += constraints(item)
         elif isinstance(item, types.BaseMetadata):
-            found += one(types, item)
+            found += of_predicate(types, item)
     return found
 
 
-def one(types: ModuleType, item: Any) -> list[Constraint]:
+def of_predicate(types: ModuleType, item: Any) -> list[Constraint]:
     if isinstance(item, types.Gt):
         bound = item.gt
         return [Constraint(f"> {bound!r}", lambda v: v > bound, number("exclusiveMinimum", bound))]
@@ -131,7 +135,7 @@ def zone_test(zone: Any) -> Callable[[Any], bool]:
 
 
 class ConstrainedKind(Kind):
-    """A kind whose values also have to satisfy predicates, tested on the value as it is kept."""
+    """A kind with predicates. They test the value that the State keeps."""
 
     __slots__ = ("closed", "immutable", "inner", "tests")
 

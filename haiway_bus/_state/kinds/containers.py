@@ -1,4 +1,4 @@
-"""Kinds of the containers: sequences kept as tuples, sets as frozensets, mappings as FrozenMap."""
+"""Kinds of containers. A sequence is kept as a tuple, a set as a frozenset, a mapping as a FrozenMap."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from haiway_bus._state.kinds.mismatch import LIMIT, Mismatch, Problem, describe,
 __all__ = ("MappingKind", "SequenceKind", "SetKind", "TupleKind", "each")
 
 TEXTS = (str, bytes, bytearray, memoryview)
-"""Sequences by their methods, but nobody who asks for a Sequence means the letters of a word."""
+"""Sequences by their methods. Who annotates a Sequence does not mean the letters of a word."""
 
 
 def each(convert: Callable[[Any], Any], values: Iterable[Any]) -> list[Any]:
-    """Every value converted; all that do not fit are reported, not the first alone."""
+    """Convert every value. The Mismatch lists all values that do not fit, and not the first alone."""
     converted: list[Any] = []
     problems: list[Problem] = []
     for index, value in enumerate(values):
@@ -51,7 +51,7 @@ class SequenceKind(Kind):
                 raise mismatch(self.expected, value)
             value = tuple(value)
         item = self.item
-        # In C throughout: no Python code runs for an element of exactly the type asked for.
+        # All in C: no Python code runs for an element of an exact type.
         if item.anything or item.exact_set.issuperset(map(type, value)):
             return value
         checked = each(item.check, value)
@@ -72,7 +72,7 @@ class SequenceKind(Kind):
 class TupleKind(Kind):
     """tuple[A, B], tuple[T, ...], and tuple[A, *tuple[T, ...], B]: a head, a middle, a tail.
 
-    Only a tuple is accepted, as type checkers have it; JSON gives a list.
+    Only a tuple is accepted, as by type checkers. From JSON comes a list.
     """
 
     __slots__ = ("head", "immutable", "middle", "tail")
@@ -87,7 +87,7 @@ class TupleKind(Kind):
         self.immutable = all(kind.immutable for kind in self.kinds(0))
 
     def kinds(self, length: int) -> list[Kind]:
-        """The kind of each place of a tuple of that length (0: each kind at least once)."""
+        """Give the kind of each element of a tuple of that length. For length 0: each kind once."""
         fixed = len(self.head) + len(self.tail)
         if self.middle is None:
             return self.head + self.tail
@@ -136,7 +136,7 @@ class TupleKind(Kind):
 
 
 class SetKind(Kind):
-    """Set[T] of collections.abc, kept as a frozenset; frozenset[T] takes nothing else."""
+    """Set[T] of collections.abc, kept as a frozenset. For frozenset[T], only a frozenset is accepted."""
 
     __slots__ = ("accepted", "immutable", "item")
 
@@ -161,7 +161,7 @@ class SetKind(Kind):
         return value if all(map(is_, checked, kept)) else self.gathered(checked)
 
     def each(self, convert: Callable[[Any], Any], values: Iterable[Any]) -> list[Any]:
-        """As for a sequence, but an element has no index: its problem stands at the set."""
+        """Convert every value. An element of a set has no index, so that its path is `{}`."""
         converted: list[Any] = []
         problems: list[Problem] = []
         for value in values:
@@ -182,7 +182,7 @@ class SetKind(Kind):
             raise Mismatch([("", f"expected {self.expected}: {wrong}")]) from None
 
     def dump(self, value: Any) -> Plain:
-        # A set has no order of its own; its JSON should not change from run to run.
+        # Sorted, so that the JSON of a set does not change from run to run.
         plain = self.each(self.item.dump, value)
         try:
             return sorted(plain)
@@ -217,7 +217,7 @@ class MappingKind(Kind):
         if type(value) is not FrozenMap:
             if not isinstance(value, Mapping):
                 raise mismatch(self.expected, value)
-            # Copied first: what is checked is what is kept.
+            # Copied before the check, so that the checked items are the kept ones.
             value = FrozenMap(value)
         key, item = self.key, self.value
         if (key.anything or key.exact_set.issuperset(map(type, value))) and (
@@ -274,7 +274,7 @@ class MappingKind(Kind):
     def schema(self, book: SchemaBook) -> Schema:
         schema: Schema = {"type": "object", "additionalProperties": self.value.schema(book)}
         names = self.key.schema(book)
-        # A number as a key is written as text, so its own schema does not describe it.
+        # A number as a key is written as text, which its own schema does not describe.
         if names.get("type") not in ("string", "integer"):
             if "enum" not in names and "$ref" not in names and names:
                 raise Mismatch([("", f"JSON keys are strings, {self.key.expected} is none")])
@@ -286,7 +286,7 @@ class MappingKind(Kind):
 
 
 def apply(method: str, kinds: list[Kind], values: Sequence[Any]) -> list[Any]:
-    """Each value through its own kind."""
+    """Call the method of each kind with the value at the same index."""
     converted: list[Any] = []
     problems: list[Problem] = []
     for index, (kind, value) in enumerate(zip(kinds, values, strict=True)):

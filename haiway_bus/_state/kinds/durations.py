@@ -1,4 +1,4 @@
-"""A timedelta as an ISO 8601 duration and back: `P1DT2H3M4.000005S`."""
+"""From a timedelta to an ISO 8601 duration and back: `P1DT2H3M4.000005S`."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _DURATION = (
 
 
 def duration_to_text(value: timedelta) -> str:
-    """The duration in days, hours, minutes and seconds; exact to the microsecond."""
-    # In whole numbers, for the longest negative timedelta has no opposite.
+    """Write the duration in days, hours, minutes and seconds, exact to the microsecond."""
+    # In whole numbers, for the longest negative timedelta has no positive counterpart.
     total = (value.days * 86_400 + value.seconds) * 1_000_000 + value.microseconds
     seconds, microseconds = divmod(abs(total), 1_000_000)
     minutes, seconds = divmod(seconds, 60)
@@ -34,7 +34,11 @@ def duration_to_text(value: timedelta) -> str:
 
 
 def duration_from_text(text: str) -> timedelta:
-    """The duration of a text; ValueError when it is none. Years and months have no fixed length."""
+    """Read a duration.
+
+    Raises:
+        ValueError: the text is no duration, or has years or months, which have no fixed length.
+    """
     found = re.fullmatch(_DURATION, text, re.ASCII)
     if found is None or text.endswith(("P", "T")):
         raise ValueError(f"not an ISO 8601 duration of fixed length: {text!r}")

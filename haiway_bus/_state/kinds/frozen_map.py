@@ -1,4 +1,4 @@
-"""The read-only mapping that a State keeps for a field annotated as a Mapping."""
+"""FrozenMap, the read-only mapping in which a State keeps a Mapping."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ Value_co = TypeVar("Value_co", covariant=True)
 class FrozenMap(Mapping[Key, Value_co]):
     """A mapping that cannot be changed.
 
-    It keeps the order of insertion, equals any mapping of equal items, and hashes when its values
-    do. The items stand in a dict of which only a read-only proxy is kept: no attribute of an
-    instance leads to something that can be written to.
+    It keeps the order of insertion. It equals any mapping with equal items. It is hashable when its
+    values are. It can be pickled and copied.
 
-    Contract 7.4.
+    Args:
+        items: a mapping, or pairs of key and value. They are copied.
     """
 
     __slots__ = ("__weakref__", "_items")
 
+    # A read-only proxy of a dict that nothing else refers to: no attribute of an instance leads to a dict that can
+    # be changed.
     _items: MappingProxyType[Key, Value_co]
 
     def __new__(
@@ -53,19 +55,19 @@ class FrozenMap(Mapping[Key, Value_co]):
         return len(self._items)
 
     def get(self, key: Key, default: Any = None, /) -> Any:
-        """The value of the key, or the default."""
+        """Give the value of the key, or the default."""
         return self._items.get(key, default)
 
     def keys(self) -> KeysView[Key]:
-        """A view of the keys."""
+        """Give a view of the keys."""
         return self._items.keys()
 
     def values(self) -> ValuesView[Value_co]:
-        """A view of the values."""
+        """Give a view of the values."""
         return self._items.values()
 
     def items(self) -> ItemsView[Key, Value_co]:
-        """A view of the items."""
+        """Give a view of the items."""
         return self._items.items()
 
     def __eq__(self, other: object) -> bool:
@@ -98,7 +100,7 @@ class FrozenMap(Mapping[Key, Value_co]):
     def __deepcopy__(self, memo: dict[int, Any]) -> FrozenMap[Key, Value_co]:
         copied = {deepcopy(key, memo): deepcopy(value, memo) for key, value in self.items()}
         if all(new is old for new, old in zip(copied.values(), self.values(), strict=True)):
-            # As for a tuple: what holds nothing that can change needs no second copy.
+            # As with a tuple: without an item that can change, the copy is the map itself.
             return self
         return FrozenMap(copied)
 
@@ -106,5 +108,5 @@ class FrozenMap(Mapping[Key, Value_co]):
         return FrozenMap, (dict(self._items),)
 
 
-# The slot's own setter, since the class refuses the assignment. Taken here and used in one place.
+# The setter of the slot, for the class refuses assignments. Only `__new__` uses it.
 _set_items = FrozenMap.__dict__["_items"].__set__

@@ -1,4 +1,4 @@
-"""What every annotation becomes: a Kind, which checks, dumps, loads and describes its values."""
+"""Kind: checks, dumps, loads and describes the values of one annotation."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from haiway_bus._state.kinds.mismatch import Mismatch, mismatch
 __all__ = ("Kind", "Plain", "Schema", "SchemaBook", "not_json")
 
 Plain = Any
-"""What json.dumps writes by itself: dict with str keys, list, str, int, float, bool, None."""
+"""Plain data, which json.dumps can write: dict with str keys, list, str, int, float, bool, None."""
 
 Schema = dict[str, Any]
 
 
 class SchemaBook:
-    """The named schemas of one document; `$ref` points into them, so that types may recur."""
+    """The named schemas of one document. `$ref` points to them, so that types may recur."""
 
     def __init__(self) -> None:
         self.definitions: dict[str, Schema] = {}
         self._names: dict[Any, str] = {}
 
     def reference(self, owner: Any) -> tuple[Schema, bool]:
-        """The reference to a class or alias, and whether the caller has to define it now."""
+        """Give the reference to a class or alias, and whether the caller has to define it now."""
         name = self._names.get(owner)
         known = name is not None
         if name is None:
@@ -33,24 +33,25 @@ class SchemaBook:
                 name = f"{owner.__name__}_{number}"
                 number += 1
             self._names[owner] = name
-        # A JSON pointer within a URI fragment: brackets of Box[int] are percent-encoded.
+        # A JSON pointer in a URI fragment: the brackets of Box[int] are percent-encoded.
         pointer = "".join(c if c.isalnum() or c in "_-." else f"%{ord(c):02X}" for c in name)
         return {"$ref": f"#/$defs/{pointer}"}, not known
 
     def define(self, owner: Any, schema: Schema) -> None:
-        """Put the schema where `reference` points."""
+        """Put the schema of a class or alias where `reference` points."""
         self.definitions[self._names[owner]] = schema
 
 
 class Kind:
-    """One annotation, understood.
+    """The meaning of one annotation. `check`, `dump` and `load` raise Mismatch.
 
-    Invariants: `check` gives back a value it accepted before unchanged, so that a value may be
-    checked any number of times. An instance whose exact type is in `exact` is accepted as it is:
-    the generated constructor, and a compiled one, test that alone and call `check` for the rest.
-    `anything` means that every value is accepted as it is, `closed` that
-    MISSING is refused like any other wrong value. `immutable` means that no accepted
-    value can change, so that a copy may share it. `check`, `dump` and `load` raise Mismatch.
+    Invariants: `check` returns a value unchanged that it has returned before, so that a value can
+    be checked any number of times. An instance whose exact type is in `exact` is accepted as it is:
+    constructors test that alone and call `check` for other values.
+
+    anything: every value is accepted as it is.
+    closed: MISSING is refused like any other wrong value.
+    immutable: no accepted value can change, so that copies may share it.
     """
 
     __slots__ = ("exact", "exact_set", "expected")
@@ -68,39 +69,39 @@ class Kind:
         return f"<{type(self).__name__} {self.expected}>"
 
     def check(self, value: Any) -> Any:
-        """The value as the State keeps it."""
+        """Give the value that the State keeps for this value."""
         raise NotImplementedError
 
     def dump(self, value: Any) -> Plain:
-        """The plain form of a checked value (contract 7.7)."""
+        """Give the plain form of a checked value (guarantee 7.7)."""
         raise not_json(self.expected)
 
     def load(self, plain: Plain) -> Any:
-        """The value of a plain form. A value that fits already is taken as it is."""
+        """Give the value of a plain form. A value of the annotated type is accepted, too."""
         return self.check(plain)
 
     def dump_key(self, value: Any) -> str:
-        """The plain form of a mapping's key, which JSON wants to be a string."""
+        """Give the plain form of a key in a mapping, which is a string in JSON."""
         plain = self.dump(value)
         if type(plain) is not str:
             raise Mismatch([("", f"JSON keys are strings, {self.expected} is none")])
         return plain
 
     def load_key(self, plain: str) -> Any:
-        """The key of its plain form."""
+        """Give the key of a plain form."""
         return self.load(plain)
 
     def schema(self, book: SchemaBook) -> Schema:
-        """The JSON schema of the plain form."""
+        """Give the JSON schema of the plain form."""
         raise not_json(self.expected)
 
     def requires(self) -> Iterable[type]:
-        """The State classes of which every value holds an instance, and so cannot do without."""
+        """Give the State classes of which every value holds an instance."""
         return ()
 
 
 class Instance(Kind):
-    """A kind whose values are the instances of one class, taken as they are."""
+    """The kind of a class: accepts its instances as they are."""
 
     __slots__ = ("owner",)
 
@@ -115,5 +116,5 @@ class Instance(Kind):
 
 
 def not_json(expected: str) -> Mismatch:
-    """The refusal of what JSON cannot carry."""
+    """Make the refusal of a value that JSON cannot carry."""
     return Mismatch([("", f"JSON cannot carry {expected}")])

@@ -1,4 +1,4 @@
-"""How a check says no: the problems found, each with its path, and the text made of them."""
+"""The refusal of a value: the problems in it, each with its path, and the error made of them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from haiway_bus.errors import StateError
 __all__ = ("LIMIT", "Mismatch", "Problem", "describe", "mismatch", "part_of", "state_error")
 
 Problem = tuple[str, str]
-"""A path relative to the value that was checked (`[3].price`, or nothing), and what is wrong."""
+"""The path from the checked value to the wrong place (`[3].price`, or ""), and the reason."""
 
 LIMIT = 100
-"""Problems listed at most: a list of a million wrong elements must not make a gigabyte of text."""
+"""The most problems that an error lists: a million wrong elements must not make a gigabyte of text."""
 
 _LONGEST: Final = 60
 
 
 class Mismatch(Exception):  # noqa: N818 - a signal within the package
-    """Raised inside the package when a value does not fit its annotation; never leaves it.
+    """Raised inside of the package for a value that does not fit its annotation. Users get a StateError.
 
-    Checks do not know where their value stands. Whoever holds the value puts its own part before
-    the paths on the way up, so that a value that fits pays nothing for paths.
+    A check does not know the path to its value. Each container and each State on the way up puts its
+    own part before the paths. So a value that fits costs nothing for paths.
     """
 
     def __init__(self, problems: list[Problem] | None = None) -> None:
@@ -32,12 +32,12 @@ class Mismatch(Exception):  # noqa: N818 - a signal within the package
         self.problems: list[Problem] = [] if problems is None else problems
 
     def under(self, part: str) -> list[Problem]:
-        """The problems as seen from the holder, where the value stands at `part`."""
+        """Give the problems with `part` before each path."""
         return [(part + path, reason) for path, reason in self.problems]
 
 
 def describe(value: Any) -> str:
-    """The offending value for an error text: its type and a short repr, whatever its repr does."""
+    """Describe a value for an error text: its type and a short repr. A repr that fails is no obstacle."""
     if value is None:
         return "None"
     if is_class(value):
@@ -46,17 +46,17 @@ def describe(value: Any) -> str:
 
 
 def part_of(key: object) -> str:
-    """The part of a path that a mapping's key makes."""
+    """Give the part of a path for a key of a mapping."""
     return f"[{described(key, _LONGEST)}]"
 
 
 def mismatch(expected: str, value: Any) -> Mismatch:
-    """The usual reason for a refusal."""
+    """Make the usual refusal."""
     return Mismatch([("", f"expected {expected}, given {describe(value)}")])
 
 
 def state_error(root: str, problems: Iterable[Problem]) -> StateError:
-    """The public error for problems whose paths begin at `root`, the name of a State class."""
+    """Make the public error of problems whose paths begin at `root`, the name of a State class."""
     placed = tuple((root + path, reason) for path, reason in problems)
     lines = [f"{path}: {reason}" for path, reason in placed[:LIMIT]]
     if len(placed) > LIMIT:

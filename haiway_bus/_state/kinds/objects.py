@@ -1,4 +1,4 @@
-"""Kinds of what is recognised by its class: nested State, Enum, Literal, type[], Callable."""
+"""Kinds of objects: nested States, members of Enums, Literals, protocols, classes, callables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ JSON_TYPES = frozenset({bool, int, float, str, type(None)})
 
 
 class ProtocolKind(Kind):
-    """A runtime-checkable protocol, or an abstract class: isinstance decides."""
+    """A runtime-checkable protocol, or an abstract class: accepts what isinstance accepts."""
 
     __slots__ = ("owner",)
 
@@ -32,9 +32,9 @@ class ProtocolKind(Kind):
 
 
 class StateKind(Instance):
-    """A nested State. Its plain form is a mapping, read with the class of the annotation.
+    """A nested State. Its plain form is a mapping, which the class of the annotation reads.
 
-    So JSON carries an instance of exactly that class: of a subclass it would lose which one.
+    So JSON carries an instance of exactly that class. It would lose the class of any other.
     """
 
     __slots__ = ()
@@ -84,7 +84,7 @@ class EnumKind(Instance):
             member = self.owner(plain)
         except (ValueError, TypeError):
             raise mismatch(self.expected, plain) from None
-        # Python has True == 1 == 1.0; in JSON these are three values.
+        # In Python True == 1 == 1.0. In JSON these are three values.
         if not isinstance(member, Flag) and type(member.value) is not type(plain):
             raise mismatch(self.expected, plain)
         return member
@@ -100,7 +100,7 @@ class EnumKind(Instance):
 
 
 class LiteralKind(Kind):
-    """One of the values named. Type and value both have to agree: True is no 1."""
+    """One of the named values. Type and value both have to agree: True is not 1."""
 
     __slots__ = ("plain", "values")
 
@@ -141,7 +141,7 @@ class LiteralKind(Kind):
 
 
 class TypeKind(Kind):
-    """type[T]: a class that is T or derives from it. A union gives several to choose from."""
+    """type[T]: accepts T and the classes derived from it. For a union, T is any of its members."""
 
     __slots__ = ("bounds",)
 
@@ -158,7 +158,7 @@ class TypeKind(Kind):
 
 
 class CallableKind(Kind):
-    """Callable[...]: what can be called. Its parameters show only when it is called."""
+    """Callable[...]: accepts objects that can be called. The parameters are not checked."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""Kinds of the values Python is born with: None, bool, numbers, text, bytes, and Any."""
+"""Kinds of the built-in values: None, bool, numbers, text, bytes; and of Any."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ("SCALARS", "AnyKind")
 
 
 class AnyKind(Kind):
-    """Any and object: every value, as it is. JSON carries it when it is JSON already."""
+    """Any and object: accepts every value as it is. JSON carries a value that is plain data already."""
 
     __slots__ = ()
 
@@ -93,7 +93,7 @@ class BoolKind(Instance):
 
 
 class IntKind(Instance):
-    """int. A bool is none, though Python derives it from int: a flag is no number."""
+    """int. A bool is refused, although Python derives bool from int."""
 
     __slots__ = ()
 
@@ -121,7 +121,7 @@ class IntKind(Instance):
 
 
 class FloatKind(Instance):
-    """float. An int is accepted and becomes one."""
+    """float. An int is accepted and becomes a float."""
 
     __slots__ = ()
 
@@ -134,14 +134,16 @@ class FloatKind(Instance):
             try:
                 return float(value)
             except OverflowError:
-                raise Mismatch([("", "expected float, given an int too large for one")]) from None
+                raise Mismatch(
+                    [("", "expected float, given an int too large for a float")]
+                ) from None
         raise mismatch("float", value)
 
     def dump(self, value: Any) -> Plain:
         return finite(float.__float__(value))
 
     def load(self, plain: Plain) -> Any:
-        # Text like 1e999 reads as infinity.
+        # JSON text such as 1e999 is read as infinity.
         return finite(self.check(plain))
 
     def schema(self, book: SchemaBook) -> Schema:
@@ -149,7 +151,7 @@ class FloatKind(Instance):
 
 
 class ComplexKind(Instance):
-    """complex. An int or a float is accepted and becomes one, as type checkers have it."""
+    """complex. An int or a float is accepted and becomes a complex."""
 
     __slots__ = ()
 
@@ -162,7 +164,9 @@ class ComplexKind(Instance):
             try:
                 return complex(value)
             except OverflowError:
-                raise Mismatch([("", "expected complex, given an int too large for one")]) from None
+                raise Mismatch(
+                    [("", "expected complex, given an int too large for a complex")]
+                ) from None
         raise mismatch("complex", value)
 
 
@@ -172,7 +176,7 @@ class StrKind(Instance):
     immutable = True
 
     def dump(self, value: Any) -> Plain:
-        # Not str(value): a text that is an Enum's member, too, says its name there.
+        # Not str(value): for a member of an Enum that derives from str, that is the member's name.
         return str.__str__(value)
 
     def schema(self, book: SchemaBook) -> Schema:
@@ -202,7 +206,7 @@ class BytesKind(Instance):
 
 
 def finite(value: float) -> float:
-    """The number, unless JSON has no word for it."""
+    """Give the number, and refuse infinity and NaN, which JSON does not have."""
     if isfinite(value):
         return value
     raise not_json(repr(value))
@@ -219,4 +223,4 @@ SCALARS: dict[type | None, Kind] = {
     bytes: BytesKind(bytes),
     object: AnyKind(),
 }
-"""The kinds that one class determines."""
+"""The kinds by class, for the classes that determine their kind."""

@@ -1,7 +1,6 @@
 """Kinds of the standard library's value types: dates and times, UUID, Decimal, paths.
 
-Their modules are not imported here: who annotates with `datetime` has imported it, who does not
-need not wait for it.
+This module does not import theirs: code that annotates a `datetime` has imported it, and other code need not wait.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ __all__ = ("standard_kind",)
 
 
 class TextKind(Instance):
-    """A value type that JSON carries as text, in one notation."""
+    """A value type that JSON carries as text."""
 
     __slots__ = ("format", "parse", "refused", "write")
 
@@ -66,10 +65,10 @@ def isoformat(value: Any) -> str:
 
 
 def standard_kind(annotation: Any) -> Kind | None:
-    """The kind of a standard library value type, or None when the annotation is none of them.
+    """Give the kind of a value type of the standard library, or None for any other annotation.
 
-    A datetime is no date here, though Python derives it from date: as JSON it would come back as
-    another type.
+    A datetime is refused for a date, although Python derives datetime from date: it would come back
+    from JSON as a date.
     """
     datetime = sys.modules.get("datetime")
     if datetime is not None:

@@ -1,4 +1,4 @@
-"""The kind of a TypedDict: a read-only mapping with exactly the keys it declares."""
+"""The kind of a TypedDict."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Entry:
 
 
 class TypedDictKind(Kind):
-    """A mapping with declared keys, kept as a FrozenMap: read as the dict it is declared to be."""
+    """A mapping with exactly the declared keys, kept as a FrozenMap."""
 
     __slots__ = ("entries",)
 

@@ -1,4 +1,4 @@
-"""The kind of a union, and of a name that stands for its own future."""
+"""The kinds of unions, and of types that contain their own name."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from haiway_bus._state.kinds.mismatch import Mismatch, mismatch
 __all__ = ("RecursiveKind", "UnionKind")
 
 UNAMBIGUOUS = frozenset({bool, int, float, type(None)})
-"""Plain values that say their type themselves. Text does not: it may be a date, or a UUID."""
+"""The types of plain values that mean one type only. Text may also be a date or a UUID."""
 
 
 class UnionKind(Kind):
     """A | B | C.
 
-    A value that is exactly of a member's type is that member's. Any other goes to the members in
-    the order written, and the first that takes it decides, so `float | str` makes 1.0 of 1 and
-    `int | float` leaves it. Loading follows the same order; a number, true, false and null go to
-    the member of exactly that type, if there is one.
+    A value of an exact type of a member belongs to that member. Any other value goes to the members
+    in the order of the annotation, and to the first that accepts it: `float | str` makes 1.0 of 1,
+    and `int | float` keeps 1. Loading follows the same order. A number, true, false and null go to
+    the member of exactly that type, if the union has it.
     """
 
     __slots__ = ("anything", "closed", "immutable", "members", "sole")
@@ -34,7 +34,7 @@ class UnionKind(Kind):
         self.anything = any(member.anything for member in members)
         self.closed = all(member.closed for member in members)
         self.immutable = all(member.immutable for member in members)
-        # T | None: what is wrong with T is what is wrong, with its path.
+        # T | None: the error tells the problems of T, with their paths.
         others = [member for member in members if member.exact != (type(None),)]
         self.sole: Kind | None = others[0] if len(others) == 1 else None
 
@@ -88,7 +88,7 @@ class UnionKind(Kind):
 
 
 class RecursiveKind(Kind):
-    """A type alias met inside itself: `type Json = str | Sequence[Json]`."""
+    """A type alias or a TypedDict that contains its own name: `type Json = str | Sequence[Json]`."""
 
     __slots__ = ("alias", "target")
 

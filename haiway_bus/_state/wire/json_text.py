@@ -1,6 +1,6 @@
-"""Plain data as JSON text and back.
+"""From plain data to JSON text and back.
 
-`json` is imported by the functions: not every service writes JSON, and all of them start.
+The functions import `json` themselves, so that a service without JSON starts without it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ("read_json", "write_json")
 
 
 def write_json(plain: Any, indent: int | None) -> str:
-    """Plain data as JSON text; in one line without spaces when `indent` is None."""
+    """Write plain data as JSON text, in a single line without spaces when `indent` is None."""
     import json
 
     separators = (",", ":") if indent is None else None
@@ -24,13 +24,13 @@ def write_json(plain: Any, indent: int | None) -> str:
 
 
 def read_json(text: str | bytes | bytearray) -> Mapping[str, Any]:
-    """The plain data of one JSON object; raises Mismatch."""
+    """Read the plain data of one JSON object. Raises Mismatch."""
     import json
 
     try:
         plain = json.loads(text, parse_constant=refuse_constant)
     except (ValueError, RecursionError) as wrong:
-        # Text that is no JSON, bytes that are no text, numbers or nesting beyond all measure.
+        # The text is no JSON, the bytes are no text, a number is too long, or the nesting is too deep.
         raise Mismatch([("", f"not JSON: {wrong}")]) from None
     if not isinstance(plain, dict):
         raise Mismatch([("", f"expected a JSON object, given {describe(plain)}")])
@@ -38,5 +38,5 @@ def read_json(text: str | bytes | bytearray) -> Mapping[str, Any]:
 
 
 def refuse_constant(name: str) -> NoReturn:
-    """Refuse NaN and Infinity, which Python's decoder would take."""
+    """Refuse NaN and Infinity, which Python's decoder accepts."""
     raise ValueError(f"{name} is no JSON")

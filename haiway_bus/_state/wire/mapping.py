@@ -1,4 +1,4 @@
-"""The plain form of a State: what its to_mapping gives and from_mapping takes."""
+"""The plain form of a State, which `to_mapping` gives and `from_mapping` takes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ("dump_fields", "load_fields")
 
 
 def dump_fields(fields: Sequence[Field], instance: Any) -> dict[str, Any]:
-    """The plain values by key, in the order of the fields; raises Mismatch."""
+    """Give the plain values by key, in the order of the fields. Raises Mismatch."""
     plain: dict[str, Any] = {}
     problems: list[Problem] = []
     for field in fields:
@@ -29,7 +29,7 @@ def dump_fields(fields: Sequence[Field], instance: Any) -> dict[str, Any]:
 def load_fields(
     fields: Sequence[Field], plain: Mapping[Any, Any], ignore_unknown: bool
 ) -> dict[str, Any]:
-    """The constructor's arguments from plain values; raises Mismatch."""
+    """Make the constructor's arguments of plain values. Raises Mismatch."""
     values: dict[str, Any] = {}
     problems: list[Problem] = []
     for field in fields:

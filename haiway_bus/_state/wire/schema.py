@@ -16,7 +16,11 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def schema_document(schema: Callable[[SchemaBook], Schema]) -> dict[str, Any]:
-    """A whole document: the schema that the function gives, with the definitions it refers to; raises Mismatch."""
+    """Make a whole document of a schema and the definitions that it refers to. Raises Mismatch.
+
+    Args:
+        schema: makes the schema, and puts the definitions into the book.
+    """
     book = SchemaBook()
     reference = schema(book)
     return {"$schema": DIALECT, **reference, "$defs": book.definitions}
@@ -25,7 +29,7 @@ def schema_document(schema: Callable[[SchemaBook], Schema]) -> dict[str, Any]:
 def schema_of_fields(
     title: str, fields: Sequence[Field], book: SchemaBook, ignore_unknown: bool
 ) -> Schema:
-    """The JSON schema of the plain form; raises Mismatch when JSON cannot carry a field."""
+    """Make the JSON schema of the plain form. Raises Mismatch when JSON cannot carry a field."""
     properties: dict[str, Schema] = {}
     problems: list[Problem] = []
     for field in fields:
