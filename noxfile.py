@@ -102,7 +102,7 @@ def package(session: nox.Session) -> None:
     }
     if {name.split(".")[0] for name in built} != {
         "haiway_bus/_bus/_core_c",
-        "haiway_bus/state/_make_c",
+        "haiway_bus/_state/classes/_maker_c",
     }:
         session.error(f"the compiled wheel has these extensions: {built}")
     for wheel in (pure, compiled):

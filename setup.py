@@ -50,7 +50,9 @@ def extensions() -> list[Extension]:
     modules: list[Extension] = cythonize(
         [
             Extension("haiway_bus._bus._core_c", ["haiway_bus/_bus/_core_c.pyx"]),
-            Extension("haiway_bus.state._make_c", ["haiway_bus/state/_make_c.pyx"]),
+            Extension(
+                "haiway_bus._state.classes._maker_c", ["haiway_bus/_state/classes/_maker_c.pyx"]
+            ),
         ],
         build_dir="build/cython",
     )

@@ -5,6 +5,7 @@ from haiway_bus._bus.stats import EventStats
 from haiway_bus._scope.disposables import Disposable
 from haiway_bus._scope.scope import Scope
 from haiway_bus._scope.waiting import WaitingTask
+from haiway_bus._state import MISSING, Alias, Default, FrozenMap, State
 from haiway_bus.ctx import ctx
 from haiway_bus.errors import (
     ContextMissing,
@@ -14,7 +15,6 @@ from haiway_bus.errors import (
     SubscriptionOverflow,
 )
 from haiway_bus.observability import LoggingObservability, Observability, ScopeIdentity
-from haiway_bus.state import MISSING, Alias, Default, FrozenMap, State
 
 __all__ = (
     "MISSING",

@@ -20,7 +20,7 @@ import pytest
 
 from tests.shared import COPIES, INSTALLED, TREE, own_modules, switch_to
 
-COUNTING = ("_bus._core_c", "state._make_c")
+COUNTING = ("_bus._core_c", "_state.classes._maker_c")
 
 if os.environ.get("HAIWAY_BUS_REQUIRE_EXTENSIONS") == "1" and "compiled" not in COPIES:
     pytest.exit("HAIWAY_BUS_REQUIRE_EXTENSIONS=1, but the installed package is pure", returncode=3)

@@ -184,7 +184,7 @@ def imports_of(module: Path) -> set[str]:
 # The rooms of the package from the ground up. A room imports from those below it, and from its own.
 FLOORS = (
     ("errors", "_values"),
-    ("_bus", "state", "observability"),
+    ("_bus", "_state", "observability"),
     ("_scope",),
     ("ctx",),
     ("",),  # haiway_bus itself: what users import
