@@ -21,8 +21,8 @@ FLUSH = "haiway_bus/bus/_flush.py"
 FAILURES = "haiway_bus/failures.py"
 GROUP = "haiway_bus/group.py"
 LOSSES = "haiway_bus/bus/_losses.py"
-STREAMS = "haiway_bus/integrations/_streams.py"
-PATIENCE = "haiway_bus/integrations/_patience.py"
+STREAMS = "haiway_bus/integrations/_web/open_streams.py"
+PATIENCE = "haiway_bus/integrations/_web/patience.py"
 
 
 class Mutation(NamedTuple):

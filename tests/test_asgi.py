@@ -876,7 +876,7 @@ class TestEncodedOnce:
         self, hb: Any, asgi: Any, sse: Any, no_garbage: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Guarantee 4.3; nor does one that has left."""
-        streams = importlib.import_module("haiway_bus.integrations._streams")
+        streams = importlib.import_module("haiway_bus.integrations._web.open_streams")
         monkeypatch.setattr(streams, "LOOK_SECONDS", 0)
         service = Service(hb, asgi, sse, own=lambda event: str(event.number))
         async with service.app.lifespan():
@@ -903,7 +903,7 @@ class TestEncodedOnce:
         self, hb: Any, asgi: Any, sse: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """By bytes, for a stream that is far behind; which gets everything all the same."""
-        streams = importlib.import_module("haiway_bus.integrations._streams")
+        streams = importlib.import_module("haiway_bus.integrations._web.open_streams")
         monkeypatch.setattr(streams, "MOST_BYTES", 10_000)
         encoders: list[Any] = []
         before = streams.Encoder.__init__
@@ -1021,7 +1021,7 @@ class TestPings:
     async def test_a_cancellation_is_no_ping_though_one_is_due(
         self, hb: Any, asgi: Any, sse: Any
     ) -> None:
-        patience = importlib.import_module("haiway_bus.integrations._patience")
+        patience = importlib.import_module("haiway_bus.integrations._web.patience")
         patiences: list[Any] = []
         before = patience.Patience.look
 

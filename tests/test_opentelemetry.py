@@ -427,7 +427,7 @@ async def test_a_subscription_that_ends_while_its_bus_is_read_counts_once(
     hb: Any, otel: Exported, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     """Contract 8.3: as one in a reference cycle does, when the collector runs just then."""
-    module = importlib.import_module("haiway_bus.integrations.opentelemetry.buses")
+    module = importlib.import_module("haiway_bus.integrations._opentelemetry.bus_metrics")
     ending: list[Any] = []
 
     def ending_one(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -511,7 +511,7 @@ async def test_a_peak_is_told_by_the_next_collection_whatever_is_read_before(
     hb: Any, otel: Exported, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Guarantee 8.3: types are forgotten between two collections, and within one."""
-    module = importlib.import_module("haiway_bus.integrations.opentelemetry.buses")
+    module = importlib.import_module("haiway_bus.integrations._opentelemetry.bus_metrics")
     monkeypatch.setattr(module, "MANY", 4)
     ending: list[Any] = []
     events_of = module.events_of
@@ -715,7 +715,7 @@ async def test_an_event_has_the_senders_of_its_own_instance_only(hb: Any, otel: 
 
 async def test_a_trace_keeps_no_event_alive(hb: Any, otel: Exported, no_garbage: None) -> None:
     """Contract 3.2: a delivered event is freed, and its place in the table with it."""
-    table = importlib.import_module("haiway_bus.integrations.opentelemetry.senders")._senders
+    table = importlib.import_module("haiway_bus.integrations._opentelemetry.senders")._senders
     async with hb.ctx.scope("shop", observability=otel.recorder()):
         orders = hb.ctx.subscribe(Order)
         for number in range(100):
@@ -807,7 +807,7 @@ def test_each_metric_stands_in_the_docs_with_an_alert() -> None:
     """Guarantee 8.3: by the name under which Prometheus has it."""
     page = Path(__file__).resolve().parent.parent / "docs" / "integrations" / "opentelemetry.md"
     table, alerts = page.read_text(encoding="utf-8").split("## Alerts to copy")
-    names = importlib.import_module("haiway_bus.integrations.opentelemetry.names")
+    names = importlib.import_module("haiway_bus.integrations._opentelemetry.metric_names")
     told = {"haiway_bus.handler.duration": "s", "haiway_bus.handler.errors": "{event}"}
     for kinds in (names.COUNTERS, names.SUMS, names.GAUGES, names.OF_BUSES, names.OF_HANDLERS):
         told |= {name: unit for name, unit, _ in kinds.values()}

@@ -464,7 +464,7 @@ def test_a_consumer_and_a_stream_that_were_deleted_are_made_again(server: Any) -
 
 
 def test_a_task_of_the_bridge_that_ends_fails_the_scope() -> None:
-    from haiway_bus.integrations.nats.work import Work
+    from haiway_bus.integrations._nats.bridge_tasks import Work
 
     async def ends() -> None:
         pass

@@ -14,9 +14,9 @@ nats = pytest.importorskip("nats", reason="nats-py is not installed: pip install
 from nats_server import free_port
 
 from haiway_bus import State, ctx
+from haiway_bus.integrations._nats import bridge as bridge_module
+from haiway_bus.integrations._nats.addresses import Redaction
 from haiway_bus.integrations.nats import NatsBridge, NatsBridgeError
-from haiway_bus.integrations.nats import bridge as bridge_module
-from haiway_bus.integrations.nats.secrets import Redaction
 
 
 class Note(State):

@@ -10,8 +10,8 @@ import pytest
 from test_nats_bridge import Order, nats, publish, reader, run, until
 
 from haiway_bus import ctx
+from haiway_bus.integrations._nats.progress import Progress
 from haiway_bus.integrations.nats import NatsBridge, WireType
-from haiway_bus.integrations.nats.progress import Progress
 
 
 def test_no_two_pairs_of_group_and_type_share_a_consumer(server: Any) -> None:

@@ -10,8 +10,8 @@ import pytest
 nats = pytest.importorskip("nats", reason="nats-py is not installed: pip install nats-py")
 
 from haiway_bus import State, ctx
+from haiway_bus.integrations._nats.messages import about
 from haiway_bus.integrations.nats import NatsBridge
-from haiway_bus.integrations.nats.wire import about
 
 SUBJECT = "haiway.events.Order"
 

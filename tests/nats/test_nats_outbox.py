@@ -12,8 +12,8 @@ import pytest
 nats = pytest.importorskip("nats", reason="nats-py is not installed: pip install nats-py")
 
 from haiway_bus import State, StateError, ctx
+from haiway_bus.integrations._nats import bridge_stats as observe_module
 from haiway_bus.integrations.nats import NatsBridge, NatsBridgeError, NatsEventRefused
-from haiway_bus.integrations.nats import observe as observe_module
 
 
 class Note(State):

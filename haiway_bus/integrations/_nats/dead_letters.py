@@ -7,10 +7,10 @@ from typing import Final
 from nats.aio.msg import Msg
 
 from haiway_bus import ctx
-from haiway_bus.integrations.nats.publisher import Letter, Publisher
-from haiway_bus.integrations.nats.received import Received
-from haiway_bus.integrations.nats.streams import Streams
-from haiway_bus.integrations.nats.wire import CARRIED, MESSAGE_ID, WireType
+from haiway_bus.integrations._nats.messages import CARRIED, MESSAGE_ID, WireType
+from haiway_bus.integrations._nats.publisher import Letter, Publisher
+from haiway_bus.integrations._nats.received import Received
+from haiway_bus.integrations._nats.server_streams import Streams
 
 __all__ = ("DeadLetters",)
 

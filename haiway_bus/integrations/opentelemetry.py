@@ -17,7 +17,7 @@ except ModuleNotFoundError as _missing:
         " pip install 'haiway-bus[opentelemetry]'"
     ) from _missing
 
-from haiway_bus.integrations.opentelemetry.recorder import OpenTelemetryObservability
-from haiway_bus.integrations.opentelemetry.senders import received, send, senders_of, traced
+from haiway_bus.integrations._opentelemetry.recorder import OpenTelemetryObservability
+from haiway_bus.integrations._opentelemetry.senders import received, send, senders_of, traced
 
 __all__ = ("OpenTelemetryObservability", "received", "send", "senders_of", "traced")

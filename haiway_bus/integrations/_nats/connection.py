@@ -22,9 +22,9 @@ from nats.errors import AuthorizationError, NoServersError
 from nats.errors import Error as NatsError
 
 from haiway_bus import ctx
-from haiway_bus.integrations.nats.denials import Denials, is_denial
-from haiway_bus.integrations.nats.errors import NatsBridgeError, NatsConnectionRefused
-from haiway_bus.integrations.nats.secrets import Redaction, check_addresses, shown
+from haiway_bus.integrations._nats.addresses import Redaction, check_addresses, shown
+from haiway_bus.integrations._nats.bridge_errors import NatsBridgeError, NatsConnectionRefused
+from haiway_bus.integrations._nats.server_errors import Denials, is_denial
 
 __all__ = ("LOST", "Connection", "backoff")
 

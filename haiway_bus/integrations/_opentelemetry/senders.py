@@ -21,7 +21,7 @@ from opentelemetry.trace import Link, Span, SpanContext, SpanKind, TracerProvide
 
 from haiway_bus import ctx
 from haiway_bus.arguments import can_be_awaited
-from haiway_bus.integrations.opentelemetry.attributes import type_name
+from haiway_bus.integrations._opentelemetry.attributes import type_name
 from haiway_bus.printable import module_of_type, name_of_type
 from haiway_bus.signatures import check_takes_event
 

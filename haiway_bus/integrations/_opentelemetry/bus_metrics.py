@@ -25,8 +25,9 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from haiway_bus import EventStats, ScopeIdentity
 from haiway_bus.bus import Bus
 from haiway_bus.bus._stats import Observer
-from haiway_bus.integrations.opentelemetry.attributes import type_name
-from haiway_bus.integrations.opentelemetry.names import (
+from haiway_bus.integrations._opentelemetry.attributes import type_name
+from haiway_bus.integrations._opentelemetry.bus_numbers import NOTHING, added, ended, with_passed
+from haiway_bus.integrations._opentelemetry.metric_names import (
     COUNTERS,
     EVENT,
     GAUGES,
@@ -36,7 +37,6 @@ from haiway_bus.integrations.opentelemetry.names import (
     SCOPE,
     SUMS,
 )
-from haiway_bus.integrations.opentelemetry.sums import NOTHING, added, ended, with_passed
 from haiway_bus.places import place
 from haiway_bus.vitals import Pulse, Vitals, vitals_of
 

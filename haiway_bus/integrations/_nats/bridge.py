@@ -12,24 +12,24 @@ from types import TracebackType
 from typing import Any, Final, Literal
 
 from haiway_bus import State, ctx
-from haiway_bus.integrations.nats.arguments import check_counts, check_names, check_seconds, wires
-from haiway_bus.integrations.nats.connection import LOST, Connection
-from haiway_bus.integrations.nats.dead import DeadLetters
-from haiway_bus.integrations.nats.errors import (
+from haiway_bus.integrations._nats.bridge_errors import (
     NatsBridgeError,
     NatsEventRefused,
     NatsPayloadTooLarge,
 )
-from haiway_bus.integrations.nats.lane import Lane
-from haiway_bus.integrations.nats.observe import observe, report_of, stats_of
-from haiway_bus.integrations.nats.outbox import Outbox
-from haiway_bus.integrations.nats.publisher import Publisher
-from haiway_bus.integrations.nats.readers import Readers
-from haiway_bus.integrations.nats.report import DrainReport, NatsStats
-from haiway_bus.integrations.nats.settings import LaneSettings
-from haiway_bus.integrations.nats.streams import Streams
-from haiway_bus.integrations.nats.wire import WireType
-from haiway_bus.integrations.nats.work import Work, end
+from haiway_bus.integrations._nats.bridge_stats import observe, report_of, stats_of
+from haiway_bus.integrations._nats.bridge_tasks import Work, end
+from haiway_bus.integrations._nats.connection import LOST, Connection
+from haiway_bus.integrations._nats.dead_letters import DeadLetters
+from haiway_bus.integrations._nats.lane import Lane
+from haiway_bus.integrations._nats.messages import WireType
+from haiway_bus.integrations._nats.options import check_counts, check_names, check_seconds, wires
+from haiway_bus.integrations._nats.outbox import Outbox
+from haiway_bus.integrations._nats.publisher import Publisher
+from haiway_bus.integrations._nats.readers import Readers
+from haiway_bus.integrations._nats.report import DrainReport, NatsStats
+from haiway_bus.integrations._nats.server_streams import Streams
+from haiway_bus.integrations._nats.settings import LaneSettings
 from haiway_bus.printable import described, name_of_type
 
 __all__ = ("NatsBridge",)

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from itertools import count
 
 from haiway_bus import State, Subscription, SubscriptionOverflow, ctx
-from haiway_bus.integrations.nats.errors import NatsEventRefused
-from haiway_bus.integrations.nats.publisher import Letter, Publisher
-from haiway_bus.integrations.nats.received import received, received_by
-from haiway_bus.integrations.nats.streams import Streams
-from haiway_bus.integrations.nats.wire import WireType
+from haiway_bus.integrations._nats.bridge_errors import NatsEventRefused
+from haiway_bus.integrations._nats.messages import WireType
+from haiway_bus.integrations._nats.publisher import Letter, Publisher
+from haiway_bus.integrations._nats.received import received, received_by
+from haiway_bus.integrations._nats.server_streams import Streams
 
 __all__ = ("Outbox",)
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from haiway_bus import Subscription, ctx
-from haiway_bus.integrations.nats.received import forget
-from haiway_bus.integrations.nats.work import Work
+from haiway_bus.integrations._nats.bridge_tasks import Work
+from haiway_bus.integrations._nats.received import forget
 
 __all__ = ("Readers",)
 

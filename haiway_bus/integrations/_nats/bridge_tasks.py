@@ -12,7 +12,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from haiway_bus import Subscription, ctx
-from haiway_bus.integrations.nats.errors import BridgeFailed, NatsBridgeError
+from haiway_bus.integrations._nats.bridge_errors import BridgeFailed, NatsBridgeError
 
 __all__ = ("Work", "end")
 

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 
 from opentelemetry.metrics import Meter
 
-from haiway_bus.integrations.opentelemetry.attributes import Attribute
+from haiway_bus.integrations._opentelemetry.attributes import Attribute
 
 __all__ = ("Instruments",)
 

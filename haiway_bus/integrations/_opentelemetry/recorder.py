@@ -26,10 +26,10 @@ from opentelemetry.trace import (
 )
 
 from haiway_bus import EventStats, LoggingObservability, ScopeIdentity
-from haiway_bus.integrations.opentelemetry.attributes import attributes_of
-from haiway_bus.integrations.opentelemetry.buses import BusInstruments
-from haiway_bus.integrations.opentelemetry.handlers import HandlerInstruments
-from haiway_bus.integrations.opentelemetry.instruments import Instruments
+from haiway_bus.integrations._opentelemetry.attributes import attributes_of
+from haiway_bus.integrations._opentelemetry.bus_metrics import BusInstruments
+from haiway_bus.integrations._opentelemetry.handlers import HandlerInstruments
+from haiway_bus.integrations._opentelemetry.instruments import Instruments
 from haiway_bus.observability import MetricKind
 from haiway_bus.printable import name_of_type, text_of
 

@@ -12,8 +12,8 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig
 from nats.js.errors import BadRequestError, NotFoundError
 
 from haiway_bus import ctx
-from haiway_bus.integrations.nats.errors import NatsBridgeError
-from haiway_bus.integrations.nats.settings import LaneSettings
+from haiway_bus.integrations._nats.bridge_errors import NatsBridgeError
+from haiway_bus.integrations._nats.settings import LaneSettings
 
 __all__ = ("IDLE_SECONDS", "Streams")
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from haiway_bus import State
 from haiway_bus.arguments import is_number, is_seconds
-from haiway_bus.integrations.nats.wire import WireType, wire_type
+from haiway_bus.integrations._nats.messages import WireType, wire_type
 from haiway_bus.printable import described
 
 __all__ = ("check_counts", "check_names", "check_seconds", "wires")

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from haiway_bus import ctx
-from haiway_bus.integrations.nats.connection import Connection
-from haiway_bus.integrations.nats.dead import DeadLetters
-from haiway_bus.integrations.nats.lane import Lane
-from haiway_bus.integrations.nats.outbox import Outbox
-from haiway_bus.integrations.nats.publisher import Publisher
-from haiway_bus.integrations.nats.report import DrainReport, NatsStats
+from haiway_bus.integrations._nats.connection import Connection
+from haiway_bus.integrations._nats.dead_letters import DeadLetters
+from haiway_bus.integrations._nats.lane import Lane
+from haiway_bus.integrations._nats.outbox import Outbox
+from haiway_bus.integrations._nats.publisher import Publisher
+from haiway_bus.integrations._nats.report import DrainReport, NatsStats
 
 __all__ = ("observe", "report_of", "stats_of")
 

@@ -8,8 +8,8 @@ from typing import Any
 from opentelemetry.metrics import Meter
 
 from haiway_bus import ScopeIdentity
-from haiway_bus.integrations.opentelemetry.attributes import type_name
-from haiway_bus.integrations.opentelemetry.names import EVENT, HANDLER, SCOPE
+from haiway_bus.integrations._opentelemetry.attributes import type_name
+from haiway_bus.integrations._opentelemetry.metric_names import EVENT, HANDLER, SCOPE
 
 __all__ = ("HandlerInstruments",)
 

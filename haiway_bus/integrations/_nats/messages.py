@@ -15,9 +15,9 @@ from typing import Any, Final, NoReturn
 
 from haiway_bus import State, StateError
 from haiway_bus.arguments import is_class
-from haiway_bus.integrations.nats.errors import Undecodable
-from haiway_bus.integrations.nats.prune import prune
-from haiway_bus.integrations.nats.received import Received
+from haiway_bus.integrations._nats.bridge_errors import Undecodable
+from haiway_bus.integrations._nats.decoding import prune
+from haiway_bus.integrations._nats.received import Received
 from haiway_bus.printable import described, name_of_type
 
 __all__ = (

@@ -14,9 +14,9 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from haiway_bus import ctx
-from haiway_bus.integrations.nats.connection import LOST, Connection, backoff
-from haiway_bus.integrations.nats.errors import NatsBridgeError, NatsPayloadTooLarge
-from haiway_bus.integrations.nats.streams import Streams
+from haiway_bus.integrations._nats.bridge_errors import NatsBridgeError, NatsPayloadTooLarge
+from haiway_bus.integrations._nats.connection import LOST, Connection, backoff
+from haiway_bus.integrations._nats.server_streams import Streams
 
 __all__ = ("Letter", "Publisher")
 

@@ -1,15 +1,15 @@
 """The events of a scope's bus over NATS JetStream, between processes and machines: needs `haiway-bus[nats]`."""
 
-from haiway_bus.integrations.nats.bridge import NatsBridge
-from haiway_bus.integrations.nats.errors import (
+from haiway_bus.integrations._nats.bridge import NatsBridge
+from haiway_bus.integrations._nats.bridge_errors import (
     NatsBridgeError,
     NatsConnectionRefused,
     NatsEventRefused,
     NatsPayloadTooLarge,
 )
-from haiway_bus.integrations.nats.received import Received, received
-from haiway_bus.integrations.nats.report import DrainReport, NatsStats
-from haiway_bus.integrations.nats.wire import WireType
+from haiway_bus.integrations._nats.messages import WireType
+from haiway_bus.integrations._nats.received import Received, received
+from haiway_bus.integrations._nats.report import DrainReport, NatsStats
 
 __all__ = (
     "DrainReport",

@@ -11,17 +11,17 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from haiway_bus import ctx
-from haiway_bus.integrations.nats.connection import LOST, Connection, backoff
-from haiway_bus.integrations.nats.dead import DeadLetters
-from haiway_bus.integrations.nats.errors import Undecodable, reason_of
-from haiway_bus.integrations.nats.progress import Progress
-from haiway_bus.integrations.nats.pull import Broken, Pull, numbers, pending
-from haiway_bus.integrations.nats.readers import Readers
-from haiway_bus.integrations.nats.received import remember
-from haiway_bus.integrations.nats.settings import LaneSettings
-from haiway_bus.integrations.nats.streams import Streams
-from haiway_bus.integrations.nats.tries import Tries
-from haiway_bus.integrations.nats.wire import WireType, about, decode
+from haiway_bus.integrations._nats.bridge_errors import Undecodable, reason_of
+from haiway_bus.integrations._nats.connection import LOST, Connection, backoff
+from haiway_bus.integrations._nats.dead_letters import DeadLetters
+from haiway_bus.integrations._nats.deliveries import Tries
+from haiway_bus.integrations._nats.messages import WireType, about, decode
+from haiway_bus.integrations._nats.progress import Progress
+from haiway_bus.integrations._nats.pull import Broken, Pull, numbers, pending
+from haiway_bus.integrations._nats.readers import Readers
+from haiway_bus.integrations._nats.received import remember
+from haiway_bus.integrations._nats.server_streams import Streams
+from haiway_bus.integrations._nats.settings import LaneSettings
 
 __all__ = ("Lane",)
 

@@ -18,7 +18,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from haiway_bus.integrations.nats.work import end
+from haiway_bus.integrations._nats.bridge_tasks import end
 
 __all__ = ("Broken", "Pull", "numbers", "pending")
 

@@ -12,8 +12,8 @@ from typing import Final
 
 from nats.aio.msg import Msg
 
-from haiway_bus.integrations.nats.errors import Undecodable
-from haiway_bus.integrations.nats.pull import numbers
+from haiway_bus.integrations._nats.bridge_errors import Undecodable
+from haiway_bus.integrations._nats.pull import numbers
 
 __all__ = ("Tries",)
 
