@@ -1,4 +1,7 @@
-"""The events of a scope's bus over NATS JetStream, between processes and machines: needs `haiway-bus[nats]`."""
+"""Carries the events of a scope's bus between processes and machines, over NATS JetStream.
+
+Needs the extra: `pip install 'haiway-bus[nats]'`.
+"""
 
 from haiway_bus.integrations._nats.bridge import NatsBridge
 from haiway_bus.integrations._nats.bridge_errors import (
@@ -7,9 +10,8 @@ from haiway_bus.integrations._nats.bridge_errors import (
     NatsEventRefused,
     NatsPayloadTooLarge,
 )
-from haiway_bus.integrations._nats.messages import WireType
-from haiway_bus.integrations._nats.received import Received, received
-from haiway_bus.integrations._nats.report import DrainReport, NatsStats
+from haiway_bus.integrations._nats.bridge_stats import DrainReport, NatsStats
+from haiway_bus.integrations._nats.messages import Received, WireType, received
 
 __all__ = (
     "DrainReport",

@@ -44,7 +44,7 @@ async def until(condition: Any, seconds: float = 15) -> None:
         ("bob:s3c/ret@h", "'/' before its '@'"),
         ("nats://bob:s3cret@h nats://h2", "blank"),
         ("nats://bob:s3cret@h\n", "blank"),
-        ("http://bob:s3cret@h", "another scheme"),
+        ("http://bob:s3cret@h", "a scheme that is none of"),
         ("", "is empty"),
         (b"nats://bob:s3cret@h", "is a bytes"),
     ],
@@ -171,7 +171,7 @@ def test_a_callback_that_raises_later_is_logged_and_called_again(
             assert calls >= 4
 
     run(main())
-    assert "LookupError: the vault is away; trying on" in caplog.text
+    assert "LookupError: the vault is away; trying again" in caplog.text
 
 
 def test_another_server_of_the_cluster_gets_the_credentials_of_the_address(

@@ -12,7 +12,7 @@ import pytest
 from test_nats_bridge import nats, run, until
 
 from haiway_bus import State, ctx
-from haiway_bus.integrations._nats.bridge_errors import Undecodable, reason_of
+from haiway_bus.integrations._nats.decoding import Undecodable, reason_of
 from haiway_bus.integrations.nats import NatsBridge, WireType
 
 

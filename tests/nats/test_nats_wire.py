@@ -15,9 +15,7 @@ nats = pytest.importorskip("nats", reason="nats-py is not installed: pip install
 
 from haiway_bus import State, ctx
 from haiway_bus.integrations._nats.addresses import Redaction, shown
-from haiway_bus.integrations._nats.bridge_errors import Undecodable
-from haiway_bus.integrations._nats.decoding import prune
-from haiway_bus.integrations._nats.messages import decode
+from haiway_bus.integrations._nats.decoding import Undecodable, decode, prune
 from haiway_bus.integrations._nats.server_streams import _covers
 from haiway_bus.integrations.nats import (
     NatsBridge,

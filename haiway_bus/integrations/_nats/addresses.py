@@ -1,4 +1,4 @@
-"""Keeping credentials out of texts: what the bridge logs or raises may quote an address or a client's error."""
+"""Addresses of servers, and the credentials in them: none of these may reach a log line, an error or a repr."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ SECRET_OPTIONS: Final = (
     "user_credentials",
     "ws_connection_headers",
 )
-# What is in an address, of ours or one that a client's error quotes, before its host.
+# The part of an address before its host. Errors of nats-py quote addresses too.
 USERINFO: Final = re.compile(r"://\S*@")
 SCHEMES: Final = ("nats", "tls", "ws", "wss")
 
 
 def check_addresses(addresses: Sequence[str]) -> None:
-    """Raise ValueError for what is no address of one server. The error does not quote it: who has mistyped an address
-    has its password in an unexpected place.
+    """Raise ValueError for a text that is not the address of a single server.
+
+    The error does not quote the text: in a mistyped address the password can stand anywhere.
     """
     if not addresses:
         raise ValueError("servers= is the address of a server, or several: none is given")
@@ -34,9 +35,10 @@ def check_addresses(addresses: Sequence[str]) -> None:
         wrong = _wrong(address)
         if wrong:
             raise ValueError(
-                f"servers=: address {number} of {len(addresses)} {wrong}. One is nats://host:port, with user:password@"
-                " before the host if need be; several are a list; a user or password with other signs than letters and"
-                ' digits goes into connect={"user": ..., "password": ...}, a token into connect={"token": ...}'
+                f"servers=: address {number} of {len(addresses)} {wrong}. Write nats://host:port or"
+                " nats://user:password@host:port; give several addresses as a list; put a user or password with other"
+                ' characters than letters and digits into connect={"user": ..., "password": ...}, and a token into'
+                ' connect={"token": ...}'
             )
 
 
@@ -47,23 +49,23 @@ def _wrong(address: object) -> str:
         if sign in address:
             return f"has a {sign!r} in it"
     if not address or not address.isprintable() or " " in address:
-        return "is empty" if not address else "has a blank or a sign that is not printable in it"
+        return "is empty" if not address else "has a blank or an unprintable character in it"
     scheme, mark, rest = address.partition("://")
     if mark and scheme not in SCHEMES:
-        return f"has another scheme than {', '.join(SCHEMES)}"
+        return f"has a scheme that is none of {', '.join(SCHEMES)}"
     if "/" in (rest if mark else address).rpartition("@")[0]:
         return "has a '/' before its '@'"
     return ""
 
 
 def shown(address: str) -> str:
-    """The address without the user and password or token in it."""
+    """Return the address without its user and password, or token."""
     scheme, mark, rest = address.rpartition("://")
     return f"{scheme}{mark}{rest.rpartition('@')[2]}"
 
 
 class Redaction:
-    """Replaces the secrets it was made with wherever they stand in a text."""
+    """Replaces secrets in texts: call it with a text, and it returns the text without them."""
 
     __slots__ = ("_secrets",)
 
@@ -76,7 +78,7 @@ class Redaction:
         for name in SECRET_OPTIONS:
             secrets.update(_texts(options.get(name)))
         secrets.discard("")
-        # The longest first, so that one within another leaves nothing of it.
+        # The longest first: a secret can contain another, and nothing of it may be left.
         self._secrets = sorted(secrets, key=len, reverse=True)
 
     def __call__(self, text: object) -> str:
@@ -95,8 +97,8 @@ def _texts(value: object) -> Iterator[str]:
     elif isinstance(value, Mapping):
         yield from _texts(list(value.values()))
     elif isinstance(value, list | tuple):
-        for one in value:
-            yield from _texts(one)
+        for item in value:
+            yield from _texts(item)
 
 
 def _parsed(address: str) -> set[str]:

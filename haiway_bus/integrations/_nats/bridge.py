@@ -1,4 +1,4 @@
-"""NatsBridge, the disposable of a scope: what is entered in which order, and how it drains."""
+"""NatsBridge, a disposable of a scope: what starts in which order, and how it drains."""
 
 from __future__ import annotations
 
@@ -13,72 +13,87 @@ from typing import Any, Final, Literal
 
 from haiway_bus import State, ctx
 from haiway_bus.integrations._nats.bridge_errors import (
-    NatsBridgeError,
     NatsEventRefused,
     NatsPayloadTooLarge,
 )
-from haiway_bus.integrations._nats.bridge_stats import observe, report_of, stats_of
-from haiway_bus.integrations._nats.bridge_tasks import Work, end
-from haiway_bus.integrations._nats.connection import LOST, Connection
+from haiway_bus.integrations._nats.bridge_stats import (
+    DrainReport,
+    NatsStats,
+    observe,
+    report_of,
+    stats_of,
+)
+from haiway_bus.integrations._nats.bridge_tasks import BridgeTasks, end
+from haiway_bus.integrations._nats.connection import Connection
 from haiway_bus.integrations._nats.dead_letters import DeadLetters
 from haiway_bus.integrations._nats.lane import Lane
 from haiway_bus.integrations._nats.messages import WireType
-from haiway_bus.integrations._nats.options import check_counts, check_names, check_seconds, wires
+from haiway_bus.integrations._nats.options import (
+    LaneOptions,
+    check_counts,
+    check_names,
+    check_seconds,
+    wire_types,
+)
 from haiway_bus.integrations._nats.outbox import Outbox
 from haiway_bus.integrations._nats.publisher import Publisher
 from haiway_bus.integrations._nats.readers import Readers
-from haiway_bus.integrations._nats.report import DrainReport, NatsStats
-from haiway_bus.integrations._nats.server_streams import Streams
-from haiway_bus.integrations._nats.settings import LaneSettings
+from haiway_bus.integrations._nats.server_errors import LOST
+from haiway_bus.integrations._nats.server_streams import ServerStreams
 from haiway_bus.printable import described, name_of_type
 
 __all__ = ("NatsBridge",)
 
 PUBLISH_SECONDS: Final = 5.0
-# Of the time for draining, the most that is spent on messages whose local readers may be gone.
+# How much of the time for draining may go to messages whose local readers may be gone.
 GRACE_SECONDS: Final = 1.0
 CLOSE_SECONDS: Final = 3.0
 
 
 class NatsBridge:
-    """Carries events between this scope's bus and those of other processes, over NATS JetStream.
+    """Carries events between this scope's bus and the buses of other processes, over NATS JetStream.
 
         async with ctx.scope("shop", disposables=[NatsBridge("nats://127.0.0.1", publish=[OrderCreated])]):
             ctx.send(OrderCreated(order_id="A1", total=9.5))
 
-    Arguments:
-        servers: the address of a server, or several of one cluster.
-        publish: classes of State (or WireType, for a name, a version, upcasters) whose events on the scope's bus go
-            to the server.
-        subscribe: those whose events, published by others, are sent on the scope's bus.
-        durable: the consumer group. Processes that give the same name share the events; each name gets them all, from
-            the beginning of the stream when it is new, and those published while no process of it ran. None: every
-            process gets what is published from its start on.
-        stream: where the events are kept; dead letters in `<stream>-dead`.
-        subject_prefix: what subjects begin with: `<subject_prefix>.events.<type>`, `<subject_prefix>.dead.<type>`.
-        stream_options: what nats-py's StreamConfig takes (num_replicas, max_age in seconds, duplicate_window in
-            seconds, ...), for a stream that is not there and is made.
-        connect: what nats-py's `connect` takes: tls, user, password, token, user_credentials, nkeys_seed, name, ...
-        domain: the JetStream domain.
-        outbox: the most events of a type that wait to be published; more are lost, counted and logged as errors.
-        in_flight: the most events of a type that are published and not acknowledged. 1 keeps their order also
-            when publishes have to be repeated.
-        capacity: the most messages of a type that are here and not acknowledged.
-        ack_wait: seconds after which the server delivers a message again that is not acknowledged; slow readers do
-            not count, the bridge has the server wait for them.
-        max_ack_pending: the most messages of a type that a whole group may hold unacknowledged.
-        max_deliveries: a message handed to readers of the group this often, and never acknowledged, is a dead letter.
-        heartbeat: seconds between the signs of life of the server on an idle stream; silence of 2.5 of them has
-            the pull begun anew, twice in a row the connection.
-        require_server: whether entering the scope waits for a server, `start_timeout` seconds at most, and fails
-            without one; else it connects in the background whenever there is one.
-        reconnect_timeout: the most seconds, jitter apart, between two attempts to connect.
-        drain_timeout: seconds that leaving the scope may take.
-        errors: "raise" fails the scope with the first event that cannot be published; "log" logs it, and either way a
-            NatsEventRefused is sent on the bus.
-        traceparent: gives the W3C trace context for each event that is published; that of the scope unless given.
+    Args:
+        servers: The address of a server, or a list of addresses of a cluster.
+        publish: The classes of State to send to the server, or a WireType for each (name, version, upcasters).
+        subscribe: The classes to receive: what other bridges publish is sent on the scope's bus.
+        durable: The consumer group. Processes with the same name share the events. A new group begins with the oldest
+            event in the stream, and gets what is published while none of its processes runs. None: this process gets
+            what is published from its start on.
+        stream: The stream that keeps the events. Dead letters go to the stream `<stream>-dead`.
+        subject_prefix: The beginning of subjects: `<subject_prefix>.events.<type>`, `<subject_prefix>.dead.<type>`.
+        stream_options: Options of nats-py's StreamConfig, for a stream that does not exist yet: num_replicas, max_age
+            in seconds, duplicate_window in seconds, ...
+        connect: Options of nats-py's `connect`: tls, user, password, token, user_credentials, nkeys_seed, name, ...
+        domain: The JetStream domain.
+        outbox: How many events of a type may wait to be published. Further events are lost, counted and logged.
+        in_flight: How many events of a type may be published and not acknowledged. Only 1 keeps their order always.
+        capacity: How many messages of a type may be here and not acknowledged.
+        ack_wait: After how many seconds the server delivers an unacknowledged message again. While local readers are
+            slow, the bridge asks the server to wait.
+        max_ack_pending: How many messages of a type the whole group may hold unacknowledged.
+        max_deliveries: How often a message is handed to the group's readers before it becomes a dead letter.
+        heartbeat: Seconds between signs of life of the server. When 2.5 of them are missing, the bridge pulls anew; if
+            that happens twice in a row, it connects anew.
+        require_server: Whether entering the scope waits for a server and fails without it. If False, the bridge
+            connects in the background as soon as there is a server.
+        start_timeout: How many seconds entering the scope waits for a server.
+        drain_timeout: How many seconds leaving the scope may take.
+        reconnect_timeout: The longest time between two attempts to connect, in seconds, before jitter.
+        errors: What to do when an event cannot be published. "log" logs it, "raise" makes the scope fail. Both send a
+            NatsEventRefused on the bus.
+        traceparent: Returns the W3C trace context for an event; by default it is made of the scope's trace id.
 
-    Raises TypeError and ValueError for what cannot be.
+    Attributes:
+        origin: The id of this bridge, as `Received.origin` and `Received.hops` show it.
+        report: What was left undone at the end; None before the end.
+
+    Raises:
+        TypeError: A type is no class of State.
+        ValueError: An argument has a value that is not allowed.
     """
 
     def __init__(
@@ -107,30 +122,21 @@ class NatsBridge:
         errors: Literal["log", "raise"] = "log",
         traceparent: Callable[[], str] | None = None,
     ) -> None:
-        check_counts(
-            outbox=outbox,
-            in_flight=in_flight,
-            capacity=capacity,
-            max_ack_pending=max_ack_pending,
-            max_deliveries=max_deliveries,
-        )
-        check_seconds(
-            ack_wait=ack_wait,
-            heartbeat=heartbeat,
-            start_timeout=start_timeout,
-            reconnect_timeout=reconnect_timeout,
-        )
+        check_counts(outbox=outbox, in_flight=in_flight, capacity=capacity)
+        check_counts(max_ack_pending=max_ack_pending, max_deliveries=max_deliveries)
+        check_seconds(ack_wait=ack_wait, heartbeat=heartbeat, start_timeout=start_timeout)
+        check_seconds(reconnect_timeout=reconnect_timeout)
         check_seconds(least=0.0, drain_timeout=drain_timeout)
         check_names(durable=durable, stream=stream, subject_prefix=subject_prefix)
         if errors not in ("log", "raise"):
             raise ValueError(f"errors= is 'log' or 'raise', not {described(errors)}")
         self.origin: str = os.urandom(8).hex()
         self.report: DrainReport | None = None
-        self._publish = wires("publish", publish)
-        self._subscribe = wires("subscribe", subscribe)
+        self._publish = wire_types("publish", publish)
+        self._subscribe = wire_types("subscribe", subscribe)
         self._outbox_limit = outbox
         self._in_flight = in_flight
-        self._settings = LaneSettings(
+        self._lane_options = LaneOptions(
             origin=self.origin,
             group=durable if durable is not None else self.origin,
             durable=durable is not None,
@@ -147,37 +153,41 @@ class NatsBridge:
         self._traceparent = traceparent
         addresses = [servers] if isinstance(servers, str) else list(servers)
         self._connection = Connection(addresses, dict(connect or {}), reconnect_timeout)
-        self._streams = Streams(stream, subject_prefix, domain, stream_options or {})
+        self._streams = ServerStreams(stream, subject_prefix, domain, stream_options or {})
         self._publisher = Publisher(self._connection, self._streams, PUBLISH_SECONDS)
         self._dead = DeadLetters(self._publisher, self._streams)
         self._outboxes: list[Outbox] = []
         self._lanes: list[Lane] = []
         self._receiving: list[Task[None]] = []
-        self._work = Work()
+        self._tasks = BridgeTasks()
         self._entered = False
 
     async def __aenter__(self) -> None:
-        """Connect, and begin to publish and to receive. Raises RuntimeError when it was entered before, NatsBridgeError
-        without a server in time or for a stream that does not fit, NatsConnectionRefused when the server refuses us.
+        """Connect, and begin to publish and to receive.
+
+        Raises:
+            RuntimeError: The bridge was entered before.
+            NatsBridgeError: There is no server in time, or a stream does not fit.
+            NatsConnectionRefused: The server refuses the connection.
         """
         if self._entered:
             raise RuntimeError("a NatsBridge is entered once: make another for another scope")
         self._entered = True
-        self._work.begin("connection", self._connection.run())
+        self._tasks.begin("connection", self._connection.run())
         try:
             if self._require_server:
                 await self._connection.start(self._start_timeout)
-                await self._check_streams()
+                await self._streams.check(self._connection, self._start_timeout)
         except BaseException:
-            await self._work.end()
+            await self._tasks.end()
             raise
         self._open()
-        # Each outbox reads before the body can send: it has to stand in line for flush() to wait for it.
+        # Let each outbox begin to read before the body can send: flush() waits for readers that have begun.
         await asyncio.sleep(0)
 
     def _open(self) -> None:
-        trace_id = ctx.trace_id()
-        ids = count(1)
+        trace_id, ids = ctx.trace_id(), count(1)
+        traceparent = self._traceparent or (lambda: f"00-{trace_id}-{os.urandom(8).hex()}-01")
         for wire in self._publish.values():
             self._outboxes.append(
                 Outbox(
@@ -188,23 +198,22 @@ class NatsBridge:
                     ids=ids,
                     limit=self._outbox_limit,
                     in_flight=self._in_flight,
-                    traceparent=self._traceparent
-                    or (lambda: f"00-{trace_id}-{os.urandom(8).hex()}-01"),
+                    traceparent=traceparent,
                     refused=self._on_refused,
                 )
             )
-            self._work.begin(f"outbox of {wire.name}", self._outboxes[-1].run())
+            self._tasks.begin(f"outbox of {wire.name}", self._outboxes[-1].run())
         for wire in self._subscribe.values():
-            own = [one.subscription for one in self._outboxes if one.wire.event is wire.event]
-            readers = Readers(wire.event, own, self._work)
+            own = [box.subscription for box in self._outboxes if box.wire.event is wire.event]
+            readers = Readers(wire.event, own, self._tasks)
             self._lanes.append(
-                Lane(wire, self._settings, self._connection, self._streams, self._dead, readers)
+                Lane(wire, self._lane_options, self._connection, self._streams, self._dead, readers)
             )
             self._receiving.append(
-                self._work.begin(f"lane of {wire.name}", self._lanes[-1].run(), may_end=True)
+                self._tasks.begin(f"lane of {wire.name}", self._lanes[-1].run(), may_end=True)
             )
-        self._work.begin("observer", observe(self._outboxes, self._lanes))
-        self._work.watch()
+        self._tasks.begin("observer", observe(self._outboxes, self._lanes))
+        self._tasks.watch()
 
     async def __aexit__(
         self,
@@ -212,23 +221,22 @@ class NatsBridge:
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Drain, within `drain_timeout` seconds, and say in `report` and the log what could not be."""
-        self._work.leaving = True
+        """Drain within `drain_timeout` seconds, and tell in `report` and in the log what was left undone."""
+        self._tasks.leaving = True
         loop = asyncio.get_running_loop()
-        began = loop.time()
-        seconds = max(self._drain_timeout, 0.0)
+        began, seconds = loop.time(), self._drain_timeout
         try:
-            # The scope's readers have ended. What they took is acknowledged; what they did not goes back.
+            # The scope's readers have ended. Acknowledge what they handled, and give the rest back.
             await self.stop_receiving(min(GRACE_SECONDS, seconds / 2) if exception is None else 0.0)
             for outbox in self._outboxes:
                 await outbox.drained(max(began + seconds - loop.time(), 0.0))
             client = self._connection.client
             if client is not None:
-                # So that the acknowledgements reach the server before the connection ends.
+                # Let the acknowledgements reach the server before the connection ends.
                 with suppress(*LOST):
                     await asyncio.wait_for(client.flush(), max(began + seconds - loop.time(), 0.1))
         finally:
-            await self._work.end()
+            await self._tasks.end()
             self.report = report_of(loop.time() - began, self._outboxes, self._lanes)
             for lane in self._lanes:
                 lane.readers.close()
@@ -236,12 +244,12 @@ class NatsBridge:
             log("the NATS bridge %s", self.report)
 
     async def stop_receiving(self, timeout: float | None = None) -> None:
-        """Pull nothing more, and return when what is here was taken and acknowledged, or given back to the server.
+        """Stop receiving. Return when all messages here are acknowledged or have gone back to the server.
 
-        Called in the body, before it ends, the local readers are still there to take it. Publishing goes on.
+        Call it in the body of the scope, while its readers can still handle what is here. Publishing goes on.
 
-        Arguments:
-            timeout: seconds to wait for the local readers; what they have not taken then goes back.
+        Args:
+            timeout: How many seconds to wait for the readers. What they have not handled then goes back.
         """
         for lane in self._lanes:
             lane.stop()
@@ -255,14 +263,18 @@ class NatsBridge:
                 await end(task)
 
     def stats(self) -> NatsStats:
-        """What it has done so far, and what waits."""
+        """Return the numbers of this bridge: what it has done so far, and what waits."""
         return stats_of(self._connection, self._publisher, self._dead, self._outboxes, self._lanes)
 
     def check(self, event: State) -> None:
-        """Raise NatsPayloadTooLarge when the server would not take this event, before it is sent.
+        """Check before sending whether the server takes this event.
 
-        The limit is that of the server last connected to, 1 MiB before the first. Raises TypeError for
-        an event of a type that is not published, StateError for one that JSON cannot carry.
+        The limit is that of the last server. Before the first connection it is 1 MiB.
+
+        Raises:
+            NatsPayloadTooLarge: The message is too large.
+            TypeError: The bridge does not publish this type.
+            StateError: JSON cannot hold a value of the event.
         """
         for outbox in self._outboxes:
             if type(event) is outbox.wire.event:
@@ -279,22 +291,10 @@ class NatsBridge:
     def __repr__(self) -> str:
         return (
             f"<NatsBridge {self._connection.shown} publish=[{', '.join(self._publish)}]"
-            f" subscribe=[{', '.join(self._subscribe)}] group={self._settings.group}>"
+            f" subscribe=[{', '.join(self._subscribe)}] group={self._lane_options.group}>"
         )
-
-    async def _check_streams(self) -> None:
-        client = await self._connection.ready()
-        try:
-            async with asyncio.timeout(self._start_timeout):
-                await self._streams.ensure(client)
-        except LOST as error:
-            text = self._connection.redacted(error) or type(error).__name__
-            raise NatsBridgeError(
-                f"JetStream at {self._connection.shown} does not answer: {text}. Is it on (nats-server -js), and may"
-                " this user use it?"
-            ) from None
 
     def _on_refused(self, refused: NatsEventRefused) -> None:
         ctx.send(refused)
         if self._errors == "raise":
-            self._work.fail(refused.error)
+            self._tasks.fail(refused.error)

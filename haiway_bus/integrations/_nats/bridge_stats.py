@@ -1,28 +1,107 @@
-"""Adding up what the parts of a bridge have counted, and telling the scope's observability of it."""
+"""The numbers of a bridge: what its parts have counted, for `stats()`, for the report and for observability."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
 
-from haiway_bus import ctx
+from haiway_bus import State, ctx
 from haiway_bus.integrations._nats.connection import Connection
 from haiway_bus.integrations._nats.dead_letters import DeadLetters
 from haiway_bus.integrations._nats.lane import Lane
 from haiway_bus.integrations._nats.outbox import Outbox
 from haiway_bus.integrations._nats.publisher import Publisher
-from haiway_bus.integrations._nats.report import DrainReport, NatsStats
 
-__all__ = ("observe", "report_of", "stats_of")
+__all__ = ("DrainReport", "NatsStats", "observe", "report_of", "stats_of")
 
 OBSERVE_SECONDS: Final = 5.0
 NEARLY_FULL: Final = 0.8
 
 
+class NatsStats(NamedTuple):
+    """The numbers of a bridge since it was entered, over all its types unless they are by type name.
+
+    Attributes:
+        connected: Whether there is a connection now.
+        connections: How many connections there have been.
+        outbox: By type name, how many events wait to be published or acknowledged, and the most that can wait.
+        published: Events that the server has acknowledged.
+        resent: How many times an event was sent again.
+        duplicates: How many of those the server already had.
+        refused: Events that cannot be published.
+        lost: Events that were lost because the outbox was full.
+        received: Messages that came from the server.
+        redelivered: How many of those had been delivered before.
+        acknowledged: Messages that the bridge acknowledged.
+        returned: Messages that it gave back to the server.
+        unacknowledged: By type name, messages that are here and not acknowledged yet.
+        dropped: Events that local subscriptions with a limit dropped.
+        echoes: Messages that this bridge had published itself, and ignored.
+        dead: Dead letters.
+        stalls: How many times pulling began anew, because the server fell silent or told the bridge to.
+    """
+
+    connected: bool
+    connections: int
+    outbox: Mapping[str, tuple[int, int]]
+    published: int
+    resent: int
+    duplicates: int
+    refused: int
+    lost: int
+    received: int
+    redelivered: int
+    acknowledged: int
+    returned: int
+    unacknowledged: Mapping[str, int]
+    dropped: int
+    echoes: int
+    dead: int
+    stalls: int
+
+
+class DrainReport(NamedTuple):
+    """What a bridge left undone at its end, and what it could not do before.
+
+    Attributes:
+        complete: Whether the server has every event that was sent, and no message went back to it.
+        seconds: How long draining took.
+        unpublished: By type name, the events that the server has not acknowledged. It may have some of them all the
+            same, when only the acknowledgement is missing.
+        returned: By type name, how many messages went back to the server unacknowledged. They had arrived, or were on
+            the bus and not yet handled by every local subscription. The server delivers them again.
+        lost: By type name, how many events were lost because the outbox was full.
+        refused: By type name, how many events could not be published. A NatsEventRefused told of each.
+    """
+
+    complete: bool
+    seconds: float
+    unpublished: Mapping[str, tuple[State, ...]]
+    returned: Mapping[str, int]
+    lost: Mapping[str, int]
+    refused: Mapping[str, int]
+
+    def __str__(self) -> str:
+        if self.complete:
+            return f"drained in {self.seconds:.2f} s, nothing is left"
+        unpublished = ", ".join(f"{len(left)} {name}" for name, left in self.unpublished.items())
+        return (
+            f"drained in {self.seconds:.2f} s; not published: {unpublished or 'none'};"
+            f" given back to the server, which delivers them again: {_numbers(self.returned)};"
+            f" lost before, because the outbox was full: {_numbers(self.lost)}; refused: {_numbers(self.refused)}"
+        )
+
+
+def _numbers(by_name: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {name}" for name, number in by_name.items()) or "none"
+
+
 async def observe(outboxes: Sequence[Outbox], lanes: Sequence[Lane]) -> None:
-    """Until cancelled, every OBSERVE_SECONDS: how full the outboxes are and how much is unacknowledged, as gauges, and
-    what was lost. An outbox comes to that itself when the server has what it took before, and not while that is away.
+    """Every OBSERVE_SECONDS, until cancelled, record two gauges and log what was lost.
+
+    The gauges are the events in each outbox and the unacknowledged messages of each lane. An outbox logs its losses
+    itself when the server acknowledges; here they are logged while there is no server.
     """
     while True:
         await asyncio.sleep(OBSERVE_SECONDS)
@@ -50,6 +129,7 @@ def stats_of(
     outboxes: Sequence[Outbox],
     lanes: Sequence[Lane],
 ) -> NatsStats:
+    """Return the present numbers."""
     return NatsStats(
         connected=connection.client is not None,
         connections=connection.connects,
@@ -72,7 +152,7 @@ def stats_of(
 
 
 def report_of(seconds: float, outboxes: Sequence[Outbox], lanes: Sequence[Lane]) -> DrainReport:
-    """What is left when all has ended; the outboxes are emptied into it."""
+    """Return what is left when everything has ended. This empties the outboxes into the report."""
     unpublished = {outbox.wire.name: tuple(outbox.left()) for outbox in outboxes}
     unpublished = {name: left for name, left in unpublished.items() if left}
     returned = {lane.wire.name: lane.returned_at_end for lane in lanes if lane.returned_at_end}

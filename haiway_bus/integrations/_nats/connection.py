@@ -1,36 +1,37 @@
-"""One connection after the other: made, watched, and made anew for as long as the bridge lives.
+"""The connection of a bridge: made, watched, and made again as long as the bridge lives.
 
-nats-py's own reconnecting is switched off. It buffers what is published while there is no connection and sends that
-before anything the bridge could repeat, which would change the order; a connection that it has given up as closed
-stays so; and it has no jitter. Here each connection is a fresh client, and what was not acknowledged on the last one
-is sent again on the next by who owns it.
+The reconnecting of nats-py is switched off, for three reasons. It buffers what is published without a connection, and
+sends that before anything that the bridge repeats, which changes the order. A connection that it has closed stays
+closed. It has no jitter. Here each connection is a fresh client. Publisher and lanes send again on the next connection
+what was not acknowledged on the last.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-import random
-import ssl
 from asyncio import Event, Future
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 from nats.aio.client import Client
-from nats.errors import AuthorizationError, NoServersError
-from nats.errors import Error as NatsError
+from nats.errors import NoServersError
 
 from haiway_bus import ctx
 from haiway_bus.integrations._nats.addresses import Redaction, check_addresses, shown
 from haiway_bus.integrations._nats.bridge_errors import NatsBridgeError, NatsConnectionRefused
-from haiway_bus.integrations._nats.server_errors import Denials, is_denial
+from haiway_bus.integrations._nats.server_errors import (
+    LOST,
+    Denials,
+    backoff,
+    is_denial,
+    is_refusal,
+)
 
-__all__ = ("LOST", "Connection", "backoff")
+__all__ = ("Connection",)
 
-LOST: Final = (NatsError, OSError, TimeoutError, asyncio.TimeoutError)
-"""What calls of a client raise when its connection, or the server behind it, is in trouble."""
-
+# The options of nats-py's connect that the bridge sets itself.
 OURS: Final = frozenset(
     {
         "allow_reconnect",
@@ -49,16 +50,10 @@ LOOK_SECONDS: Final = 0.1
 TELL_SECONDS: Final = 10.0
 
 
-def backoff(attempt: int, first: float, most: float) -> float:
-    """How many seconds to wait after this many failures: doubling, with jitter, so that a thousand processes which
-    lost one server do not come back in one moment."""
-    return float(min(most, first * 2.0 ** min(attempt, 16)) * random.uniform(0.5, 1.0))  # noqa: S311
-
-
 class Connection:
-    """The connection that there is just now, if any.
+    """The present connection, if there is one.
 
-    Invariant: `client` is set exactly while `ready` is, and `lost` is the future that ends with that client's
+    Invariant: `client` is set exactly while `_ready` is set. `lost` is the future that ends with that client's
     connection.
     """
 
@@ -68,12 +63,12 @@ class Connection:
         taken = sorted(OURS & options.keys())
         if taken:
             raise ValueError(
-                f"the bridge reconnects by itself, the connect options {', '.join(taken)} are not open: leave them out"
+                f"the bridge reconnects by itself and sets the connect options {', '.join(taken)}: leave them out"
             )
         unknown = sorted(options.keys() - inspect.signature(Client.connect).parameters.keys())
         if unknown:
             raise ValueError(
-                f"nats-py's connect knows no {', '.join(unknown)}: see connect= for what goes there"
+                f"nats-py's connect knows no {', '.join(unknown)}: give in connect= only what it takes"
             )
         check_addresses(servers)
         self.servers: list[str] = list(servers)
@@ -98,10 +93,11 @@ class Connection:
         self._denials = Denials()
 
     async def start(self, seconds: float) -> None:
-        """Return when there is a connection; `run` must be running.
+        """Wait for the first connection. `run` must be running.
 
-        Raises NatsConnectionRefused when a server refuses us, NatsBridgeError when what was given in `connect` makes
-        no connection, or after this many seconds.
+        Raises:
+            NatsConnectionRefused: A server refuses the connection.
+            NatsBridgeError: The options in `connect` make no connection, or there is none after so many seconds.
         """
         self._refused = asyncio.get_running_loop().create_future()
         waiting = asyncio.ensure_future(self._ready.wait())
@@ -122,7 +118,7 @@ class Connection:
             self._refused = None
 
     async def run(self) -> None:
-        """Keep a connection, until cancelled."""
+        """Keep up a connection, until cancelled."""
         failures = 0
         while True:
             client = Client()
@@ -137,12 +133,12 @@ class Connection:
             try:
                 await self._connect(client, closed)
             except Exception as error:
-                # What is not in LOST comes from what was given: a key that is none, a callback for a signature that
-                # raises. A callback may ask a service that is away for a moment, so that it is called again, too.
+                # An error that is not in LOST comes from the options: a malformed key, a callback that raises. Try
+                # again after these as well: a callback may ask a service that is away for a moment.
                 await self._shut(client)
                 if isinstance(error, LOST):
                     error = client.last_error or error
-                # "No servers available" says less than what the last of them was tried in vain for.
+                # "No servers available" says less than the error of the last server that was tried.
                 if isinstance(error, NoServersError):
                     error = self._met or error
                 self._tell_failure(error)
@@ -159,8 +155,8 @@ class Connection:
             self.client, self.lost = client, lost
             self._ready.set()
             try:
-                # nats-py calls neither closed_cb nor anything else when its closing fails half way, as it does when
-                # there is something left to write: so it is asked, too.
+                # When closing fails half way, nats-py calls no callback. That happens when something is left to write.
+                # So ask it as well, LOOK_SECONDS apart.
                 while client.is_connected and not lost.done():
                     await asyncio.wait({lost}, timeout=LOOK_SECONDS)
                 ctx.log_warning("the connection to NATS at %s was lost", self.shown)
@@ -173,13 +169,17 @@ class Connection:
             await asyncio.sleep(backoff(0, 0.1, self._most_seconds))
 
     async def ready(self) -> Client:
-        """The client of the present connection, or of the next one."""
+        """Return the client of the present connection, or wait for the next connection."""
         while self.client is None:
             await self._ready.wait()
         return self.client
 
     async def until(self, done: Future[Any], client: Client, seconds: float) -> bool:
-        """Wait for the future, for the end of this client's connection or for so many seconds; whether it is done."""
+        """Wait for the future, for the end of this client's connection or for so many seconds.
+
+        Returns:
+            Whether the future is done.
+        """
         if client is self.client and self.lost is not None:
             await asyncio.wait(
                 {done, self.lost}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
@@ -187,15 +187,19 @@ class Connection:
         return done.done()
 
     def drop(self, client: Client, reason: str) -> None:
-        """Give this connection up: it is open, and nothing comes through."""
+        """Give this connection up: it is open, but nothing comes through."""
         if client is self.client and self.lost is not None and not self.lost.done():
             ctx.log_warning("the connection to NATS at %s is given up: %s", self.shown, reason)
             self.lost.set_result(None)
 
     def doubt(self, client: Client, reason: str) -> str:
-        """Give this connection up for this silence, unless a permission that is missing explains it, and then say so.
+        """Give this connection up because it is silent, unless a missing permission explains the silence.
 
-        Another connection would not have it either, and all types share this one. If it is dead, pings will tell.
+        With a missing permission another connection would be silent too, and all types share this one. If it is dead,
+        pings will tell.
+
+        Returns:
+            The denial that explains the silence; empty if the connection was given up.
         """
         denied = self._denials.recent() if client is self.client else ""
         if not denied:
@@ -204,7 +208,7 @@ class Connection:
 
     async def _connect(self, client: Client, closed: Any) -> None:
         async def error_cb(error: Exception) -> None:
-            # What else matters ends the connection, fails a call or is missed by the watchdog: all told elsewhere.
+            # Only denials matter here. Every other trouble ends the connection, fails a call or shows as silence.
             self._met = error
             text = self.redacted(error)
             if is_denial(error):
@@ -217,25 +221,25 @@ class Connection:
             error_cb=error_cb,
             closed_cb=closed,
             allow_reconnect=False,
-            # Each address twice a round, with no wait to speak of: the waits are in `run`. No number of attempts
-            # here means for ever, with no way to tell a refusal.
+            # Try each address twice, almost without a wait: the waits are in `run`. Without a number of attempts
+            # nats-py tries for ever, and never tells of a refusal.
             max_reconnect_attempts=1,
             reconnect_time_wait=0.02,  # type: ignore[arg-type]
             **self._options,
         )
 
     async def _shut(self, client: Client) -> None:
-        # A client that never got a connection, or half of one, raises this and that from close().
+        # A client without a full connection raises various errors from close().
         with suppress(Exception):
             await asyncio.wait_for(client.close(), CLOSE_SECONDS)
-        # A closing of nats-py's own that failed half way cannot be repeated: the client counts as closed, its tasks
-        # run on and its socket stays open. There is no public way to them.
+        # When nats-py fails half way in closing, it counts the client as closed and does not close it again. The tasks
+        # run on and the socket stays open. There is no public way to end them.
         tasks = [
             getattr(client, f"_{name}_task", None)
             for name in ("reading", "ping_interval", "flusher")
         ]
         subscriptions = list(getattr(client, "_subs", {}).values())
-        tasks += [getattr(one, "_wait_for_msgs_task", None) for one in subscriptions]
+        tasks += [getattr(each, "_wait_for_msgs_task", None) for each in subscriptions]
         for task in tasks:
             if task is not None:
                 task.cancel()
@@ -246,8 +250,8 @@ class Connection:
 
     def _tell_failure(self, error: BaseException) -> None:
         text = self.redacted(error) or type(error).__name__
-        refused = _is_refusal(error)
-        # A file that is not there is one of those given, too: no socket is looked for by a name.
+        refused = is_refusal(error)
+        # A missing file is a fault of the options as well: sockets are not looked up by a file name.
         ours = not refused and (isinstance(error, FileNotFoundError) or not isinstance(error, LOST))
         if ours:
             text = f"{type(error).__name__}: {text}"
@@ -268,20 +272,16 @@ class Connection:
         if now - self._told_at >= TELL_SECONDS:
             self._told_at = now
             log = ctx.log_error if refused or ours else ctx.log_warning
-            log("no connection to NATS at %s: %s; trying on", self.shown, text)
+            log("no connection to NATS at %s: %s; trying again", self.shown, text)
 
 
 def _discovered(client: Client) -> Iterator[str]:
-    """The addresses of the other servers that this one told of, with the user and password, or token, of its own: a
-    server tells none, and they are one cluster."""
+    """Yield the addresses of the other servers of the cluster, as this server told them.
+
+    A server tells addresses without credentials. Add those of this server: they are the same in all of the cluster.
+    """
     url = client.connected_url
     userinfo = "" if url is None else url.netloc.rpartition("@")[0]
     for address in client.discovered_servers:
         netloc = f"{userinfo}@{address.netloc}" if userinfo else address.netloc
         yield address._replace(netloc=netloc).geturl()
-
-
-def _is_refusal(error: BaseException) -> bool:
-    return isinstance(error, AuthorizationError | ssl.SSLError) or (
-        isinstance(error, NatsError) and "authorization" in str(error).lower()
-    )

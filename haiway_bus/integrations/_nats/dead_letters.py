@@ -1,4 +1,4 @@
-"""Dead letters: what cannot be taken as an event is kept on the server, with the reason, and stops nothing."""
+"""Dead letters: a message that makes no event is kept on the server, with the reason, and the stream goes on."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import Final
 from nats.aio.msg import Msg
 
 from haiway_bus import ctx
-from haiway_bus.integrations._nats.messages import CARRIED, MESSAGE_ID, WireType
+from haiway_bus.integrations._nats.messages import CARRIED, MESSAGE_ID, Received, WireType
 from haiway_bus.integrations._nats.publisher import Letter, Publisher
-from haiway_bus.integrations._nats.received import Received
-from haiway_bus.integrations._nats.server_streams import Streams
+from haiway_bus.integrations._nats.server_streams import ServerStreams
 
 __all__ = ("DeadLetters",)
 
@@ -19,15 +18,15 @@ GROUP: Final = "Haiway-Dead-Group"
 ORIGINAL: Final = "Haiway-Dead-Message-Id"
 SEQUENCE: Final = "Haiway-Dead-Sequence"
 TRUNCATED: Final = "Haiway-Dead-Truncated"
-MOST: Final = 1000
-# Of the reason, in a dead letter that is to be as small as one can be.
-LEAST: Final = 100
+LONGEST_HEADER: Final = 1000
+# How much of the reason the smallest dead letter has.
+SHORTEST_REASON: Final = 100
 
 
 class DeadLetters:
     """Publishes the dead letters of a bridge and counts them."""
 
-    def __init__(self, publisher: Publisher, streams: Streams) -> None:
+    def __init__(self, publisher: Publisher, streams: ServerStreams) -> None:
         self.count: int = 0
         self._publisher = publisher
         self._streams = streams
@@ -35,21 +34,25 @@ class DeadLetters:
     async def bury(
         self, wire: WireType, group: str, message: Msg, known: Received, reason: str
     ) -> bool:
-        """Return when the server has the dead letter, or has refused it for good: whether it has it, and the message
-        itself may be acknowledged.
+        """Publish the dead letter of a message, smaller if the server refuses the whole.
+
+        Returns:
+            True when the server has the dead letter, so that the message itself may be acknowledged. False when the
+            server has refused it for good.
         """
-        reason = " ".join(reason.split())[:MOST]
+        reason = " ".join(reason.split())[:LONGEST_HEADER]
         ctx.log_error(
             "the message %s on %s is no event here and becomes a dead letter: %s",
-            known.message_id[:MOST],
+            known.message_id[:LONGEST_HEADER],
             message.subject,
             reason,
         )
-        # Only the headers of the wire format are taken over, by name: those of the server's own ("Nats-...") are
-        # orders to it, and of any other the sender may have made a name that no client sends, or 64 KiB.
+        # Copy only the headers of the message format. Headers of the server ("Nats-...") are orders to it, and any
+        # other header may have a name that no client sends, or be 64 KiB long.
         given = message.headers or {}
-        carried = {name: given[name][:MOST] for name in CARRIED if name in given}
-        # The same message buried again, after a lost acknowledgement, is one dead letter.
+        carried = {name: given[name][:LONGEST_HEADER] for name in CARRIED if name in given}
+        # When an acknowledgement is lost, the message comes again. Its second dead letter has the same id, so the
+        # server stores a single one.
         own = {
             MESSAGE_ID: f"dead-{group}-{known.sequence}-{wire.name}",
             REASON: reason,
@@ -57,12 +60,13 @@ class DeadLetters:
             SEQUENCE: str(known.sequence),
         }
         whole = carried | own | {ORIGINAL: known.message_id}
-        # Each smaller than the one before. The last says why, and where the original stands in the stream.
+        # Three forms, each smaller than the form before. The last still has the reason and the original's place in
+        # the stream.
         cut = {TRUNCATED: str(len(message.data))}
         forms = (
             (whole, message.data),
             (whole | cut, b""),
-            (own | cut | {REASON: reason[:LEAST]}, b""),
+            (own | cut | {REASON: reason[:SHORTEST_REASON]}, b""),
         )
         refused: Exception | None = None
         for headers, body in forms:

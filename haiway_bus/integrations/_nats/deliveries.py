@@ -1,7 +1,7 @@
-"""How many times a message was handed to readers of its group, which is what makes it a dead letter in the end.
+"""What a lane remembers about messages, by their number in the stream: how often each was tried, and what is done.
 
-The server counts deliveries, also those of messages that had only arrived when the readers left or the process died.
-Which of them was the fault of the message is the better known the fewer others are handed over with it.
+The server counts every delivery, also of messages that had only arrived when the readers left or the process died. The
+fewer other messages are handed over with one, the better we know which of them is at fault.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from typing import Final
 
 from nats.aio.msg import Msg
 
-from haiway_bus.integrations._nats.bridge_errors import Undecodable
+from haiway_bus.integrations._nats.decoding import Undecodable
 from haiway_bus.integrations._nats.pull import numbers
 
-__all__ = ("Tries",)
+__all__ = ("StreamPosition", "Tries")
 
 MOST_SPARED: Final = 100_000
-# How many go over together the second time is a quarter of this, the third time a sixteenth...
+# At the second try a quarter of this number goes over together, at the third a sixteenth, and so on.
 MOST_TOGETHER: Final = 256
-MANY: Final = 2**31
+NO_LIMIT: Final = 2**31
 
 
 class Tries:
-    """Counts the deliveries of one lane's messages that reached its readers.
+    """Counts how often each message of a lane was handed to readers. Too many tries make it a dead letter.
 
-    Invariant: `_spared` has, by sequence, how many deliveries ended here without a hand-over. It is for this process
-    to know; another one, after the end of this, counts them all.
+    Invariant: `_spared` has, by sequence, how many deliveries ended here without a hand-over. Only this process knows
+    them; the next process counts them as tries.
     """
 
     def __init__(self, most: int) -> None:
@@ -35,27 +35,27 @@ class Tries:
         self._spared: dict[int, int] = {}
 
     def of(self, message: Msg) -> int:
-        """How many times it was handed over, the time that is to come included."""
+        """Return how many times the message was handed over, the coming time included."""
         sequence, delivered = numbers(message.reply)
         return max(delivered - self._spared.get(sequence, 0), 1)
 
     def together(self, message: Msg) -> int:
-        """How many others like it may be here, and be handed over, with it.
+        """Return how many messages with as many tries may be here, and be handed over, together.
 
-        As many as there are the first time; then the fewer the oftener it was tried, and none for the second half of
-        its tries: so that one which ends its process leaves the others behind soon.
+        There is no limit at the first try. Each further try lowers it, and in the second half of its tries a message
+        goes alone: so a message that ends its process soon leaves the others behind.
         """
         tries = self.of(message)
         if tries > self._most // 2:
             return 1
-        return MANY if tries == 1 else max(MOST_TOGETHER >> 2 * (tries - 1), 1)
+        return NO_LIMIT if tries == 1 else max(MOST_TOGETHER >> 2 * (tries - 1), 1)
 
     def width(self, batch: Sequence[Msg], most: int) -> int:
-        """How many messages to have here while these are, `most` if nothing is against it."""
+        """Return how many messages may be here while these are here, at most `most`."""
         return min(most, *map(self.together, batch))
 
     def check(self, message: Msg) -> None:
-        """Raise Undecodable for one that has used up its tries."""
+        """Raise Undecodable for a message that has used up its tries."""
         tries = self.of(message)
         if tries > self._most:
             raise Undecodable(
@@ -64,9 +64,9 @@ class Tries:
             )
 
     def parts(self, batch: Sequence[Msg]) -> Iterator[list[Msg]]:
-        """What is to be handed over together, what was tried the least first.
+        """Yield the messages that are to be handed over together, those with the fewest tries first.
 
-        What was tried before comes in any order, so that it is not the same one which always goes before the others.
+        Messages that were tried before come in random order, so that the same message is not always first.
         """
         tried: dict[int, list[Msg]] = {}
         for message in batch:
@@ -79,13 +79,52 @@ class Tries:
                 yield messages[begin : begin + size]
 
     def spare(self, message: Msg) -> None:
-        """This delivery goes back to the server, and no reader had it."""
+        """Note that this delivery goes back to the server and that no reader had it."""
         sequence, _ = numbers(message.reply)
         self._spared[sequence] = self._spared.pop(sequence, 0) + 1
         if len(self._spared) > MOST_SPARED:
-            # Others of the group have it, most likely.
+            # Most likely another process of the group has that message by now.
             del self._spared[next(iter(self._spared))]
 
     def forget(self, message: Msg) -> None:
-        """It was acknowledged."""
+        """Note that the message was acknowledged."""
         self._spared.pop(numbers(message.reply)[0], None)
+
+
+class StreamPosition:
+    """How far a lane has come in the stream. The server forgets a consumer that nobody pulls from for a while: the next
+    consumer then goes on from here.
+
+    Invariant: `_last` is the last sequence that was acknowledged, or the one before the consumer's first. `_open` are
+    the sequences that came and went back.
+    """
+
+    def __init__(self) -> None:
+        self.begun: bool = False
+        self._last = 0
+        self._open: set[int] = set()
+
+    @property
+    def after(self) -> int | None:
+        """The sequence up to which all messages are done; None before there was a consumer."""
+        if not self.begun:
+            return None
+        return min(self._open) - 1 if self._open else self._last
+
+    def begin(self, last: int) -> None:
+        """Note that a consumer exists and has delivered the messages up to this sequence.
+
+        It can be behind what we know only when the stream was made anew and counts from 1 again.
+        """
+        if self.after is None or last < self.after:
+            self._last, self._open = last, set()
+        self.begun = True
+
+    def acknowledged(self, sequence: int) -> None:
+        """Note that the message with this sequence is done."""
+        self._open.discard(sequence)
+        self._last = max(self._last, sequence)
+
+    def given_back(self, sequence: int) -> None:
+        """Note that the message with this sequence went back to the server."""
+        self._open.add(sequence)

@@ -1,23 +1,19 @@
-"""The wire format: one event as a NATS message, JSON with headers, and back.
+"""The message format: an event is a NATS message with a JSON body and headers.
 
-What a message claims to be is looked up among the types that were registered, and never imported or evaluated.
+Here is what goes into a message, and what its headers tell about an event that arrived. `decoding` makes the event.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple
 
 from haiway_bus import State, StateError
 from haiway_bus.arguments import is_class
-from haiway_bus.integrations._nats.bridge_errors import Undecodable
-from haiway_bus.integrations._nats.decoding import prune
-from haiway_bus.integrations._nats.received import Received
 from haiway_bus.printable import described, name_of_type
 
 __all__ = (
@@ -25,16 +21,22 @@ __all__ = (
     "HOPS",
     "MESSAGE_ID",
     "TYPE",
+    "VERSION",
+    "Received",
     "Upcaster",
     "WireType",
     "about",
-    "decode",
+    "forget",
+    "headers_of",
+    "payload_of",
+    "received",
+    "received_by",
+    "remember",
     "wire_type",
 )
 
-MESSAGE_ID: Final = (
-    "Nats-Msg-Id"  # the server's own name for it: it drops a second message with the same id
-)
+# The server's own name for the header: it drops a second message with the same id.
+MESSAGE_ID: Final = "Nats-Msg-Id"
 TYPE: Final = "Haiway-Type"
 VERSION: Final = "Haiway-Version"
 ORIGIN: Final = "Haiway-Origin"
@@ -42,17 +44,17 @@ HOPS: Final = "Haiway-Hops"
 TIME: Final = "Haiway-Time"
 TRACEPARENT: Final = "traceparent"
 CARRIED: Final[tuple[str, ...]] = (TYPE, VERSION, ORIGIN, HOPS, TIME, TRACEPARENT)
-"""The headers that say something of the event, and go with it wherever it is passed on."""
+"""The headers that describe the event. They stay with it wherever it is passed on."""
 
-# What is taken of another's headers. All that a bridge of ours writes is shorter; and what is passed on has to fit,
-# with its hops, into the 64 KiB that a server takes as headers.
+# Limits for headers from other programs. A bridge writes shorter ones. Whatever is passed on must fit, together with
+# its hops, into the 64 KiB of headers that a server accepts.
 LONGEST: Final = 256
 HOPS_READ: Final = 64
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
-"""Makes the plain data of one version into that of the next."""
+"""Turns the plain data of one version into the data of the next version."""
 
-# It is a token of a subject, a part of a consumer's name and a header.
+# The name is part of a subject, of a consumer's name and of a header.
 NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
@@ -60,14 +62,16 @@ NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
 class WireType:
     """How the events of one class travel.
 
-    Arguments:
-        event: the class, a State.
-        name: what it is called on the wire, the same in every process; the class's name unless given.
-        version: the version of the class's fields, from 1 up.
-        upcasters: by version, what makes the plain data of that version into that of the next. Where none is given
-            for a version, its data is taken as it is: unknown fields are passed over, missing ones have defaults.
+    Attributes:
+        event: The class, a State.
+        name: The name on the wire, the same in every process. By default it is the name of the class.
+        version: The version of the class's fields, from 1 up.
+        upcasters: By version, a function that turns the plain data of that version into the data of the next. A version
+            without an upcaster is read as it is: unknown fields are ignored, missing fields get their defaults.
 
-    Raises TypeError for what is no class of State, ValueError for a name or a version that cannot be.
+    Raises:
+        TypeError: The class is no State.
+        ValueError: The name or the version is not allowed.
     """
 
     event: type[State]
@@ -86,52 +90,82 @@ class WireType:
         if not (issubclass(type(self.name), str) and NAME.fullmatch(self.name)):
             raise ValueError(
                 "a type's name on the wire is letters, digits, '_' and '-', at most 100, not"
-                f" {described(self.name)}: give one, WireType(event, name=...)"
+                f" {described(self.name)}: give another, WireType(event, name=...)"
             )
         if not issubclass(type(self.version), int) or not 1 <= self.version < 10**9:
             raise ValueError(
                 f"a type's version is a number from 1 up, not {described(self.version)}"
             )
 
-    def payload(self, event: State) -> bytes:
-        """The message's body. Raises StateError for a value that JSON, in UTF-8, cannot carry."""
-        what = name_of_type(type(event))
-        try:
-            return event.to_json().encode()
-        except UnicodeEncodeError as error:
-            # json.loads makes such a text of a "\\ud800", so it can come from any request.
-            raise StateError(
-                f"an event of {what} has a text with half a surrogate pair, {error.object[error.start]!r}, which UTF-8"
-                " cannot carry: replace it, text.encode(errors='replace').decode()"
-            ) from None
-        except RecursionError:
-            raise StateError(
-                f"an event of {what} is nested too deep for JSON: send a list of its parts"
-            ) from None
-
-    def headers(
-        self, message_id: str, origin: str, hops: str, time: str, traceparent: str
-    ) -> dict[str, str]:
-        """The message's headers."""
-        return {
-            MESSAGE_ID: message_id,
-            TYPE: self.name,
-            VERSION: str(self.version),
-            ORIGIN: origin,
-            HOPS: hops,
-            TIME: time,
-            TRACEPARENT: traceparent,
-        }
-
 
 def wire_type(given: type[State] | WireType) -> WireType:
-    """The WireType as it is, or the one of a class."""
+    """Return a WireType as it is, and for a class its WireType."""
     return given if isinstance(given, WireType) else WireType(given)
 
 
+def payload_of(event: State) -> bytes:
+    """Return the body of the event's message.
+
+    Raises:
+        StateError: JSON in UTF-8 cannot hold a value of the event.
+    """
+    what = name_of_type(type(event))
+    try:
+        return event.to_json().encode()
+    except UnicodeEncodeError as error:
+        # json.loads makes such a text of "\\ud800", so it can come from any request.
+        raise StateError(
+            f"an event of {what} has a text with half a surrogate pair, {error.object[error.start]!r}, which UTF-8"
+            " cannot carry: replace it, text.encode(errors='replace').decode()"
+        ) from None
+    except RecursionError:
+        raise StateError(
+            f"an event of {what} is nested too deep for JSON: send a list of its parts"
+        ) from None
+
+
+def headers_of(
+    wire: WireType, message_id: str, origin: str, hops: str, time: str, traceparent: str
+) -> dict[str, str]:
+    """Return the headers of a message with an event of this type."""
+    return {
+        MESSAGE_ID: message_id,
+        TYPE: wire.name,
+        VERSION: str(wire.version),
+        ORIGIN: origin,
+        HOPS: hops,
+        TIME: time,
+        TRACEPARENT: traceparent,
+    }
+
+
+class Received(NamedTuple):
+    """Where an event came from.
+
+    Attributes:
+        message_id: The publisher's id for the event. It is the same at every delivery.
+        origin: The id of the bridge that published it first.
+        hops: The ids of the bridges that it passed, the first publisher first.
+        time: When it was published first, by the publisher's clock; None if the message does not say.
+        traceparent: The W3C trace context of the publisher's scope; empty if the message has none.
+        sequence: Its number in the stream. Two deliveries with the same number are a redelivery.
+        delivered: How many times the server has delivered it to this group, this delivery included.
+    """
+
+    message_id: str
+    origin: str
+    hops: tuple[str, ...]
+    time: datetime | None
+    traceparent: str
+    sequence: int
+    delivered: int
+
+
 def about(headers: Mapping[str, str], sequence: int, delivered: int) -> Received:
-    """What the headers say of a message, no longer than it can be passed on. A message id is made of its sequence if
-    it has none, and of its own digest if it is too long: two ids never become one.
+    """Return what the headers say about a message, cut to a length that can be passed on.
+
+    A message without an id gets one from its sequence. An id that is too long becomes its digest, not its beginning,
+    so that two ids never become the same.
     """
     message_id = headers.get(MESSAGE_ID) or f"sequence-{sequence}"
     if len(message_id) > LONGEST:
@@ -143,73 +177,42 @@ def about(headers: Mapping[str, str], sequence: int, delivered: int) -> Received
         origin=headers.get(ORIGIN, "")[:LONGEST],
         hops=tuple(hop[:LONGEST] for hop in hops[:HOPS_READ]),
         time=_time(headers.get(TIME, "")),
-        # A piece of one would be the context of another span, or of none.
+        # Half a trace context would name another span, or none: take all of it or nothing.
         traceparent=traceparent if len(traceparent) <= LONGEST else "",
         sequence=sequence,
         delivered=delivered,
     )
 
 
-def decode(wire: WireType, headers: Mapping[str, str], body: bytes) -> State:
-    """The event that a message carries. Raises Undecodable, with the reason."""
-    name = headers.get(TYPE)
-    if name != wire.name:
-        raise Undecodable(
-            f"the header {TYPE} is {name!r}, on this subject {wire.name!r} is expected"
-        )
-    text = headers.get(VERSION, "1")
-    if not (text.isascii() and text.isdigit()):
-        raise Undecodable(f"the header {VERSION} is {text!r}, which is no number")
-    # The usual case: the version is ours, and so are the fields.
-    version = int(text[:9])
-    if version == wire.version:
-        try:
-            return wire.event.from_json(body)
-        except StateError as wrong:
-            first: StateError = wrong
-    else:
-        first = StateError("")
-    plain = _upcast(wire, version, _plain(body))
-    try:
-        return wire.event.from_mapping(prune(wire.event, plain))
-    except StateError as wrong:
-        raise Undecodable(str(wrong)) from (first if version == wire.version else None)
+# Where the events came from that are being handed over, by identity: an event is the user's own object and cannot
+# carry it. The table holds each event, so no other object can get its id meanwhile. All bridges of the process share
+# the table: a bridge that publishes what another one received finds the hops and the message id here.
+_in_hand: Final[dict[int, tuple[object, Received, str]]] = {}
 
 
-def _upcast(wire: WireType, version: int, plain: dict[str, Any]) -> dict[str, Any]:
-    while version < wire.version:
-        upcaster = wire.upcasters.get(version)
-        if upcaster is not None:
-            try:
-                made: object = upcaster(plain)
-            except Exception as error:
-                raise Undecodable(
-                    f"the upcaster of {wire.name} from version {version} raised {described(error)}"
-                ) from error
-            if not isinstance(made, dict):
-                raise Undecodable(
-                    f"the upcaster of {wire.name} from version {version} gave"
-                    f" {name_of_type(type(made), qualified=False)}, not a dict"
-                )
-            plain = made
-        version += 1
-    return plain
+def received(event: object, /) -> Received | None:
+    """Return where this event came from; None for an event that was made in this process.
+
+    Ask in the handler, or in the body of the loop, while you have the event: the answer is forgotten afterwards.
+    """
+    found = _in_hand.get(id(event))
+    return None if found is None else found[1]
 
 
-def _plain(body: bytes) -> dict[str, Any]:
-    try:
-        plain = json.loads(body, parse_constant=_refuse)
-    except (ValueError, RecursionError) as wrong:
-        raise Undecodable(f"not JSON: {wrong}") from None
-    if not isinstance(plain, dict):
-        raise Undecodable(
-            f"a JSON object is expected, given {name_of_type(type(plain), qualified=False)}"
-        )
-    return plain
+def received_by(event: object) -> str:
+    """Return the id of the bridge that received this event; empty for an event that was made here."""
+    found = _in_hand.get(id(event))
+    return "" if found is None else found[2]
 
 
-def _refuse(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+def remember(event: object, origin: Received, bridge: str) -> None:
+    """Note where the event came from, and which bridge received it."""
+    _in_hand[id(event)] = (event, origin, bridge)
+
+
+def forget(event: object) -> None:
+    """Forget where the event came from."""
+    _in_hand.pop(id(event), None)
 
 
 def _time(text: str) -> datetime | None:

@@ -1,4 +1,4 @@
-"""The way out, for one type: a bounded subscription whose reader comes back when the server has what it took."""
+"""The sending side, for a type: a subscription with a limit, whose reader publishes and waits for acknowledgements."""
 
 from __future__ import annotations
 
@@ -10,26 +10,32 @@ from itertools import count
 
 from haiway_bus import State, Subscription, SubscriptionOverflow, ctx
 from haiway_bus.integrations._nats.bridge_errors import NatsEventRefused
-from haiway_bus.integrations._nats.messages import WireType
+from haiway_bus.integrations._nats.messages import (
+    WireType,
+    headers_of,
+    payload_of,
+    received,
+    received_by,
+)
 from haiway_bus.integrations._nats.publisher import Letter, Publisher
-from haiway_bus.integrations._nats.received import received, received_by
-from haiway_bus.integrations._nats.server_streams import Streams
+from haiway_bus.integrations._nats.server_streams import ServerStreams
 
 __all__ = ("Outbox",)
 
 
 class Outbox:
-    """Publishes the events of one type that are sent on the scope's bus, in the order sent.
+    """Publishes the events of a type that are sent on the scope's bus, in the order sent.
 
-    It takes up to `in_flight` at a time and comes back for more when each is acknowledged: so `ctx.flush(T)` returns
-    when the server has all that was sent before. Those it has taken and not settled are `on_the_way`.
+    It takes up to `in_flight` events and comes back for more when all of them are acknowledged. So `ctx.flush(T)`
+    returns when the server has all that was sent before. `on_the_way` holds the events that it has taken and not
+    settled.
     """
 
     def __init__(
         self,
         wire: WireType,
         publisher: Publisher,
-        streams: Streams,
+        streams: ServerStreams,
         *,
         origin: str,
         ids: count[int],
@@ -65,24 +71,24 @@ class Outbox:
 
     @property
     def lost(self) -> int:
-        """How many events overflowed it, those included that its reader has not come to yet."""
+        """How many events were lost because it was full, also those that its reader has not noticed yet."""
         return self.subscription.dropped
 
     def tell_lost(self) -> None:
-        """Log what was lost since this was called last."""
+        """Log what was lost since the last call."""
         lost = self.lost - self._told_lost
         if lost:
             self._told_lost = self.lost
             ctx.log_error(
-                "%s events of %s were lost: %s waited in the outbox already. Send slower (await ctx.flush), or"
-                " give the bridge a larger outbox",
+                "%s events of %s were lost: the outbox was full, with %s events. Send slower (await ctx.flush), or give"
+                " the bridge a larger outbox",
                 lost,
                 self.wire.name,
                 self.limit,
             )
 
     async def run(self) -> None:
-        """Until the subscription ends."""
+        """Publish until the subscription ends."""
         try:
             while not self.subscription.closed:
                 await self._publish_all()
@@ -91,7 +97,7 @@ class Outbox:
             self._settled.set()
 
     async def drained(self, seconds: float) -> None:
-        """Return when nothing waits any more, when nobody publishes it any more, or after this many seconds."""
+        """Wait until no event waits, until `run` has ended, or for this many seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self.waiting and not self._ended:
@@ -99,7 +105,7 @@ class Outbox:
                     self._settled.clear()
 
     def left(self) -> list[State]:
-        """What was not published, taken out; `run` must have ended."""
+        """Take out what was not published. `run` must have ended."""
         events, self.on_the_way = list(self.on_the_way), []
         while True:
             try:
@@ -111,9 +117,10 @@ class Outbox:
                 return [event for event in events if received_by(event) != self._origin]
 
     def letter(self, event: State) -> Letter | None:
-        """The message of an event; None for one that this bridge received.
+        """Return the message of an event; None for an event that this bridge received.
 
-        Raises StateError for what JSON cannot carry.
+        Raises:
+            StateError: JSON cannot hold a value of the event.
         """
         hops = self._origin
         came = received(event)
@@ -128,11 +135,11 @@ class Outbox:
             message_id, origin, traceparent = came.message_id, came.origin, came.traceparent
             time = "" if came.time is None else came.time.isoformat(timespec="milliseconds")
             hops = ",".join((*came.hops, bridge, self._origin))
-        headers = self.wire.headers(message_id, origin, hops, time, traceparent)
-        return Letter(self.wire.event, self._subject, self.wire.payload(event), headers)
+        headers = headers_of(self.wire, message_id, origin, hops, time, traceparent)
+        return Letter(self.wire.event, self._subject, payload_of(event), headers)
 
     async def _publish_all(self) -> None:
-        """Until the subscription ends or has lost something."""
+        """Publish until the subscription ends or has lost an event."""
         try:
             async for batch in self.subscription.batches(self._in_flight):
                 self.on_the_way = batch
@@ -150,7 +157,7 @@ class Outbox:
             try:
                 letter = self.letter(event)
             except Exception as error:
-                # What JSON cannot carry, or what `traceparent` raised: it is this event's, and not the scope's end.
+                # JSON cannot hold the event, or `traceparent` raised. That refuses this event and not the others.
                 self._refuse(event, error)
                 continue
             if letter is None:

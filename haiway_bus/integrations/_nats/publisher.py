@@ -1,4 +1,4 @@
-"""Publishing with acknowledgement: each letter is sent until the server has it, or has refused it for good."""
+"""Publishing with acknowledgement: each letter is sent again until the server has it or has refused it for good."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from nats.aio.msg import Msg
 
 from haiway_bus import ctx
 from haiway_bus.integrations._nats.bridge_errors import NatsBridgeError, NatsPayloadTooLarge
-from haiway_bus.integrations._nats.connection import LOST, Connection, backoff
-from haiway_bus.integrations._nats.server_streams import Streams
+from haiway_bus.integrations._nats.connection import Connection
+from haiway_bus.integrations._nats.server_errors import LOST, backoff
+from haiway_bus.integrations._nats.server_streams import ServerStreams
 
 __all__ = ("Letter", "Publisher")
 
@@ -28,7 +29,13 @@ TELL_SECONDS: Final = 10.0
 
 
 class Letter:
-    """A message on its way. `settled` when the server has it, or when `refused` says why it never will."""
+    """A message to publish.
+
+    Attributes:
+        settled: The server has it, or has refused it for good.
+        refused: Why the server will never take it, if so.
+        size: Its bytes as the server counts them.
+    """
 
     __slots__ = ("event_type", "headers", "payload", "refused", "settled", "size", "subject")
 
@@ -39,7 +46,7 @@ class Letter:
         self.subject: str = subject
         self.payload: bytes = payload
         self.headers: dict[str, str] = headers
-        # What the server's limit is about: "NATS/1.0", each header's line, an empty line, the payload.
+        # The server counts "NATS/1.0", a line for each header, an empty line and the payload.
         self.size: int = (
             len(payload)
             + 12
@@ -49,12 +56,20 @@ class Letter:
         self.refused: Exception | None = None
 
     def refuse(self, error: Exception) -> None:
+        """Settle the letter: it is refused for good, for this reason."""
         self.settled = True
         self.refused = error
 
 
-class Round:
-    """One sending of some letters: `done` when each has its answer, or the first answer was "not now"."""
+class Sending:
+    """Letters that were sent together.
+
+    Attributes:
+        left: How many have no answer yet.
+        answers: How many have one.
+        trouble: Why the server did not take a letter, as told last.
+        done: Ends when every letter has its answer.
+    """
 
     __slots__ = ("answers", "done", "left", "trouble")
 
@@ -65,6 +80,7 @@ class Round:
         self.done: Future[None] = asyncio.get_running_loop().create_future()
 
     def answered(self) -> None:
+        """Count an answer."""
         self.left -= 1
         self.answers += 1
         if self.left <= 0 and not self.done.done():
@@ -72,13 +88,14 @@ class Round:
 
 
 class Publisher:
-    """Sends letters and waits for their acknowledgements, over however many connections that takes.
+    """Sends letters and waits for their acknowledgements, over as many connections as that takes.
 
-    The answers of one connection come to one inbox, one token a letter: nats-py's `publish` makes a future, an id and
-    a time-out of its own for each message, and its `publish_async` forgets what a lost connection left unanswered.
+    All answers of a connection come to the same inbox, where a token tells the letter. nats-py's own ways do not serve:
+    `publish` makes a future, an id and a time-out for each message, and `publish_async` forgets the messages that a
+    lost connection has left unanswered.
     """
 
-    def __init__(self, connection: Connection, streams: Streams, seconds: float) -> None:
+    def __init__(self, connection: Connection, streams: ServerStreams, seconds: float) -> None:
         self.duplicates: int = 0
         self.resent: int = 0
         self._connection = connection
@@ -87,14 +104,17 @@ class Publisher:
         self._client: Client | None = None
         self._inbox = ""
         self._tokens = count()
-        self._waiting: dict[str, tuple[Letter, Round]] = {}
+        self._waiting: dict[str, tuple[Letter, Sending]] = {}
         self._lock = asyncio.Lock()
         self._told_at = -TELL_SECONDS
 
     async def deliver(self, letters: Sequence[Letter]) -> None:
-        """Return when each letter is settled; they are sent in this order, and those left over again in this order.
+        """Wait until each letter is settled, for as long as there is no server.
 
-        Raises NatsBridgeError when the stream on the server cannot be used. Waits for a server as long as it takes.
+        Send the letters in this order. Send those without an acknowledgement again, in the same order.
+
+        Raises:
+            NatsBridgeError: The stream on the server cannot be used.
         """
         left = list(letters)
         attempt = 0
@@ -103,18 +123,18 @@ class Publisher:
             trouble = "no answer"
             try:
                 await self._open(client)
-                trouble = await self._round(client, left) or trouble
+                trouble = await self._send(client, left) or trouble
             except LOST as error:
                 trouble = self._connection.redacted(error) or type(error).__name__
             left = [letter for letter in left if not letter.settled]
             if left:
                 self.resent += len(left)
-                self._tell(f"{len(left)} messages are not acknowledged ({trouble}); trying on")
+                self._tell(f"{len(left)} messages are not acknowledged ({trouble}); trying again")
                 await asyncio.sleep(backoff(attempt, 0.05, 2.0))
                 attempt += 1
 
     async def _open(self, client: Client) -> None:
-        """Have an inbox on this connection, and the streams there."""
+        """Make an inbox on this connection, and the streams on the server."""
         async with self._lock:
             if self._client is client:
                 return
@@ -124,12 +144,13 @@ class Publisher:
                 await client.subscribe(f"{self._inbox}.*", cb=self._answer)
             self._client = client
 
-    async def _round(self, client: Client, letters: Sequence[Letter]) -> str:
-        this = Round(len(letters))
+    async def _send(self, client: Client, letters: Sequence[Letter]) -> str:
+        """Send the letters once and wait for the answers. Return what trouble there was."""
+        this = Sending(len(letters))
         inbox = self._inbox
         tokens: list[str] = []
         try:
-            # nats-py waits without end for a flush when the connection breaks in it.
+            # nats-py waits for ever for a flush when the connection breaks meanwhile.
             async with asyncio.timeout(self._seconds):
                 for letter in letters:
                     if letter.size > client.max_payload:
@@ -160,16 +181,15 @@ class Publisher:
             return
         letter, this = found
         if message.headers and message.headers.get("Status"):
-            this.trouble = (
-                "no stream answers"  # 503: JetStream is not up yet, or the stream is not there
-            )
+            # 503: JetStream has not started yet, or the stream does not exist.
+            this.trouble = "no stream answers"
             self._client = None
             self._streams.forget()
         else:
             self._settle(letter, this, message.data)
         this.answered()
 
-    def _settle(self, letter: Letter, this: Round, data: bytes) -> None:
+    def _settle(self, letter: Letter, this: Sending, data: bytes) -> None:
         answer: Any = None
         with suppress(ValueError):
             answer = json.loads(data)
@@ -188,12 +208,12 @@ class Publisher:
         elif isinstance(error, dict) and error.get("err_code") == HEADERS_TOO_LARGE:
             letter.refuse(
                 NatsBridgeError(
-                    f"the headers of this message are {letter.size - len(letter.payload)} bytes, a server takes 64"
-                    " KiB: have traceparent= give less"
+                    f"the headers of this message are {letter.size - len(letter.payload)} bytes, a server takes at most"
+                    " 64 KiB: let traceparent= return less"
                 )
             )
         else:
-            # Full, without a leader, starting: what passes. It is tried again and nothing is lost meanwhile.
+            # The stream is full, has no leader or is starting. That passes: try again, nothing is lost meanwhile.
             this.trouble = str(error.get("description") if isinstance(error, dict) else error)
 
     def _tell(self, text: str) -> None:

@@ -1,8 +1,7 @@
-"""Pulling messages of one consumer over one connection: how many are asked for, which have come, and whether silence
-is a fault.
+"""Pulling the messages of a consumer: how many to ask for, what has come, and when silence is a fault.
 
-The server's own protocol is spoken here (a request to CONSUMER.MSG.NEXT, answered by messages and status messages),
-because nats-py's `fetch` makes a task for every message and waits without end when the server forgot the request.
+This speaks the server's protocol itself: a request to CONSUMER.MSG.NEXT, answered by messages and status messages.
+nats-py's `fetch` makes a task for every message, and waits for ever when the server has forgotten the request.
 """
 
 from __future__ import annotations
@@ -24,20 +23,22 @@ __all__ = ("Broken", "Pull", "numbers", "pending")
 
 ACK: Final = "$JS.ACK."
 IDLE_HEARTBEAT: Final = "100"
-# Heartbeats missed until silence is a fault, and how long a request stands with the server, counted in heartbeats.
+# How many heartbeats may be missing before silence is a fault, and how many heartbeats a request lasts on the server.
 MISSED: Final = 2.5
 STANDS: Final = 10
 CLOSE_SECONDS: Final = 2.0
 ENDS: Final = ("consumer deleted", "shutdown", "leadership")
-# Requests that are over in the ordinary way: after their time, or with all that they asked for.
-OVER: Final = ("404", "408")
+# How a request ends normally: its time is over, or it has brought all messages that it asked for.
+ENDED_NORMALLY: Final = ("404", "408")
 COMPLETED: Final = ("batch completed", "exceeds maxbytes")
 
 
 class Broken(Exception):  # noqa: N818 - a signal within the package
-    """Raised inside the package when this pull will bring nothing more: begin another.
+    """Raised inside the package when this pull brings nothing more and another is needed.
 
-    `silent`: the server says nothing at all. `refused`: it takes no such request, and the next one neither.
+    Attributes:
+        silent: The server says nothing at all.
+        refused: The server refuses such requests, and will refuse the next too.
     """
 
     def __init__(self, reason: str, *, silent: bool = False, refused: bool = False) -> None:
@@ -47,10 +48,10 @@ class Broken(Exception):  # noqa: N818 - a signal within the package
 
 
 class Pull:
-    """Requests for messages, and what has come of them.
+    """Requests for messages, and the messages that came.
 
-    Invariant: `wanted` is how many messages the server still owes, as far as it has told; while there are any, it
-    sends a heartbeat when it has nothing else. `arrived` are those that came and were not taken.
+    Invariant: `wanted` is how many messages the server still owes, as far as it has told. While it owes any, it sends
+    heartbeats when it has nothing else to send. `arrived` holds the messages that came and were not taken.
     """
 
     def __init__(self, client: Client, request_subject: str, heartbeat: float) -> None:
@@ -60,7 +61,7 @@ class Pull:
         self._client = client
         self._subject = request_subject
         self._heartbeat = heartbeat
-        # One inbox a pull: what an earlier one still asks for finds nobody, and stays with the server.
+        # Each pull has an inbox of its own: messages that an earlier pull still asks for stay on the server.
         self._inbox = client.new_inbox()
         self._subscription: Subscription | None = None
         self._news = asyncio.Event()
@@ -69,17 +70,19 @@ class Pull:
         self._refused = False
 
     async def open(self) -> None:
-        # No limit in bytes: nats-py would drop messages over it. Credits bound what can come.
+        """Begin to listen for messages."""
+        # No limit in bytes: nats-py drops messages over the limit. The requests bound what can come.
         self._subscription = await self._client.subscribe(
             self._inbox, cb=self._on_message, pending_bytes_limit=0
         )
         self._heard_at = asyncio.get_running_loop().time()
 
     async def close(self) -> bool:
-        """Ask for nothing more. What has arrived, and what was on its way, is in `arrived` afterwards.
+        """Ask for nothing more. Afterwards `arrived` holds what had arrived and what was on its way.
 
-        Returns False when the server did not say in time that this is all; the client is of no use then, for nats-py
-        stops reading when the answer to a flush comes that was given up.
+        Returns:
+            Whether the server said in time that this is all. If not, the client is of no further use: nats-py stops
+            reading when the answer to a cancelled flush comes.
         """
         self.wanted = 0
         if self._subscription is None or not self._client.is_connected:
@@ -89,11 +92,11 @@ class Pull:
         in_time = drained.done()
         await end(drained)
         if not drained.cancelled():
-            drained.exception()  # that of a connection lost meanwhile: it says nothing new
+            drained.exception()  # read and ignored: the connection was lost meanwhile, which is known
         return in_time
 
     async def top_up(self, free: int, capacity: int) -> None:
-        """Ask for as many messages as there is room for, when that is half of the capacity or nothing is on its way."""
+        """Ask for as many messages as there is room for, if that is half of the capacity or none is on its way."""
         ask = free - self.wanted
         if ask < 1 or (self.wanted and ask < capacity // 2):
             return
@@ -108,9 +111,10 @@ class Pull:
         await self._client.publish(self._subject, json.dumps(request).encode(), self._inbox)
 
     async def take(self, most: int) -> list[Msg]:
-        """The messages that are there, none when none came within a heartbeat.
+        """Return the messages that are here, at most `most`; an empty list if none came within a heartbeat.
 
-        Raises Broken when the server says that no more will come, or says nothing at all.
+        Raises:
+            Broken: The server says that no more will come, or says nothing at all.
         """
         if not self.arrived:
             self._news.clear()
@@ -127,7 +131,7 @@ class Pull:
         return []
 
     async def gather(self, number: int, seconds: float) -> list[Msg]:
-        """So many messages, or those that came within so many seconds."""
+        """Return so many messages, or those that came within so many seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while len(self.arrived) < number and not self._broken:
@@ -136,6 +140,7 @@ class Pull:
         return [self.arrived.popleft() for _ in range(min(number, len(self.arrived)))]
 
     def wake(self) -> None:
+        """Make `take` and `gather` look again."""
         self._news.set()
 
     async def _on_message(self, message: Msg) -> None:
@@ -152,10 +157,10 @@ class Pull:
             return
         description = headers.get("Description", "")
         left = headers.get("Nats-Pending-Messages", "")
-        # A request that is over says how many it has not brought; one that says nothing has brought none.
+        # A request that ends says how many messages it has not brought. If it says nothing, it has brought none.
         self.wanted = max(self.wanted - int(left), 0) if left.isdigit() else 0
         told = description.lower()
-        refused = status[:1] == "4" and status not in OVER
+        refused = status[:1] == "4" and status not in ENDED_NORMALLY
         refused = refused and not any(word in told for word in (*COMPLETED, *ENDS))
         if refused or status == "503" or any(word in told for word in ENDS):
             self._broken = f"{status} {description}".strip()
@@ -164,18 +169,18 @@ class Pull:
 
 
 def numbers(reply: str) -> tuple[int, int]:
-    """The sequence in the stream and the number of deliveries, from a message's reply subject."""
+    """Return the sequence in the stream and the number of deliveries, from a message's reply subject."""
     facts = _facts(reply)
     return int(facts[1]), int(facts[0])
 
 
 def pending(reply: str) -> int:
-    """How many more messages there were for the consumer when this one was delivered."""
+    """Return how many more messages the consumer had when this message was delivered."""
     return int(_facts(reply)[4])
 
 
 def _facts(reply: str) -> list[str]:
-    # $JS.ACK.<stream>.<consumer>.<delivered>.<sequence>.<consumer's sequence>.<time>.<pending>, with domain and account
-    # before the stream and a token behind in newer ones.
+    # $JS.ACK.<stream>.<consumer>.<delivered>.<sequence>.<consumer's sequence>.<time>.<pending>. Newer servers put
+    # domain and account before the stream, and a token at the end.
     tokens = reply.split(".")
     return tokens[4 if len(tokens) == 9 else 6 :]

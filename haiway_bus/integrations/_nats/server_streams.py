@@ -1,4 +1,4 @@
-"""What has to be there on the server: the stream, the stream of dead letters, a consumer for each type and group."""
+"""What the server must have: the stream, the stream of dead letters, and a consumer for each type and group."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ from nats.js.errors import BadRequestError, NotFoundError
 
 from haiway_bus import ctx
 from haiway_bus.integrations._nats.bridge_errors import NatsBridgeError
-from haiway_bus.integrations._nats.settings import LaneSettings
+from haiway_bus.integrations._nats.connection import Connection
+from haiway_bus.integrations._nats.options import LaneOptions
+from haiway_bus.integrations._nats.server_errors import LOST
 
-__all__ = ("IDLE_SECONDS", "Streams")
+__all__ = ("ServerStreams",)
 
 IDLE_SECONDS: Final = 300.0
-# Between the names of group and type: none of them can contain it, so no two pairs make one name.
+# Stands between the names of group and type. Neither can contain it, so no two pairs make the same name.
 SEPARATOR: Final = "="
 API_SECONDS: Final = 5.0
 
 
-class Streams:
-    """The names on the server, and the making of what they name.
+class ServerStreams:
+    """The names on the server, and the making of streams and consumers.
 
-    A stream that exists is taken as it is, if it covers the subjects: whoever runs the server decides on replicas,
-    age and size. One that does not is made, of `options`.
+    A stream that exists is used as it is if it covers the subjects: whoever runs the server decides on replicas, age
+    and size. A missing stream is made, with `options`.
     """
 
     def __init__(
@@ -43,20 +45,22 @@ class Streams:
         self._lock = asyncio.Lock()
 
     def subject(self, name: str) -> str:
-        """Where events of the type with this name are published."""
+        """Return the subject for events of the type with this name."""
         return f"{self.prefix}.events.{name}"
 
     def dead_subject(self, name: str) -> str:
-        """Where what cannot be taken as an event of that type goes."""
+        """Return the subject for dead letters of the type with this name."""
         return f"{self.prefix}.dead.{name}"
 
     def jetstream(self, client: Client) -> JetStreamContext:
+        """Return nats-py's interface to JetStream."""
         return client.jetstream(prefix=self.api, timeout=API_SECONDS)
 
     async def ensure(self, client: Client) -> None:
-        """Have both streams there, once a connection.
+        """Check both streams once for each connection, and make them if they are missing.
 
-        Raises NatsBridgeError for a stream that is there and does not cover the subjects.
+        Raises:
+            NatsBridgeError: A stream exists and does not cover the subjects.
         """
         async with self._lock:
             if self._checked is client:
@@ -66,8 +70,25 @@ class Streams:
             await self._ensure(js, self.dead_stream, f"{self.prefix}.dead.>", {})
             self._checked = client
 
+    async def check(self, connection: Connection, seconds: float) -> None:
+        """Ensure both streams at the start, when a failure means that something is not set up.
+
+        Raises:
+            NatsBridgeError: JetStream does not answer in so many seconds, or a stream does not cover the subjects.
+        """
+        client = await connection.ready()
+        try:
+            async with asyncio.timeout(seconds):
+                await self.ensure(client)
+        except LOST as error:
+            text = connection.redacted(error) or type(error).__name__
+            raise NatsBridgeError(
+                f"JetStream at {connection.shown} does not answer: {text}. Is it on (nats-server -js), and may this"
+                " user use it?"
+            ) from None
+
     def forget(self) -> None:
-        """Have the streams looked for again: one of them did not answer, and may be gone."""
+        """Check the streams again next time: one of them did not answer, and may be gone."""
         self._checked = None
 
     async def _ensure(
@@ -79,54 +100,61 @@ class Streams:
         except NotFoundError:
             try:
                 await js.add_stream(config)
-                ctx.log_info("the stream %s for %s was not there, and was made", name, subject)
+                ctx.log_info("the stream %s for %s was missing and has been made", name, subject)
                 return
             except BadRequestError:
-                # Another process was faster, or its subjects belong to another stream: this tells which.
+                # Another process was faster, or the subjects belong to another stream. Look which it is.
                 try:
                     found = await js.stream_info(name)
                 except NotFoundError:
                     raise NatsBridgeError(
                         f"the stream {name!r} cannot be made for {subject!r}: another stream has these subjects, or"
-                        " its options are refused. Name that one with stream=, or choose another subject_prefix="
+                        " the server refuses the stream_options. Name that stream in stream=, or choose another"
+                        " subject_prefix="
                     ) from None
         subjects = found.config.subjects or []
-        if not any(_covers(one, subject) for one in subjects):
+        if not any(_covers(pattern, subject) for pattern in subjects):
             raise NatsBridgeError(
                 f"the stream {name!r} has the subjects {subjects}, and not {subject!r}: add it there, or choose"
                 " another stream= or subject_prefix="
             )
 
     async def consumer(
-        self, client: Client, settings: LaneSettings, name: str, after: int | None = None
+        self, client: Client, options: LaneOptions, name: str, after: int | None = None
     ) -> tuple[str, int]:
-        """Have the group's consumer for this type there.
+        """Find the group's consumer for this type, or make it.
 
-        Returns its name, and the number of the last message that it has behind it. Durable ones stay until somebody
-        deletes them; others go when nobody has pulled for IDLE_SECONDS.
+        A durable consumer stays until somebody deletes it. Others are gone when nobody has pulled for IDLE_SECONDS.
 
-        Arguments:
-            after: the number of the last message that an earlier one has brought, and that is done with. One that is
-                not durable and is gone is made anew from there on.
+        Args:
+            client: The present connection.
+            options: The options of the lane.
+            name: The type's name on the wire.
+            after: The sequence up to which an earlier consumer has brought all messages, and they are done. A consumer
+                that is gone and not durable is made again to go on after it.
 
-        Raises NatsBridgeError for one that is there and brings other messages.
+        Returns:
+            The consumer's name, and the sequence of the last message that it has delivered.
+
+        Raises:
+            NatsBridgeError: The consumer exists and brings other messages.
         """
-        consumer = f"{settings.group}{SEPARATOR}{name}"
+        consumer = f"{options.group}{SEPARATOR}{name}"
         subject = self.subject(name)
         js = self.jetstream(client)
         try:
             found = await js.consumer_info(self.stream, consumer)
         except NotFoundError:
             start: dict[str, Any] = {
-                "deliver_policy": DeliverPolicy.ALL if settings.durable else DeliverPolicy.NEW
+                "deliver_policy": DeliverPolicy.ALL if options.durable else DeliverPolicy.NEW
             }
-            if after is not None and not settings.durable:
+            if after is not None and not options.durable:
                 start = await self._resumed(js, after)
                 ctx.log_warning(
-                    "the consumer %s was gone, as after %s s without a pull: it is made anew %s",
+                    "the consumer %s was gone, as the server forgets it after %s s without a pull: a new one begins %s",
                     consumer,
                     IDLE_SECONDS,
-                    f"from message {start.get('opt_start_seq', 1)} on",
+                    f"at message {start.get('opt_start_seq', 1)}",
                 )
             found = await js.add_consumer(
                 self.stream,
@@ -135,23 +163,23 @@ class Streams:
                     durable_name=consumer,
                     filter_subject=subject,
                     ack_policy=AckPolicy.EXPLICIT,
-                    ack_wait=settings.ack_wait,
-                    max_ack_pending=settings.max_ack_pending,
+                    ack_wait=options.ack_wait,
+                    max_ack_pending=options.max_ack_pending,
                     max_deliver=-1,
-                    inactive_threshold=None if settings.durable else IDLE_SECONDS,
+                    inactive_threshold=None if options.durable else IDLE_SECONDS,
                     **start,
                 ),
             )
         brings = found.config.filter_subjects or [found.config.filter_subject]
         if brings != [subject]:
             raise NatsBridgeError(
-                f"the consumer {consumer!r} of the stream {self.stream!r} brings {brings}, and not {subject!r}: another"
-                " subject_prefix= has this group there. Choose another durable= or stream="
+                f"the consumer {consumer!r} of the stream {self.stream!r} brings {brings}, and not {subject!r}: a"
+                " bridge with another subject_prefix= uses this group. Choose another durable= or stream="
             )
         return consumer, 0 if found.delivered is None else found.delivered.stream_seq
 
     async def _resumed(self, js: JetStreamContext, after: int) -> dict[str, Any]:
-        """Where to go on; from the beginning when the stream has fewer messages than that: it was made anew, too."""
+        """Return where to go on: after that message, or at the beginning if the stream was made anew and is shorter."""
         state = (await js.stream_info(self.stream)).state
         if state.last_seq < after:
             return {"deliver_policy": DeliverPolicy.ALL}
@@ -159,7 +187,7 @@ class Streams:
 
 
 def _covers(pattern: str, subject: str) -> bool:
-    """Whether every subject that `subject` stands for is one that `pattern` stands for."""
+    """Return whether `pattern` matches every subject that `subject` matches."""
     wide, narrow = pattern.split("."), subject.split(".")
     for index, part in enumerate(wide):
         if part == ">":
