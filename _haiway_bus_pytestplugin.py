@@ -142,7 +142,7 @@ def _waiting() -> list[str]:
     return [] if module is None else [*(module.kept or ()), *module.at_the_end()]
 
 
-_MODULE = "haiway_bus.waiting"
+_MODULE = "haiway_bus._scope.waiting"
 _WAITING = "haiway_bus: tasks that scopes wait for at their end"
 
 

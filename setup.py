@@ -10,7 +10,7 @@ CPython nothing is compiled: what is written in C is for CPython's own objects, 
 
 Two more make builds for tests, never for release. Neither has free lists: each object is made and freed.
 
-HAIWAY_BUS_DEBUG=1     counts live objects (`_live.pxd`) and checks the assertions of CPython's headers.
+HAIWAY_BUS_DEBUG=1     counts live objects (`live.pxd`) and checks the assertions of CPython's headers.
 HAIWAY_BUS_SANITIZE=1  AddressSanitizer and UndefinedBehaviorSanitizer, which `nox -s sanitize` knows how to run.
 """
 
@@ -49,7 +49,7 @@ def extensions() -> list[Extension]:
 
     modules: list[Extension] = cythonize(
         [
-            Extension("haiway_bus.bus._bus_c", ["haiway_bus/bus/_bus_c.pyx"]),
+            Extension("haiway_bus._bus._core_c", ["haiway_bus/_bus/_core_c.pyx"]),
             Extension("haiway_bus.state._make_c", ["haiway_bus/state/_make_c.pyx"]),
         ],
         build_dir="build/cython",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
-from haiway_bus.stdlib_index import cli
-from haiway_bus.top import cli as top
+from haiway_bus.demo import cli
+from haiway_bus.tools.top import cli as top
 
 UNKNOWN = 2
 """The exit code for what is no command. argparse exits with 2 as well."""

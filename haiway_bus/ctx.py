@@ -7,11 +7,15 @@ from asyncio import Task
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, Final, Literal, ParamSpec, TypeVar, overload
 
-from haiway_bus import bus
-from haiway_bus.bus import Subscription
-from haiway_bus.bus._stats import EventStats
-from haiway_bus.disposables import Disposable
-from haiway_bus.handlers import ErrorPolicy, Handler, check, handle
+from haiway_bus import _bus
+from haiway_bus._bus import Subscription
+from haiway_bus._bus.stats import EventStats
+from haiway_bus._scope.context import Updated, own_place, place
+from haiway_bus._scope.disposables import Disposable
+from haiway_bus._scope.handlers import ErrorPolicy, Handler, check, handle
+from haiway_bus._scope.scope import Scope
+from haiway_bus._scope.waiting import WaitingTask, waiting_on
+from haiway_bus._values.printable import name_of_function
 from haiway_bus.observability import (
     LoggingObservability,
     MetricKind,
@@ -19,11 +23,7 @@ from haiway_bus.observability import (
     ScopeIdentity,
     check_record,
 )
-from haiway_bus.places import Updated, own_place, place
-from haiway_bus.printable import name_of_function
-from haiway_bus.scope import Scope
 from haiway_bus.state import State
-from haiway_bus.waiting import WaitingTask, waiting_on
 
 __all__ = ("ctx",)
 
@@ -49,8 +49,8 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
         raise TypeError("ctx has no instances: call its methods on ctx itself")
 
     # The functions of the backend as they are: a method around `send` would cost more than `send` does.
-    send: Final = staticmethod(bus.send)
-    subscribe: Final = staticmethod(bus.subscribe)
+    send: Final = staticmethod(_bus.send)
+    subscribe: Final = staticmethod(_bus.subscribe)
 
     @staticmethod
     def scope(
@@ -125,7 +125,7 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
         check(event_type, handler, workers, errors)
         scope = place("on()").scope
         name = name_of_function(handler) if name is None else name
-        subscription = bus.subscribe(event_type, limit=limit, overflow=overflow, name=name)
+        subscription = _bus.subscribe(event_type, limit=limit, overflow=overflow, name=name)
         handle(scope, subscription, handler, workers, errors)
         return subscription
 

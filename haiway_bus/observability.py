@@ -11,8 +11,8 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-from haiway_bus.arguments import is_class, is_number, offers
-from haiway_bus.printable import described, name_of_type, written
+from haiway_bus._values.arguments import is_class, is_number, offers
+from haiway_bus._values.printable import described, name_of_type, written
 
 __all__ = (
     "LoggingObservability",

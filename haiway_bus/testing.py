@@ -9,13 +9,13 @@ import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from haiway_bus.activity import Activity
-from haiway_bus.bus import Subscription
-from haiway_bus.bus._rules import check_timeout
-from haiway_bus.by_type import ByType
+from haiway_bus._bus import Subscription
+from haiway_bus._bus.refusals import check_timeout
+from haiway_bus._scope.context import place
+from haiway_bus._scope.idle import Activity
+from haiway_bus._values.by_type import ByType
+from haiway_bus._values.printable import described, name_of_type, written
 from haiway_bus.ctx import ctx
-from haiway_bus.places import place
-from haiway_bus.printable import described, name_of_type, written
 
 __all__ = ("EventRecorder", "record_events", "settle")
 

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-PURE = "haiway_bus/bus/_bus_py.py"
-COMPILED = "haiway_bus/bus/_bus_c.pyx"
-TASKS = "haiway_bus/tasks.py"
-ENDING = "haiway_bus/ending.py"
-MEMBERS = "haiway_bus/members.py"
-SEARCH = "haiway_bus/search.py"
-ACTIVITY = "haiway_bus/activity.py"
-HELPERS = "haiway_bus/asyncio_helpers.py"
-SCOPE = "haiway_bus/scope.py"
-HANDLERS = "haiway_bus/handlers.py"
-INBOX = "haiway_bus/bus/_inbox.py"
-WATCH = "haiway_bus/bus/_watch.py"
-PLACES = "haiway_bus/places.py"
-FLUSH = "haiway_bus/bus/_flush.py"
-FAILURES = "haiway_bus/failures.py"
-GROUP = "haiway_bus/group.py"
-LOSSES = "haiway_bus/bus/_losses.py"
+PURE = "haiway_bus/_bus/_core_py.py"
+COMPILED = "haiway_bus/_bus/_core_c.pyx"
+TASKS = "haiway_bus/_scope/tasks.py"
+ENDING = "haiway_bus/_scope/ending.py"
+MEMBERS = "haiway_bus/_scope/members.py"
+SEARCH = "haiway_bus/_scope/search.py"
+ACTIVITY = "haiway_bus/_scope/idle.py"
+HELPERS = "haiway_bus/_scope/asyncio_waits.py"
+SCOPE = "haiway_bus/_scope/scope.py"
+HANDLERS = "haiway_bus/_scope/handlers.py"
+INBOX = "haiway_bus/_bus/inbox.py"
+WATCH = "haiway_bus/_bus/watch.py"
+PLACES = "haiway_bus/_scope/context.py"
+FLUSH = "haiway_bus/_bus/flush.py"
+FAILURES = "haiway_bus/_scope/failures.py"
+GROUP = "haiway_bus/_scope/group.py"
+LOSSES = "haiway_bus/_bus/drops.py"
 STREAMS = "haiway_bus/integrations/_web/open_streams.py"
 PATIENCE = "haiway_bus/integrations/_web/patience.py"
 
@@ -157,7 +157,7 @@ MUTATIONS = [
     ),
     Mutation(
         "2.11",
-        "haiway_bus/within.py",
+        "haiway_bus/_scope/within.py",
         "a handler that waited goes on in the context of its worker",
         "            waited = self.run(self.step, None)",
         "            waited = self.step(None)",
@@ -165,7 +165,7 @@ MUTATIONS = [
     ),
     Mutation(
         "2.11",
-        "haiway_bus/within.py",
+        "haiway_bus/_scope/within.py",
         "a handler that is thrown away cleans up in the context of who does it",
         "        self.run(self.generator.close)",
         "        self.generator.close()",
@@ -181,7 +181,7 @@ MUTATIONS = [
     ),
     Mutation(
         "2.12",
-        "haiway_bus/bus/_first.py",
+        "haiway_bus/_bus/first.py",
         "an async predicate is found out when it is called",
         "        if is_async(where):",
         "        if False:",
@@ -189,7 +189,7 @@ MUTATIONS = [
     ),
     Mutation(
         "4.4",
-        "haiway_bus/bus/_rules.py",
+        "haiway_bus/_bus/refusals.py",
         "flush goes without subscriptions that it would not wait for",
         "        if not one.belongs_to(bus, event_type):",
         "        if False:",
@@ -197,7 +197,7 @@ MUTATIONS = [
     ),
     Mutation(
         "5.3",
-        "haiway_bus/arguments.py",
+        "haiway_bus/_values/arguments.py",
         "a coroutine is spawned twice before it starts",
         "if once in _spawned or getcoroutinestate",
         "if getcoroutinestate",
@@ -205,7 +205,7 @@ MUTATIONS = [
     ),
     Mutation(
         "1.4",
-        "haiway_bus/bus/_rules.py",
+        "haiway_bus/_bus/refusals.py",
         "an exception group is an event",
         "if flags != _FLAGS or kind is ExceptionGroup",
         "if flags != _FLAGS",
@@ -213,7 +213,7 @@ MUTATIONS = [
     ),
     Mutation(
         "8.3",
-        "haiway_bus/by_type.py",
+        "haiway_bus/_values/by_type.py",
         "a class is found by what its metaclass holds for equal",
         "        found = self._held.get(id(key))",
         "        found = next((one for one in self._held.values() if one[0] == key), None)",
@@ -545,7 +545,7 @@ MUTATIONS = [
     ),
     Mutation(
         "8.3",
-        "haiway_bus/vitals.py",
+        "haiway_bus/_scope/vitals.py",
         "a worker that waits for the next event is busy",
         "    return not (isinstance(waited, Receive) and waited.subscription is subscription)",
         "    return True",
@@ -553,7 +553,7 @@ MUTATIONS = [
     ),
     Mutation(
         "8.3",
-        "haiway_bus/bus/_stats.py",
+        "haiway_bus/_bus/stats.py",
         "the age of what waits is told by the places of what was sent, where a subscription has missed events",
         "                if position + pending < sent:",
         "                if position > sent:",
@@ -561,7 +561,7 @@ MUTATIONS = [
     ),
     Mutation(
         "8.3",
-        "haiway_bus/bus/_stats.py",
+        "haiway_bus/_bus/stats.py",
         "one who looks takes from another what was since its last look",
         "        self.seen[observer] = Seen()",
         "        self.seen.clear()",
@@ -569,7 +569,7 @@ MUTATIONS = [
     ),
     Mutation(
         "2.9",
-        "haiway_bus/bus/_names.py",
+        "haiway_bus/_bus/names.py",
         "a subscription is said to be made by the package itself",
         "        if not module.startswith(_BUS):",
         "        if module != __name__:",
@@ -729,7 +729,7 @@ MUTATIONS = [
     ),
     Mutation(
         "5.11",
-        "haiway_bus/waiting.py",
+        "haiway_bus/_scope/waiting.py",
         "the distances between warnings do not double",
         "2 * seconds, self.tell, 2 * seconds)",
         "2 * seconds, self.tell, 3 * seconds)",
@@ -737,7 +737,7 @@ MUTATIONS = [
     ),
     Mutation(
         "5.11",
-        "haiway_bus/waiting.py",
+        "haiway_bus/_scope/waiting.py",
         "the timer of an end is left behind",
         "            self.timer.cancel()\n            self.timer = None\n",
         "            pass\n",
@@ -745,7 +745,7 @@ MUTATIONS = [
     ),
     Mutation(
         "5.11",
-        "haiway_bus/standing.py",
+        "haiway_bus/_scope/standing.py",
         "a task stands in a library",
         "        if not installed or package == strangers[0][2]:",
         "        if True:",

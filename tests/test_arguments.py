@@ -189,7 +189,7 @@ class TestHandlers:
         self, hb: Any, handler: Any, says: str, collecting: bool
     ) -> None:
         """Guarantee 2.11: nothing is subscribed, also while a picture is collected."""
-        picture = importlib.import_module("haiway_bus.picture")
+        picture = importlib.import_module("haiway_bus.tools.picture")
         with picture.collect() if collecting else nullcontext():
             async with hb.ctx.scope("test"):
                 with pytest.raises(TypeError, match=re.escape(says)) as refused:

@@ -42,7 +42,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        monkeypatch.setattr(sys.modules["haiway_bus.bus._stats"], "monotonic", lambda: self.now)
+        monkeypatch.setattr(sys.modules["haiway_bus._bus.stats"], "monotonic", lambda: self.now)
 
 
 class TestLimit:
@@ -194,7 +194,7 @@ class TestLimit:
     ) -> None:
         """Contract 2.8, 4.1."""
         async with hb.ctx.scope("test"):
-            bus = hb.bus.current.get()
+            bus = hb._bus.current.get()
             one, two = hb.ctx.subscribe(Tick, limit=1), hb.ctx.subscribe(Tick, limit=2)
             hb.ctx.send(Tick())
             one.close()
@@ -228,12 +228,12 @@ class TestLimit:
         async with hb.ctx.scope("test"):
             with pytest.raises(kind, match=says):
                 hb.ctx.subscribe(Tick, **given)
-            assert id(Tick) not in hb.bus.current.get().table
+            assert id(Tick) not in hb._bus.current.get().table
 
     async def test_events_that_act_when_they_are_freed_harm_nothing(self, hb: Any) -> None:
         """Contract 4.1: what is dropped may send, subscribe and close the very subscription."""
         async with hb.ctx.scope("test"):
-            bus = hb.bus.current.get()
+            bus = hb._bus.current.get()
             made: list[Any] = []
 
             class Nasty:
@@ -260,7 +260,7 @@ class TestLimit:
     ) -> None:
         """Contract 4.1, 4.2: and received + dropped + pending = sent."""
         async with hb.ctx.scope("test"):
-            bus = hb.bus.current.get()
+            bus = hb._bus.current.get()
             sent = 0
 
             class Nasty:
@@ -337,7 +337,7 @@ class TestLimit:
         """Guarantee 4.1, 2.9, 2.10: many subscriptions at a time, which fall behind and catch up."""
         chance = random.Random(14)
         for _ in range(20):
-            bus = hb.bus.Bus("test")
+            bus = hb._bus.Bus("test")
             pairs: list[tuple[Any, NaiveSubscription]] = []
             naive = NaiveBus(0)
             for _ in range(400):
@@ -650,8 +650,8 @@ class TestReports:
         self, hb: Any, overflow: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Guarantee 4.2: of one that has left the chain, too."""
-        monkeypatch.setattr(sys.modules["haiway_bus.bus._losses"], "SECONDS", 0.0)
-        bus = hb.bus.Bus("test")
+        monkeypatch.setattr(sys.modules["haiway_bus._bus.drops"], "SECONDS", 0.0)
+        bus = hb._bus.Bus("test")
         told: list[int] = []
         bus.observer = lambda dropped: told.append(dropped.number)
         subscription = bus.subscribe(Tick, 2, overflow)
@@ -671,7 +671,7 @@ class TestReports:
         self, hb: Any
     ) -> None:
         """Guarantee 4.2: at most one a second and type, however often its last subscription is closed."""
-        bus = hb.bus.Bus("test")
+        bus = hb._bus.Bus("test")
         told: list[tuple[int, int, int]] = []
         bus.observer = lambda dropped: told.append(
             (dropped.number, dropped.losing, dropped.subscriptions)
@@ -754,7 +754,7 @@ class TestReports:
             raise OSError("nobody listens")
 
         async with hb.ctx.scope("test"):
-            bus = hb.bus.Bus("other")
+            bus = hb._bus.Bus("other")
             ends = []
 
             async def read(subscription: Any) -> None:
@@ -901,7 +901,7 @@ class TestStats:
             for _ in range(500):
                 stuck.receive_nowait()
             assert 400 <= hb.ctx.events()[Tick].age <= 500
-            looks = hb.bus.current.get().table[id(Tick)].looks
+            looks = hb._bus.current.get().table[id(Tick)].looks
             assert len(looks.moments.found) <= 64
 
     async def test_the_peak_and_who_was_at_its_limit_are_of_the_time_since_the_last_look(
@@ -909,8 +909,8 @@ class TestStats:
     ) -> None:
         """Guarantee 8.3: for each who looks, also when others have looked meanwhile."""
         async with hb.ctx.scope("test"):
-            bus = hb.bus.current.get()
-            other = sys.modules["haiway_bus.bus._stats"].Observer()
+            bus = hb._bus.current.get()
+            other = sys.modules["haiway_bus._bus.stats"].Observer()
 
             def told(observer: Any = None) -> tuple[int, int, int, str | None]:
                 stats = bus.events(observer)[Tick]
@@ -941,7 +941,7 @@ class TestStats:
             held.pop().close()
             assert told(other) == (0, 4, 2, None)
             assert told(other) == (0, 0, 0, None)
-            assert told(sys.modules["haiway_bus.bus._stats"].Observer()) == (0, 4, 2, None)
+            assert told(sys.modules["haiway_bus._bus.stats"].Observer()) == (0, 4, 2, None)
 
 
 class TestFlush:

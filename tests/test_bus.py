@@ -674,7 +674,7 @@ class TestClosing:
     ) -> None:
         """Contract 2.8."""
         async with hb.ctx.scope("test") as _:
-            bus = hb.bus.current.get()
+            bus = hb._bus.current.get()
             subscription = hb.ctx.subscribe(Ordered)
             other = hb.ctx.subscribe(Ordered)
             tasks = [asyncio.get_running_loop().create_task(count(other)) for _ in range(3)]
@@ -709,7 +709,7 @@ class TestClosing:
     async def test_dropping_the_last_reference_closes(self, hb: Any, no_garbage: None) -> None:
         """Contract 2.8."""
         async with hb.ctx.scope("test"):
-            bus = hb.bus.current.get()
+            bus = hb._bus.current.get()
             subscription = hb.ctx.subscribe(Ordered)
             event = Ordered(1)
             gone = weakref.ref(event)
@@ -872,7 +872,7 @@ class TestTable:
         chance = random.Random(7)
         kinds = [type(f"Kind{number}", (), {}) for number in range(500)]
         async with hb.ctx.scope("test"):
-            bus = hb.bus.current.get()
+            bus = hb._bus.current.get()
             held: dict[type, Any] = {}
             for _ in range(5000):
                 kind = chance.choice(kinds)
@@ -939,7 +939,7 @@ class TestTable:
                 return type
 
         async with hb.ctx.scope("test"):
-            for call in (hb.ctx.subscribe, hb.bus.current.get().subscribe):
+            for call in (hb.ctx.subscribe, hb._bus.current.get().subscribe):
                 with pytest.raises(
                     TypeError, match=r"takes a class of events, not an instance of .*Proxy"
                 ):
@@ -950,4 +950,4 @@ class TestTable:
             __slots__ = ()
 
         async with hb.ctx.scope(Name("orders")):
-            assert repr(hb.bus.current.get()) == "<Bus 'orders' types=0>"
+            assert repr(hb._bus.current.get()) == "<Bus 'orders' types=0>"

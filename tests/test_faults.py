@@ -106,7 +106,7 @@ class TestInterrupts:
         readers: list[tuple[Any, list[Any], list[int]]] = []
 
         async def start() -> Any:
-            bus = hb.bus.Bus("faults")
+            bus = hb._bus.Bus("faults")
             for limit, workers, batch in (
                 (None, 1, 0),
                 (None, 3, 0),
@@ -170,7 +170,7 @@ class TestInterrupts:
             raise kind
 
         async def start() -> Any:
-            bus = hb.bus.Bus("faults")
+            bus = hb._bus.Bus("faults")
             bus.observer = fail
             stuck = bus.subscribe(Sent, 1)
             first = loop.create_task(bus.subscribe(Sent).first(fail))
@@ -237,7 +237,7 @@ class TestPayloads:
     ) -> None:
         """Contract 2.1, 3.2: freed by a read, by a drop and by a close."""
         async with hb.ctx.scope("test"):
-            bus = hb.bus.current.get()
+            bus = hb._bus.current.get()
             echoes = bus.subscribe(Sent)
 
             class Echo:
@@ -264,7 +264,7 @@ class TestPayloads:
     ) -> None:
         """Contract 2.8: while it is being read, by every way of reading."""
         async with hb.ctx.scope("test"):
-            bus = hb.bus.current.get()
+            bus = hb._bus.current.get()
             for limit in (None, 3):
                 for way in ("single", "batches", "nowait"):
                     closing: list[Any] = []
@@ -334,7 +334,7 @@ class TestEnds:
             """
             import asyncio, contextlib
             from haiway_bus import ctx
-            from haiway_bus.bus import current
+            from haiway_bus._bus import current
 
             class Sent:
                 pass
@@ -382,7 +382,7 @@ class TestEnds:
         got: list[int] = []
 
         async def main() -> Any:
-            bus = hb.bus.Bus("closed")
+            bus = hb._bus.Bus("closed")
             parked = bus.subscribe(Sent)
             tasks = [loop.create_task(read(parked, got)) for _ in range(3)]
             await turns()
@@ -464,7 +464,7 @@ class TestEnds:
             hb,
             """
             import asyncio, gc, sys
-            from haiway_bus.bus import Bus
+            from haiway_bus._bus import Bus
 
             sys.unraisablehook = lambda unraisable: None  # what it does may fail, and must not crash
 

@@ -294,7 +294,7 @@ class TestWhoIsWaitedFor:
     async def test_who_waits_for_what_ends_is_released(self, hb: Any, end: str) -> None:
         """Guarantee 4.4, 5.6: each of many callers, also of different events."""
         async with hb.ctx.scope("test"):
-            bus = hb.bus.Bus("other")
+            bus = hb._bus.Bus("other")
             held = [bus.subscribe(Tick), bus.subscribe(Tick, 1)]
             held[1].share_work()
             callers = []
@@ -320,7 +320,7 @@ class TestWhoIsWaitedFor:
             raise OSError("nobody listens")
 
         async with hb.ctx.scope("test"):
-            bus = hb.bus.Bus("other")
+            bus = hb._bus.Bus("other")
             full = bus.subscribe(Tick, 1)
             flushing = asyncio.create_task(bus.flush(Tick, 5))
             for _ in range(2):
@@ -405,7 +405,7 @@ def test_a_subscription_can_be_closed_after_a_loop_that_left_a_flush_behind(hb: 
     loop.set_exception_handler(lambda loop, context: None)
 
     async def main() -> Any:
-        bus = hb.bus.Bus("left")
+        bus = hb._bus.Bus("left")
         subscription = bus.subscribe(Tick)
         bus.send(Tick())
         flushing = loop.create_task(bus.flush(Tick))

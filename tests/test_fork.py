@@ -22,7 +22,7 @@ PRELUDE = """
 import asyncio, contextvars, gc, multiprocessing, os, pickle, sys, threading, warnings
 from concurrent.futures import ProcessPoolExecutor
 from haiway_bus import ContextMissing, State, ctx
-from haiway_bus.bus import current
+from haiway_bus._bus import current
 
 warnings.filterwarnings("ignore", "This process", DeprecationWarning)  # 3.12 tells of threads and forks
 if sys.argv[1] == "uvloop":

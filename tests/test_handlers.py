@@ -331,7 +331,7 @@ class TestOn:
             ):
                 with pytest.raises(kind, match=says):
                     hb.ctx.on(*arguments, **options)
-            assert not hb.bus.current.get().table
+            assert not hb._bus.current.get().table
         with pytest.raises(hb.ContextMissing):
             hb.ctx.on(Asked, print)
 
@@ -490,7 +490,7 @@ class TestContexts:
         seen, opened = [], []
 
         async def handler(event: Any) -> None:
-            seen.append((hb.ctx.state(Settings).number, hb.places.place("").scope.name))
+            seen.append((hb.ctx.state(Settings).number, hb._scope.context.place("").scope.name))
             hb.ctx.updated(Settings(number=event.number + 1)).__enter__()
             opened.append(hb.ctx.scope("inner"))
             await opened[-1].__aenter__()
@@ -550,8 +550,10 @@ class TestContexts:
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Asked)
             hb.ctx.send(Asked(6))
-            scope = hb.places.place("").scope
-            worker = sys.modules["haiway_bus.handlers"].work(scope, subscription, handler, "log")
+            scope = hb._scope.context.place("").scope
+            worker = sys.modules["haiway_bus._scope.handlers"].work(
+                scope, subscription, handler, "log"
+            )
             worker.send(None)
             worker.close()
         assert seen == [5, 6]

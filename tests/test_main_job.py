@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from haiway_bus.__main__ import main
-from haiway_bus.stdlib_index import cli, findings, progress, sources, stages, tables
-from haiway_bus.stdlib_index.index import Counts, Index, ModuleSize, Place
-from haiway_bus.stdlib_index.recount import differences
+from haiway_bus.demo import cli, findings, progress, sources, stages, tables
+from haiway_bus.demo.index import Counts, Index, ModuleSize, Place
+from haiway_bus.demo.recount import differences
 
 READABLE: dict[str, bytes] = {
     "plain.py": b"""\
@@ -121,7 +121,7 @@ def environment(request: pytest.FixtureRequest) -> dict[str, str]:
     environment = {k: v for k, v in os.environ.items() if k != "HAIWAY_BUS_PURE"}
     if request.param == "pure":
         environment["HAIWAY_BUS_PURE"] = "1"
-    elif importlib.util.find_spec("haiway_bus.bus._bus_c") is None:
+    elif importlib.util.find_spec("haiway_bus._bus._core_c") is None:
         pytest.skip("the extension is not built here")
     return environment | {"EXPECTED_BACKEND": request.param}
 

@@ -89,9 +89,9 @@ async def test_a_node_takes_at_most_64_bytes_in_the_compiled_backend(hb: Any) ->
     """Contract 3.1."""
     if hb.backend != "compiled":
         pytest.skip("the pure backend makes no promise of size")
-    from haiway_bus.bus import _bus_c
+    from haiway_bus._bus import _core_c
 
-    assert sys.getsizeof(_bus_c.Node()) <= 64  # with the collector's header
+    assert sys.getsizeof(_core_c.Node()) <= 64  # with the collector's header
 
 
 @pytest.mark.parametrize("length", [1_000_000])
@@ -212,7 +212,7 @@ def clear(holder: list[Any]) -> None:
 async def test_a_subscription_collected_in_another_thread_leaves_its_channel(hb: Any) -> None:
     """Contract 2.8, 3.4: the collector runs finalizers in whichever thread it happens to run in."""
     async with hb.ctx.scope("test"):
-        bus = hb.bus.current.get()
+        bus = hb._bus.current.get()
         holder = [hb.ctx.subscribe(Sent)]
         hb.ctx.send(Sent())
         await asyncio.to_thread(clear, holder)
@@ -257,7 +257,7 @@ async def test_the_collector_may_end_subscriptions_while_a_table_is_walked(hb: A
     types = [type(f"Kept{number}", (), {}) for number in range(10)]
     async with hb.ctx.scope("test"):
         kept = [hb.ctx.subscribe(kind) for kind in types]
-        bus = hb.bus.current.get()
+        bus = hb._bus.current.get()
         before = gc.get_threshold()
         try:
             for allocations in range(1, 200):
@@ -337,7 +337,7 @@ async def test_a_batch_whose_list_sets_off_the_collector(hb: Any) -> None:
 async def test_an_event_whose_del_uses_the_bus_harms_nothing(hb: Any) -> None:
     """Contract 3.2, 3.3: freeing an event runs code, which may send, subscribe and close."""
     async with hb.ctx.scope("test"):
-        bus = hb.bus.current.get()
+        bus = hb._bus.current.get()
         others: list[Any] = []
 
         class Nasty:

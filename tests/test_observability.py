@@ -215,13 +215,13 @@ async def test_a_recorder_that_fails_the_entry_leaves_nothing_open(hb: Any, nest
     async def enter() -> None:
         broken = Broken()
         scope = hb.ctx.scope("broken", observability=broken, isolated=nested)
-        before = hb.bus.current.get()
+        before = hb._bus.current.get()
         with pytest.raises(OSError, match="collector is down"):
             async with scope:
                 raise AssertionError("the body must not run")
         assert not scope.is_open
         assert scope.bus.ended
-        assert hb.bus.current.get() is before
+        assert hb._bus.current.get() is before
         assert not broken.told
         if not nested:
             with pytest.raises(hb.ContextMissing, match="needs a scope"):

@@ -198,8 +198,8 @@ class TestTypes:
         """Guarantee 8.3: the recorder of tests, top, and the picture."""
         one, other = two
         testing = of_the_package(hb, "testing")
-        snapshot = of_the_package(hb, "top.snapshot").Snapshot
-        with of_the_package(hb, "picture").collect() as picture:
+        snapshot = of_the_package(hb, "tools.top.snapshot").Snapshot
+        with of_the_package(hb, "tools.picture").collect() as picture:
             async with hb.ctx.scope("test"):
                 recorder = testing.record_events(one, other, one)
                 events = [one(), other(), one()]
@@ -212,7 +212,7 @@ class TestTypes:
                 assert "One: 2 recorded, 1 expected" in str(recorder.explain(events[1:]))
                 with pytest.raises(LookupError, match="beside One, Other"):
                     recorder.of(Plain)
-                told = snapshot.of("test", hb.bus.current.get(), 0.0, []).events
+                told = snapshot.of("test", hb._bus.current.get(), 0.0, []).events
                 assert [name.rpartition(".")[2] for name in told] == ["One", "Other"]
         assert "One" in picture.mermaid()
 
@@ -361,7 +361,7 @@ class TestWhatIsAnEvent:
 
     async def test_a_class_that_goes_is_not_remembered(self, hb: Any) -> None:
         """Guarantee 1.4, 3.4: its identity may be given to another."""
-        known = of_the_package(hb, "bus._rules").KNOWN
+        known = of_the_package(hb, "_bus.refusals").KNOWN
 
         class Event:
             pass
@@ -376,7 +376,7 @@ class TestWhatIsAnEvent:
 
     async def test_both_ways_of_telling_agree_on_every_class(self, hb: Any) -> None:
         """Guarantee 1.4: the flags that the compiled twin looks at, those of the pure one, and the slow answer."""
-        rules = of_the_package(hb, "bus._rules")
+        rules = of_the_package(hb, "_bus.refusals")
         kinds: dict[int, Any] = {}
         left: list[Any] = [object]
         while left:
@@ -618,7 +618,7 @@ class TestRefusals:
         assert type(scope.name) is str
         assert repr(scope) == "<Scope 'orders'>"
         async with hb.ctx.scope("x" * 1_000_000) as _:
-            assert len(repr(hb.bus.current.get())) < 200
+            assert len(repr(hb._bus.current.get())) < 200
 
     async def test_near_the_end_of_the_stack_a_refusal_is_ours_or_pythons(self, hb: Any) -> None:
         """Guarantee 1.4: a RecursionError if there is no room for words, and never another."""

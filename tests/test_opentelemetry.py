@@ -459,7 +459,7 @@ async def test_how_a_bus_is_doing_is_told(
     hb: Any, otel: Exported, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Guarantee 8.3: open scopes, what waits from threads, busy workers, and how late the loop is."""
-    vitals = importlib.import_module("haiway_bus.vitals")
+    vitals = importlib.import_module("haiway_bus._scope.vitals")
     monkeypatch.setattr(vitals, "SECONDS", 0.0)
     clock = [1000.0]
     monkeypatch.setattr(vitals, "monotonic", lambda: clock[0])
@@ -580,11 +580,11 @@ async def test_the_pulse_beats_while_somebody_asks_and_ends_then(
     hb: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Guarantee 8.3: it looks at the bus between two questions, so that a lag that has gone is known."""
-    vitals = importlib.import_module("haiway_bus.vitals")
+    vitals = importlib.import_module("haiway_bus._scope.vitals")
     monkeypatch.setattr(vitals, "SECONDS", 0.0)
     monkeypatch.setattr(vitals, "PATIENCE", 3)
     async with hb.ctx.scope("shop"):
-        bus = hb.bus.current.get()
+        bus = hb._bus.current.get()
         pulse = vitals.Pulse(bus)
         assert pulse.lateness() == 0
         orders = hb.ctx.subscribe(Order)

@@ -15,19 +15,19 @@ from typing import Any
 import pytest
 
 import haiway_bus
-from haiway_bus.bus import _bus_py
+from haiway_bus._bus import _core_py
 
 if haiway_bus.backend != "compiled":
     pytest.skip(
         "the installed package has no compiled twin to compare with", allow_module_level=True
     )
 
-from haiway_bus.bus import _bus_c
+from haiway_bus._bus import _core_c
 
 CLASSES = ("Batches", "Bus", "Channel", "Node", "Receive", "Subscription")
 FUNCTIONS = ("send", "subscribe")
 # What one twin has for the sake of its language: attributes that are C fields there, and methods that are C functions.
-FIELDS = {name for kind in CLASSES for name in getattr(_bus_py, kind).__slots__}
+FIELDS = {name for kind in CLASSES for name in getattr(_core_py, kind).__slots__}
 INTERNAL = {
     "Channel": {
         "append",
@@ -84,13 +84,13 @@ def parameters(function: Any) -> list[tuple[str, Any, bool]]:
 
 
 def test_the_modules_name_the_same_things() -> None:
-    assert _bus_c.__all__ == _bus_py.__all__
-    assert all(hasattr(_bus_c, name) for name in _bus_py.__all__)
+    assert _core_c.__all__ == _core_py.__all__
+    assert all(hasattr(_core_c, name) for name in _core_py.__all__)
 
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_the_classes_have_the_same_members(name: str) -> None:
-    compiled, pure = members(getattr(_bus_c, name)), members(getattr(_bus_py, name))
+    compiled, pure = members(getattr(_core_c, name)), members(getattr(_core_py, name))
     assert set(compiled) == set(pure)
     for member, value in pure.items():
         twin = compiled[member]
@@ -102,7 +102,7 @@ def test_the_classes_have_the_same_members(name: str) -> None:
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_functions_have_the_same_signature_and_documentation(name: str) -> None:
-    compiled, pure = getattr(_bus_c, name), getattr(_bus_py, name)
+    compiled, pure = getattr(_core_c, name), getattr(_core_py, name)
     assert parameters(compiled) == parameters(pure)
     assert inspect.getdoc(compiled) == inspect.getdoc(pure)
 
@@ -175,8 +175,8 @@ def run_pure(code: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_environment_chooses_the_backend() -> None:
     code = "import haiway_bus; print(haiway_bus.backend, haiway_bus.Subscription.__module__)"
-    assert run(code).stdout == "compiled haiway_bus.bus._bus_c\n"
-    assert run_pure(code).stdout == "pure haiway_bus.bus._bus_py\n"
+    assert run(code).stdout == "compiled haiway_bus._bus._core_c\n"
+    assert run_pure(code).stdout == "pure haiway_bus._bus._core_py\n"
 
 
 def test_a_compiled_backend_that_cannot_be_imported_is_an_error_and_a_missing_one_is_not() -> None:
@@ -184,7 +184,7 @@ def test_a_compiled_backend_that_cannot_be_imported_is_an_error_and_a_missing_on
         import importlib.abc, sys
         class Block(importlib.abc.MetaPathFinder):
             def find_spec(self, name, path=None, target=None):
-                if name == "haiway_bus.bus._bus_c":
+                if name == "haiway_bus._bus._core_c":
                     raise {error}
         sys.meta_path.insert(0, Block())
         import haiway_bus
@@ -250,10 +250,10 @@ def test_the_interpreter_exits_silently_with_readers_parked_and_events_waiting()
 def test_only_a_subscription_makes_a_read() -> None:
     """The compiled one has C fields that are read without asking, as the pure one has arguments."""
     for make in (
-        lambda: _bus_c.Receive(),
-        lambda: _bus_c.Receive.__new__(_bus_c.Receive),
-        lambda: object.__new__(_bus_c.Receive),
-        lambda: _bus_py.Receive(),  # type: ignore[call-arg]
+        lambda: _core_c.Receive(),
+        lambda: _core_c.Receive.__new__(_core_c.Receive),
+        lambda: object.__new__(_core_c.Receive),
+        lambda: _core_py.Receive(),  # type: ignore[call-arg]
     ):
         with pytest.raises(TypeError):
             make()
@@ -265,4 +265,4 @@ def test_what_a_bus_is_made_of_is_neither_copied_nor_pickled(name: str) -> None:
         return
     for copy_of in (copy.copy, pickle.dumps):
         with pytest.raises(TypeError):
-            copy_of(getattr(_bus_c, name).__new__(getattr(_bus_c, name)))
+            copy_of(getattr(_core_c, name).__new__(getattr(_core_c, name)))

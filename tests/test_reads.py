@@ -673,7 +673,7 @@ class TestCopies:
                 "updated": hb.ctx.updated,
                 "iterator": lambda: aiter(subscription),
                 "bus": lambda: (
-                    subscription.channel.bus if hb.backend == "pure" else hb.bus.Bus("another")
+                    subscription.channel.bus if hb.backend == "pure" else hb._bus.Bus("another")
                 ),
             }
             thing = things[what]()

@@ -541,7 +541,7 @@ class TestEnd:
         self, hb: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Contract 5.5: whatever is raised while the scope looks at its tasks, they are ended first."""
-        activity = sys.modules["haiway_bus.activity"].Activity
+        activity = sys.modules["haiway_bus._scope.idle"].Activity
         seen: list[Any] = []
 
         def broken(self: Any, task: Any) -> bool:
@@ -1065,7 +1065,7 @@ class TestDisposables:
             async with hb.ctx.scope(
                 "test", disposables=[connect("a"), connect("b", "leave"), connect("c")]
             ):
-                bus = hb.bus.current.get()
+                bus = hb._bus.current.get()
         assert log == ["c", "b", "a"]
         assert bus.ended
         log.clear()

@@ -525,7 +525,7 @@ class TestCost:
         self, hb: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Guarantee 5.12: and walks over the loop's once each time all of its own have become idle."""
-        activity = sys.modules["haiway_bus.activity"]
+        activity = sys.modules["haiway_bus._scope.idle"]
         walks = 0
         children = activity.children
 
@@ -556,7 +556,7 @@ class TestCost:
         self, hb: Any, helper: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Guarantee 5.12: linear, counted."""
-        kind = sys.modules["haiway_bus.activity"].Activity
+        kind = sys.modules["haiway_bus._scope.idle"].Activity
         asked = 0
         awaited_by, found_in = kind.awaited_by, kind.found_in
 
@@ -570,7 +570,7 @@ class TestCost:
 
         monkeypatch.setattr(kind, "awaited_by", count(awaited_by))
         monkeypatch.setattr(kind, "found_in", count(found_in))
-        helpers = sys.modules["haiway_bus.asyncio_helpers"]
+        helpers = sys.modules["haiway_bus._scope.asyncio_waits"]
         unfinished = helpers.unfinished
 
         def count_members(members: Any) -> Any:
@@ -608,7 +608,7 @@ class TestCost:
         self, hb: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Guarantee 5.12: the rounds, one type each, do not begin from scratch while nothing else happens."""
-        kind = sys.modules["haiway_bus.activity"].Activity
+        kind = sys.modules["haiway_bus._scope.idle"].Activity
         asked = 0
         found_in, waits_of = kind.found_in, kind.waits_of
 

@@ -307,7 +307,7 @@ class TestSeveralFailures:
         async def serve(body: Exception | None = None) -> None:
             async with hb.ctx.scope("shop", observability=Broken()):
                 nonlocal bus
-                bus = hb.bus.current.get()
+                bus = hb._bus.current.get()
                 kept.append(hb.ctx.subscribe(Ping))
                 hb.ctx.send(Ping())
                 if body is not None:

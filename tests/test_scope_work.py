@@ -421,7 +421,7 @@ class TestCost:
 
     @pytest.fixture
     def asked(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-        kind = sys.modules["haiway_bus.activity"].Activity
+        kind = sys.modules["haiway_bus._scope.idle"].Activity
         found_in, number = kind.found_in, 0
 
         def counted(self: Any, task: Any) -> Any:

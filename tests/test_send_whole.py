@@ -48,7 +48,7 @@ class Case:
     def __init__(self, hb: Any, waits: str) -> None:
         self.hb = hb
         self.waits = waits
-        self.bus = hb.bus.Bus("case")
+        self.bus = hb._bus.Bus("case")
         self.told = 0
         self.bus.observer = self.hear
         self.subscriptions = [
@@ -140,7 +140,7 @@ async def test_a_report_that_cannot_be_made_is_made_with_the_next_drop(
 
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda loop, context: None)
-    bus = hb.bus.Bus("test")
+    bus = hb._bus.Bus("test")
     told: list[int] = []
     bus.observer = lambda dropped: told.append(dropped.number)
     subscriptions = [bus.subscribe(Sent, 1, overflow) for overflow in OVERFLOWS]
@@ -168,7 +168,7 @@ async def test_what_the_collector_runs_in_a_send_comes_before_it_everywhere(hb: 
 
     Objects are made in a send where a subscription that takes no further event comes to its limit.
     """
-    bus = hb.bus.Bus("test")
+    bus = hb._bus.Bus("test")
     sending = False
     made: list[Any] = []
     full: list[Any] = []
@@ -235,7 +235,7 @@ def test_a_dropped_event_that_closes_a_long_backlog_does_not_crash(hb: Any) -> N
     """Guarantee 3.3, 4.1: on a small stack."""
     code = """
         import asyncio, sys, threading
-        from haiway_bus.bus import Bus
+        from haiway_bus._bus import Bus
 
         class Sent:
             closes = None

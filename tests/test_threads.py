@@ -66,7 +66,7 @@ class TestThreads:
         """Contract 6.2."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Sent)
-            bus = hb.bus.current.get()
+            bus = hb._bus.current.get()
             woken = []
 
             class Loop:
@@ -193,7 +193,7 @@ class TestThreads:
                 return Sent
 
         handles: set[object] = set()
-        module = importlib.import_module("haiway_bus.bus._inbox")
+        module = importlib.import_module("haiway_bus._bus.inbox")
         inbox = module.Inbox("test", Loop(), None, got.append)
         thread = threading.Thread(target=inbox.put, args=("of the thread",), daemon=True)
         thread.start()
@@ -369,7 +369,7 @@ class TestTheEndOfAScope:
     async def test_what_has_just_been_sent_comes_first(self, hb: Any) -> None:
         """Between the last look at the readers and the end of their waits a thread may send: then they are at work."""
         async with hb.ctx.scope("test"):
-            bus, subscription = hb.bus.current.get(), hb.ctx.subscribe(Sent)
+            bus, subscription = hb._bus.current.get(), hb.ctx.subscribe(Sent)
             in_thread(hb.ctx.send, Sent(0, 1))
             assert not bus.refuse_threads([Sent])
             assert (await anext(subscription)).number == 1
@@ -650,7 +650,7 @@ class TestAClosedLoop:
         assert ended == ["the reader"]
 
     def test_nothing_is_kept_for_loops_that_are_gone(self, hb: Any, new_loop: Any) -> None:
-        watch = importlib.import_module("haiway_bus.bus._watch")
+        watch = importlib.import_module("haiway_bus._bus.watch")
         gc.collect()
         let_go()
         before = len(watch._by_loop)
@@ -909,7 +909,7 @@ async def test_the_loop_has_its_turns_while_threads_send(hb: Any) -> None:
     """Contract 2.6, 6.2: what comes from threads is delivered a thousand at a time."""
     async with hb.ctx.scope("test"):
         subscription = hb.ctx.subscribe(Sent)
-        bus = hb.bus.current.get()
+        bus = hb._bus.current.get()
 
         def produce() -> None:
             for number in range(10_000):
@@ -924,6 +924,6 @@ async def test_the_loop_has_its_turns_while_threads_send(hb: Any) -> None:
             before = subscription.pending
             await asyncio.sleep(0)
             sizes.append(subscription.pending - before)
-        assert bus is hb.bus.current.get()
+        assert bus is hb._bus.current.get()
         assert max(sizes) <= 1024
         subscription.close()

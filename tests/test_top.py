@@ -54,8 +54,8 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def top(hb: Any) -> Any:
     """The room, in the copy of the package that is under test."""
-    importlib.import_module("haiway_bus.top.cli")
-    return importlib.import_module("haiway_bus.top")
+    importlib.import_module("haiway_bus.tools.top.cli")
+    return importlib.import_module("haiway_bus.tools.top")
 
 
 async def run(top: Any, *arguments: str) -> int:
@@ -409,7 +409,7 @@ def test_without_a_service_it_says_how_to_have_one(top: Any, folder: Path, capsy
     assert top.cli.main(["--once"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: no running scope with a monitor was found: give the service")
-    assert "disposables=(haiway_bus.top.Monitor(),)" in error
+    assert "disposables=(haiway_bus.tools.top.Monitor(),)" in error
     assert not (folder / "1-0.sock").exists()
     assert top.cli.main(["--pid", "1"]) == 2
     assert "in the process 1:" in capsys.readouterr().err
@@ -522,7 +522,7 @@ def test_rates_are_of_the_time_between_two_looks(top: Any, hb: Any) -> None:
 
 def test_with_rich_the_terminal_shows_a_table_in_colour(top: Any, hb: Any) -> None:
     """The numbers are whole however narrow the terminal is; names are no markup."""
-    rich = pytest.importorskip("haiway_bus.top.with_rich")
+    rich = pytest.importorskip("haiway_bus.tools.top.with_rich")
     console = importlib.import_module("rich.console").Console
     long = "[red]" + "VeryLongName" * 8
     stats = hb.EventStats(2, 1_000_000, 5, 3, 999_995, 999_995)
@@ -544,7 +544,7 @@ SERVICE = """
 import asyncio
 from dataclasses import dataclass
 from haiway_bus import ctx
-from haiway_bus.top import Monitor
+from haiway_bus.tools.top import Monitor
 
 @dataclass(frozen=True)
 class Tick:

@@ -523,7 +523,7 @@ class TestWarning:
         told = Told(hb)
         timers: list[Any] = []
         loop = asyncio.get_running_loop()
-        waiting = importlib.import_module("haiway_bus.waiting")
+        waiting = importlib.import_module("haiway_bus._scope.waiting")
         before = waiting.Voice.__init__
 
         def counting(voice: Any, *args: Any) -> None:
@@ -639,7 +639,7 @@ class TestAsking:
             task.cancel()
 
     async def test_what_cannot_be_told_is_said(self, hb: Any, monkeypatch: Any) -> None:
-        waiting = importlib.import_module("haiway_bus.waiting")
+        waiting = importlib.import_module("haiway_bus._scope.waiting")
 
         def broken(_: Any) -> Any:
             raise LookupError

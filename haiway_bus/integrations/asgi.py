@@ -16,8 +16,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeAlias
 
 from haiway_bus import Disposable, Observability, Scope, State, ctx
-from haiway_bus.arguments import is_number, is_seconds
-from haiway_bus.printable import described
+from haiway_bus._values.arguments import is_number, is_seconds
+from haiway_bus._values.printable import described
 
 __all__ = ("SCOPE_KEY", "ScopeMiddleware", "ShuttingDown")
 

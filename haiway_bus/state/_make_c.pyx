@@ -16,8 +16,8 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
-from haiway_bus._live cimport live_count, live_objects
-from haiway_bus._type_index cimport Slot, TypeIndex, index_add, index_allot, index_remove, index_reserve, slot_of
+from haiway_bus._values.live cimport live_count, live_objects
+from haiway_bus._values.type_index cimport Slot, TypeIndex, index_add, index_allot, index_remove, index_reserve, slot_of
 
 from sys import intern
 
@@ -322,7 +322,7 @@ def updated_of(object owner):
     return hb_updated_method(<PyObject *>owner, <void *>update)
 
 
-live_count(<PyObject *>Maker)  # before the first is made (see _live.pxd)
+live_count(<PyObject *>Maker)  # before the first is made (see live.pxd)
 
 
 def _live():

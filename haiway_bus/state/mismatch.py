@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from haiway_bus.arguments import is_class
+from haiway_bus._values.arguments import is_class
+from haiway_bus._values.printable import described, name_of_type
 from haiway_bus.errors import StateError
-from haiway_bus.printable import described, name_of_type
 
 __all__ = ("LIMIT", "Mismatch", "Problem", "describe", "mismatch", "part_of", "state_error")
 

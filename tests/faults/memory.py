@@ -23,7 +23,7 @@ from typing import Any
 from unittest.mock import patch
 
 import haiway_bus
-from haiway_bus.bus import Bus
+from haiway_bus._bus import Bus
 
 LAST = 400  # no operation allocates more often
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import haiway_bus
 from haiway_bus import State, ctx
-from haiway_bus.bus import _losses
+from haiway_bus._bus import _losses
 
 Left = list[weakref.ref[Any]]
 
@@ -52,7 +52,7 @@ def lost_events_hold_the_subscription() -> Left:
 
 
 def events_of_two_buses_hold_each_other() -> Left:
-    buses = [haiway_bus.bus.Bus(name) for name in ("one", "two")]
+    buses = [haiway_bus._bus.Bus(name) for name in ("one", "two")]
     subscriptions = [bus.subscribe(Sent) for bus in buses]
     for bus, subscription in zip(buses, reversed(subscriptions), strict=True):
         event = Sent()
@@ -148,7 +148,7 @@ if __name__ == "__main__":
     asyncio.run(main())
     gc.collect()
     if haiway_bus.backend == "compiled":
-        from haiway_bus.bus import _bus_c
+        from haiway_bus._bus import _core_c
 
-        counted = _bus_c._live() or {}
+        counted = _core_c._live() or {}
         assert not any(counted.values()), counted

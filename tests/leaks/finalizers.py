@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 from haiway_bus import ContextMissing
-from haiway_bus.bus import Bus
+from haiway_bus._bus import Bus
 
 whole: list[bool] = []
 

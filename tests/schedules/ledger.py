@@ -217,7 +217,7 @@ class World:
     def scope(self, name: str = "root", **options: Any) -> Any:
         # Time passes at will here: nobody is to be warned of it.
         options.setdefault("warn_after", None)
-        if self.hb.bus.current.get() is None or options.get("isolated"):
+        if self.hb._bus.current.get() is None or options.get("isolated"):
             options.setdefault("turn", math.inf)  # no clock has a say in the order of things
         return self.ctx.scope(name, observability=self.observability, **options)
 
@@ -230,7 +230,7 @@ class World:
 
     def enter(self, subscription: Any, limit: int = 0, overflow: str = "drop_oldest") -> Account:
         """Keep books of a subscription that stands since this very step."""
-        bus = self.hb.bus.current.get()
+        bus = self.hb._bus.current.get()
         account = Account(self, subscription, bus, limit, overflow)
         self.accounts.append(account)
         return account
@@ -239,7 +239,7 @@ class World:
         event = event_type(self.number)
         self.ctx.send(event)
         self.number += 1
-        bus = self.hb.bus.current.get()
+        bus = self.hb._bus.current.get()
         for account in self.accounts:
             if account.event_type is event_type and account.bus is bus and not account.closed:
                 account.was_sent(event)
@@ -248,7 +248,7 @@ class World:
     async def flush(self, event_type: type[Event] = Event, timeout: float | None = None) -> None:
         """Contract 4.4: when it returns, nothing is unfinished that was sent before the call."""
         sent_before = self.number
-        bus = self.hb.bus.current.get()
+        bus = self.hb._bus.current.get()
         await self.ctx.flush(event_type, timeout=timeout)
         for account in self.accounts:
             if account.event_type is event_type and account.bus is bus:

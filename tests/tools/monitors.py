@@ -38,7 +38,7 @@ AT_WORK = {
     *(
         getattr(module, "__file__", "")
         for name, module in sys.modules.items()
-        if name.startswith("haiway_bus.bus")
+        if name.startswith("haiway_bus._bus")
     ),
 }
 RARE = [*EXCEPTIONS, "PY_START", "PY_RESUME", "PY_RETURN", "PY_YIELD", "C_RETURN", "C_RAISE"]

@@ -37,7 +37,7 @@ class OfTheBus:
 
     async def __aenter__(self) -> Self:
         # Under a tool reads take long, and the sources that this is compared to never give the loop a turn.
-        outermost = haiway_bus.bus.current.get() is None
+        outermost = haiway_bus._bus.current.get() is None
         self.scope = ctx.scope("tools", turn=math.inf if outermost else None)
         await self.scope.__aenter__()
         if OfTheBus.beside is not None:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Final, Literal
 
 from haiway_bus import State, ctx
+from haiway_bus._values.printable import described, name_of_type
 from haiway_bus.integrations._nats.bridge_errors import (
     NatsEventRefused,
     NatsPayloadTooLarge,
@@ -40,7 +41,6 @@ from haiway_bus.integrations._nats.publisher import Publisher
 from haiway_bus.integrations._nats.readers import Readers
 from haiway_bus.integrations._nats.server_errors import LOST
 from haiway_bus.integrations._nats.server_streams import ServerStreams
-from haiway_bus.printable import described, name_of_type
 
 __all__ = ("NatsBridge",)
 

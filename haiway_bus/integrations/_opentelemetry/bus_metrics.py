@@ -23,8 +23,10 @@ from weakref import WeakMethod
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from haiway_bus import EventStats, ScopeIdentity
-from haiway_bus.bus import Bus
-from haiway_bus.bus._stats import Observer
+from haiway_bus._bus import Bus
+from haiway_bus._bus.stats import Observer
+from haiway_bus._scope.context import place
+from haiway_bus._scope.vitals import Pulse, Vitals, vitals_of
 from haiway_bus.integrations._opentelemetry.attributes import type_name
 from haiway_bus.integrations._opentelemetry.bus_numbers import NOTHING, added, ended, with_passed
 from haiway_bus.integrations._opentelemetry.metric_names import (
@@ -37,8 +39,6 @@ from haiway_bus.integrations._opentelemetry.metric_names import (
     SCOPE,
     SUMS,
 )
-from haiway_bus.places import place
-from haiway_bus.vitals import Pulse, Vitals, vitals_of
 
 __all__ = ("BusInstruments",)
 

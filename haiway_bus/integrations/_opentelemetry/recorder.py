@@ -26,12 +26,12 @@ from opentelemetry.trace import (
 )
 
 from haiway_bus import EventStats, LoggingObservability, ScopeIdentity
+from haiway_bus._values.printable import name_of_type, text_of
 from haiway_bus.integrations._opentelemetry.attributes import attributes_of
 from haiway_bus.integrations._opentelemetry.bus_metrics import BusInstruments
 from haiway_bus.integrations._opentelemetry.handlers import HandlerInstruments
 from haiway_bus.integrations._opentelemetry.instruments import Instruments
 from haiway_bus.observability import MetricKind
-from haiway_bus.printable import name_of_type, text_of
 
 __all__ = ("OpenTelemetryObservability",)
 

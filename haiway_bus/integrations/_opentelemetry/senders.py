@@ -20,10 +20,10 @@ from opentelemetry import trace
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, TracerProvider
 
 from haiway_bus import ctx
-from haiway_bus.arguments import can_be_awaited
+from haiway_bus._values.arguments import can_be_awaited
+from haiway_bus._values.printable import module_of_type, name_of_type
+from haiway_bus._values.signatures import check_takes_event
 from haiway_bus.integrations._opentelemetry.attributes import type_name
-from haiway_bus.printable import module_of_type, name_of_type
-from haiway_bus.signatures import check_takes_event
 
 __all__ = ("received", "send", "senders_of", "traced")
 

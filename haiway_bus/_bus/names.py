@@ -1,0 +1,35 @@
+"""What a subscription is called in logs and errors. A cold path: both twins use this one."""
+
+from __future__ import annotations
+
+import sys
+from types import FrameType
+from typing import Any, Final
+
+from haiway_bus._values.printable import described
+
+__all__ = ("caller", "name_of")
+
+# The modules of the frames between the code that subscribes and here, where Python sees any: of the pure twin.
+_BUS: Final = __name__.rpartition(".")[0] + "."
+
+
+def name_of(given: Any) -> str:
+    """The name that a subscription was given. Raises TypeError or ValueError for what is none."""
+    if not issubclass(type(given), str):
+        raise TypeError(f"subscribe() takes a str for name=, not {described(given)}")
+    name = str.__str__(given)
+    if not name:
+        raise ValueError("subscribe() takes a name that is not empty, not '': or none at all")
+    return name
+
+
+def caller() -> str | None:
+    """The file and line of the code that subscribes."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__"))
+        if not module.startswith(_BUS):
+            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        frame = frame.f_back
+    return None

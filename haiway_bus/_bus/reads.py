@@ -1,0 +1,60 @@
+"""Whose a read is: refusals of what is done to a read that belongs to somebody else. Cold paths: both twins use them.
+
+A read, `anext(subscription)`, belongs to the task that awaits it first (guarantee 2.13).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio.events import _get_running_loop
+from typing import Any, NoReturn
+
+from haiway_bus._values.printable import described, name_of_type
+
+__all__ = ("drives", "no_copy", "read_over", "read_taken", "task_here")
+
+
+def read_taken(waiting: Any) -> RuntimeError:
+    """The error for touching a read that somebody waits on: its task, or the callback that wakes it."""
+    task = getattr(waiting, "__self__", waiting)
+    get_name = getattr(task, "get_name", None)
+    who = "" if get_name is None else f", {described(get_name())}"
+    return RuntimeError(
+        f"this read belongs to the task that awaits it{who}: call anext(subscription) for a read of your own"
+    )
+
+
+def read_over() -> RuntimeError:
+    """The error for a read that is done with twice."""
+    return RuntimeError("cannot reuse a read that is over: call anext(subscription) again")
+
+
+def no_copy(value: object) -> NoReturn:
+    """Refuse to copy or pickle what belongs to one bus."""
+    kind = name_of_type(type(value))
+    raise TypeError(
+        f"cannot copy or pickle a {kind}: it belongs to one bus; pass the {kind} itself, or make another"
+    )
+
+
+def task_here() -> Any:
+    """The task that runs in this thread's loop; None outside of one."""
+    return None if _get_running_loop() is None else asyncio.current_task()
+
+
+def drives(waiting: Any, read: object) -> bool:
+    """Whether what waits on the read is itself at work on it, as when its coroutine is closed or collected.
+
+    Then what reaches the read came down that coroutine's own chain of awaits. What came from elsewhere finds every
+    coroutine of the chain suspended.
+    """
+    task = getattr(waiting, "__self__", waiting)
+    if task is task_here():
+        return True
+    get_coro = getattr(task, "get_coro", None)
+    frame = None if get_coro is None else get_coro()
+    while frame is not None and frame is not read:
+        if getattr(frame, "cr_running", False) or getattr(frame, "gi_running", False):
+            return True
+        frame = getattr(frame, "cr_await", None) or getattr(frame, "gi_yieldfrom", None)
+    return False

@@ -1,0 +1,1 @@
+"""What can be said of an object without running its code: what refusals and tables are made of."""

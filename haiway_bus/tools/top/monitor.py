@@ -1,0 +1,232 @@
+"""The service's side: a socket that answers what goes over the bus, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import Final, cast
+
+from haiway_bus._bus.stats import Observer
+from haiway_bus._scope.context import place
+from haiway_bus._scope.vitals import Pulse
+from haiway_bus._scope.waiting import at_the_end
+from haiway_bus.tools.top.client import connected
+from haiway_bus.tools.top.places import PORT_FILE, SOCKET, private_folder
+from haiway_bus.tools.top.snapshot import Snapshot
+
+__all__ = ("Monitor",)
+
+LONGEST_REQUEST: Final = 256
+LARGEST_BACKLOG: Final = 1 << 20
+
+_numbers = count()
+
+
+class Answering(asyncio.Protocol):
+    """One connection: for each line that is the secret (an empty line on a Unix socket), a line with the snapshot.
+
+    A protocol and no task, so that the end of the scope has nobody to wait for.
+    """
+
+    def __init__(
+        self,
+        secret: bytes,
+        snapshot: Callable[[Observer], bytes],
+        connections: set[Answering],
+        pulse: Pulse,
+    ) -> None:
+        self.secret = secret
+        self.snapshot = snapshot
+        self.connections = connections
+        self.pulse = pulse
+        self.observer: Observer = Observer()
+        self.asked: bytes = b""
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.connections.discard(self)
+        if not self.connections:
+            self.pulse.stop()
+
+    def data_received(self, data: bytes) -> None:
+        transport = self.transport
+        if transport is None:
+            return
+        *lines, self.asked = (self.asked + data).split(b"\n")
+        for line in lines:
+            # Who asks and does not read the answers would fill the service's memory with them.
+            if (
+                not hmac.compare_digest(line, self.secret)
+                or transport.get_write_buffer_size() > LARGEST_BACKLOG
+            ):
+                transport.abort()
+                return
+            transport.write(self.snapshot(self.observer))
+        if len(self.asked) > LONGEST_REQUEST:
+            transport.abort()
+
+
+class Monitor:
+    """A disposable of a scope that lets `python -m haiway_bus top` see its bus. Enter it once.
+
+        async with ctx.scope("service", disposables=(Monitor(),)):
+            ...
+
+    It opens a Unix socket with rights for its user alone (0600) in a folder of that user alone, and removes it at the
+    scope's end. It answers with the numbers of `ctx.events()`, the names of scope, program, types, subscriptions and
+    handlers, and whom scopes wait for at their end; it takes no commands and shows no event. While somebody is
+    connected it looks at the bus once a second; else it costs nothing.
+
+    Arguments:
+        socket_path: where to make the socket; in a folder that `top` looks into, unless given.
+        tcp: whether to use a loopback TCP port with a secret in a file of this user alone instead. So it is on
+            Windows, which has no Unix sockets that asyncio knows.
+
+    What a service that was killed has left there is in nobody's way: its socket is replaced.
+
+    Raises, when it is entered, ContextMissing outside a scope, OSError when the socket cannot be made there, and
+    UnsafeFolderError when others may enter the folder.
+    """
+
+    def __init__(
+        self, *, socket_path: str | Path | None = None, tcp: bool = sys.platform == "win32"
+    ) -> None:
+        if tcp and socket_path is not None:
+            raise TypeError("Monitor() takes a socket_path or tcp=True, not both: TCP has no path")
+        self._given = None if socket_path is None else Path(socket_path)
+        self._tcp = tcp
+        self._place: Path | None = None
+        self._server: asyncio.Server | None = None
+        self._connections: set[Answering] = set()
+        self._pulse: Pulse | None = None
+
+    @property
+    def place(self) -> Path | None:
+        """The socket, or the file with the port and the secret, while it is open; `top --socket` takes it."""
+        return self._place
+
+    async def __aenter__(self) -> None:
+        if self._server is not None:
+            raise RuntimeError("a Monitor is entered once: make another by Monitor()")
+        scope = place("Monitor()").scope
+        since = monotonic()
+
+        # While somebody is connected.
+        pulse = self._pulse = Pulse(scope.bus)
+
+        def snapshot(observer: Observer) -> bytes:
+            waiting = at_the_end(scope.tasks.family)
+            late = pulse.lateness()
+            return Snapshot.of(scope.name, scope.bus, since, waiting, observer, late).to_line()
+
+        secret = secrets.token_hex(16).encode() if self._tcp else b""
+
+        def answering() -> Answering:
+            return Answering(secret, snapshot, self._connections, pulse)
+
+        loop = asyncio.get_running_loop()
+        try:
+            if self._tcp:
+                path = free_place(PORT_FILE)
+                self._server = await loop.create_server(
+                    answering, "127.0.0.1", 0, start_serving=False
+                )
+                port = self._server.sockets[0].getsockname()[1]
+                write_private(path, json.dumps({"port": port, "secret": secret.decode()}))
+                self._place = path
+            else:
+                path = self._given or free_place(SOCKET)
+                listening = bound(path)
+                self._place = path
+                self._server = await loop.create_unix_server(
+                    answering, sock=listening, start_serving=False
+                )
+            # Not before there is a server to close: this may be cancelled.
+            await self._server.start_serving()
+        except BaseException:
+            self._close()  # nobody leaves what was not entered
+            raise
+
+    async def __aexit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._pulse is not None:
+            self._pulse.stop()
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._connections):
+            if connection.transport is not None:
+                connection.transport.close()
+        if self._place is not None:
+            with suppress(FileNotFoundError):
+                self._place.unlink()
+            self._place = None
+
+
+def free_place(suffix: str) -> Path:
+    """A place in the folder of monitors that no service is at.
+
+    Its name may have been another's: in a container, a service that is started again has the same process id.
+    """
+    where = private_folder()
+    while True:
+        path = where / f"{os.getpid()}-{next(_numbers)}{suffix}"
+        if not taken(path):
+            return path
+
+
+def taken(path: Path) -> bool:
+    """Whether something is there. A socket, or the file of a port, at which nobody listens is removed."""
+    if path.is_socket() or (path.suffix == PORT_FILE and path.is_file()):
+        client = connected(path)
+        if client is not None:
+            client.close()
+            return True
+    return os.path.lexists(path)
+
+
+def bound(path: Path) -> socket.socket:
+    """A Unix socket at this path, which only the user may connect to."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        taken(path)
+        made.bind(str(path))
+    except OSError as error:  # also for a path that is longer than the system allows
+        made.close()
+        raise OSError(
+            error.errno,
+            f"Monitor() cannot make its socket there ({error.args[-1]}): name another socket_path,"
+            " short and not taken",
+            str(path),
+        ) from error
+    # Before it listens, so that there is no moment at which others could connect.
+    path.chmod(0o600)
+    made.setblocking(False)
+    return made
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a new file that only the user may read."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)

@@ -1,0 +1,81 @@
+"""Where tables are shown one after the other: a terminal that is redrawn, or a stream that is written on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol, TextIO
+
+from haiway_bus.tools.top.snapshot import Row, Snapshot
+from haiway_bus.tools.top.view import plain_lines, plain_table
+
+try:
+    from haiway_bus.tools.top import with_rich
+except ImportError:  # rich is an extra, haiway-bus[cli]; one too old to serve is as good as none
+    RICH = False
+else:
+    RICH = True
+
+__all__ = ("Screen", "json_line", "open_screen")
+
+CLEAR = "\x1b[H\x1b[J"
+
+
+class Screen(Protocol):
+    """Shows a table, in place of the one before if it can, and whom scopes wait for."""
+
+    def show(self, headline: str, rows: Sequence[Row], waiting: Sequence[str] = ()) -> None:
+        """Show it."""
+
+
+class PlainScreen:
+    """Plain text: from the top of the terminal, or on a stream below the table before."""
+
+    def __init__(self, stream: TextIO, redraw: bool) -> None:
+        self._stream = stream
+        self._redraw = redraw
+        self._shown = False
+
+    def show(self, headline: str, rows: Sequence[Row], waiting: Sequence[str] = ()) -> None:
+        """Write it."""
+        begin = CLEAR if self._redraw else "\n" if self._shown else ""
+        self._stream.write(f"{begin}{headline}\n{plain_table(rows)}{plain_lines(waiting)}")
+        self._stream.flush()
+        self._shown = True
+
+
+@contextmanager
+def open_screen(stream: TextIO, once: bool) -> Iterator[Screen]:
+    """What suits the stream: a table that is shown once, or shown to no terminal, is plain text."""
+    redraw = stream.isatty() and not once
+    if redraw and RICH:
+        with with_rich.rich_screen(stream) as screen:
+            yield screen
+    else:
+        yield PlainScreen(stream, redraw)
+
+
+def json_line(now: Snapshot, rows: Sequence[Row]) -> str:
+    """The table for programs to read: one line of JSON; rates are events a second."""
+    events = [
+        {
+            "event": row.event,
+            "sent_rate": row.sent_rate,
+            "delivered_rate": row.delivered_rate,
+            "dropped_rate": row.dropped_rate,
+            **row.stats._asdict(),
+        }
+        for row in rows
+    ]
+    told = {
+        "scope": now.scope,
+        "pid": now.pid,
+        "scopes": now.scopes,
+        "from_threads": now.from_threads,
+        "late": now.late,
+        "events": events,
+        "handlers": [one._asdict() for one in now.handlers],
+        "waiting": now.waiting,
+    }
+    return json.dumps(told) + "\n"
