@@ -427,7 +427,7 @@ async def test_a_subscription_that_ends_while_its_bus_is_read_counts_once(
     hb: Any, otel: Exported, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     """Contract 8.3: as one in a reference cycle does, when the collector runs just then."""
-    module = importlib.import_module("haiway_bus.integrations._opentelemetry.bus_metrics")
+    module = importlib.import_module("haiway_bus.integrations._opentelemetry.bus_reading")
     ending: list[Any] = []
 
     def ending_one(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -511,8 +511,8 @@ async def test_a_peak_is_told_by_the_next_collection_whatever_is_read_before(
     hb: Any, otel: Exported, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Guarantee 8.3: types are forgotten between two collections, and within one."""
-    module = importlib.import_module("haiway_bus.integrations._opentelemetry.bus_metrics")
-    monkeypatch.setattr(module, "MANY", 4)
+    module = importlib.import_module("haiway_bus.integrations._opentelemetry.bus_reading")
+    monkeypatch.setattr(module, "MOST_FORGOTTEN", 4)
     ending: list[Any] = []
     events_of = module.events_of
 
@@ -669,7 +669,7 @@ async def test_an_event_links_its_readers_span_to_its_senders(hb: Any, otel: Exp
 
         async def read() -> None:
             async for order in orders:
-                with module.received(order, tracer_provider=otel.tracers) as span:
+                with module.receive_span(order, tracer_provider=otel.tracers) as span:
                     assert trace.get_current_span() is span
 
         hb.ctx.spawn(read)
@@ -705,7 +705,7 @@ async def test_an_event_has_the_senders_of_its_own_instance_only(hb: Any, otel: 
             await anext(orders)
         plain = await anext(orders)
         assert module.senders_of(plain) == ()
-        with module.received(plain, "plain", tracer_provider=otel.tracers):
+        with module.receive_span(plain, "plain", tracer_provider=otel.tracers):
             pass
         assert otel.spans["plain"].links == ()
         assert module.senders_of(one) == tuple(
@@ -785,7 +785,7 @@ async def test_without_an_sdk_scopes_run_and_log_as_ever(
             hb.ctx.log_warning("hello")
             orders = hb.ctx.subscribe(Order)
             module.send(Order(1))
-            with module.received(await anext(orders)):
+            with module.receive_span(await anext(orders)):
                 pass
     assert len(trace_id) == 32
     assert [one.trace_id for one in caplog.records] == [trace_id]  # type: ignore[attr-defined]

@@ -1,14 +1,14 @@
-"""OpenTelemetry: scopes as spans, records as span events and metrics, events that know who sent them (contract 8.2).
+"""OpenTelemetry: scopes become spans, records become span events and metrics, and readers find the sender's span.
 
     async with ctx.scope("service", observability=OpenTelemetryObservability()):
         ...
 
-Make one `OpenTelemetryObservability` for a service, give it to the root scope, and every scope within it is a span.
-Needs the extra: `pip install 'haiway-bus[opentelemetry]'`, and an SDK that is set up to export anything.
+Make an `OpenTelemetryObservability` for the service and give it to the root scope. Every scope in it is then a span.
+Needs the extra, `pip install 'haiway-bus[opentelemetry]'`, and an SDK that is set up to export.
 """
 
 try:
-    import opentelemetry.trace  # noqa: F401 - to say what is missing before a longer traceback does
+    import opentelemetry.trace  # noqa: F401 - say what is missing, instead of a long traceback
 except ModuleNotFoundError as _missing:
     if (_missing.name or "").partition(".")[0] != "opentelemetry":
         raise
@@ -18,6 +18,11 @@ except ModuleNotFoundError as _missing:
     ) from _missing
 
 from haiway_bus.integrations._opentelemetry.recorder import OpenTelemetryObservability
-from haiway_bus.integrations._opentelemetry.senders import received, send, senders_of, traced
+from haiway_bus.integrations._opentelemetry.senders import (
+    receive_span,
+    send,
+    senders_of,
+    traced,
+)
 
-__all__ = ("OpenTelemetryObservability", "received", "send", "senders_of", "traced")
+__all__ = ("OpenTelemetryObservability", "receive_span", "send", "senders_of", "traced")

@@ -1,4 +1,4 @@
-"""What OpenTelemetry takes as the value of an attribute, made of what `ctx.record` is given."""
+"""Attributes: from what `ctx.record` takes to what OpenTelemetry takes."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ Attribute: TypeAlias = (
 
 
 def attributes_of(given: Mapping[str, Any]) -> dict[str, Attribute]:
-    """The attributes as OpenTelemetry takes them: None is left out, and what is no plain value becomes its str."""
+    """Return the attributes as OpenTelemetry takes them: without None, and with the str of every value not plain."""
     return {written(name, str): _value(value) for name, value in given.items() if value is not None}
 
 
 def type_name(event_type: type[Any]) -> str:
-    """The name under which a type of events is reported."""
+    """Return the name under which a type of events is reported."""
     return full_name_of_type(event_type)
 
 
-# What an exporter can write as a number.
+# Exporters write numbers below this.
 _LARGEST: Final = 2**63
 
 _PLAIN: Final = (str, bool, int, float)
 
 
 def _value(value: Any) -> Attribute:
-    # By exact type: a subclass, an IntEnum for one, may have a str that says more than its number.
+    # Plain means the exact type: the str of a subclass, such as an IntEnum, can say more than its number.
     if _is_plain(value):
         plain: Attribute = value
         return plain
     if issubclass(type(value), list | tuple | set | frozenset):
         values = list(value)
-        kinds = {id(type(one)) for one in values}
+        kinds = {id(type(item)) for item in values}
         if len(kinds) <= 1 and all(map(_is_plain, values)):
             return tuple(values)
-        return tuple(_text(one) for one in values)
+        return tuple(_text(item) for item in values)
     return _text(value)
 
 
 def _is_plain(value: Any) -> bool:
     kind = type(value)
-    return any(kind is one for one in _PLAIN) and not (
+    return any(kind is plain for plain in _PLAIN) and not (
         kind is int and not -_LARGEST <= value < _LARGEST
     )
 

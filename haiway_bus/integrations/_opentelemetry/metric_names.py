@@ -1,4 +1,4 @@
-"""The names of the metrics and of their attributes: what dashboards and alerts are written with."""
+"""The names of the metrics and of their attributes. Dashboards and alerts use them."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ SCOPE: Final = "haiway_bus.scope"
 EVENT: Final = "haiway_bus.event"
 HANDLER: Final = "haiway_bus.handler"
 
-# What each counts in, and what it tells: of a type of events, of a bus, and of a handler.
+# Each metric has a name, a unit and a description. The first three groups are by event type, then by bus, by handler.
 COUNTERS: Final = {
     "sent": ("haiway_bus.events.sent", "{event}", "Events sent"),
     "delivered": ("haiway_bus.events.delivered", "{event}", "Events that a reader took"),
@@ -22,7 +22,7 @@ SUMS: Final = {
     "pending": (
         "haiway_bus.events.pending",
         "{event}",
-        "Events that wait, over all subscriptions",
+        "Waiting events, over all subscriptions",
     ),
     "subscriptions": ("haiway_bus.subscriptions", "{subscription}", "Subscriptions"),
 }
@@ -30,13 +30,13 @@ GAUGES: Final = {
     "lag": (
         "haiway_bus.events.lag",
         "{event}",
-        "Events that wait in the slowest subscription",
+        "Waiting events in the slowest subscription",
     ),
     "peak": ("haiway_bus.events.peak", "{event}", "The highest lag since the last collection"),
     "age": (
         "haiway_bus.events.age",
         "s",
-        "For how long the oldest event that waits has waited, at least",
+        "How long the oldest waiting event has waited, at least",
     ),
     "at_limit": (
         "haiway_bus.subscriptions.at_limit",
@@ -49,12 +49,12 @@ OF_BUSES: Final = {
     "from_threads": (
         "haiway_bus.events.from_threads",
         "{event}",
-        "Events that other threads sent and that wait for the loop",
+        "Events from other threads that wait for the loop",
     ),
     "lateness": (
         "haiway_bus.loop.lateness",
         "s",
-        "How late the loop has come to a timer at most, since the last collection",
+        "The longest delay of a timer since the last collection",
     ),
 }
 OF_HANDLERS: Final = {

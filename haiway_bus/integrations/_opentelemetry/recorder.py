@@ -1,4 +1,4 @@
-"""The recorder: what a scope tells, as spans, span events, metrics and logs of OpenTelemetry."""
+"""The recorder: from what a scope tells to spans, span events, metrics and logs of OpenTelemetry."""
 
 from __future__ import annotations
 
@@ -29,19 +29,21 @@ from haiway_bus import EventStats, LoggingObservability, ScopeIdentity
 from haiway_bus._values.printable import name_of_type, text_of
 from haiway_bus.integrations._opentelemetry.attributes import attributes_of
 from haiway_bus.integrations._opentelemetry.bus_metrics import BusInstruments
-from haiway_bus.integrations._opentelemetry.handlers import HandlerInstruments
-from haiway_bus.integrations._opentelemetry.instruments import Instruments
+from haiway_bus.integrations._opentelemetry.instruments import (
+    HandlerInstruments,
+    RecordedInstruments,
+)
 from haiway_bus.observability import MetricKind
 
 __all__ = ("OpenTelemetryObservability",)
 
-# Tells whether a scope is left in the context in which it was entered. OpenTelemetry's own detach() cannot be asked:
-# in another context it logs an error.
+# Shows whether a scope is left in the context in which it was entered. OpenTelemetry's own detach() does not serve: in
+# another context it logs an error.
 _entered: Final[ContextVar[str]] = ContextVar("haiway_bus.opentelemetry.entered")
 
 
-class Opened:
-    """The span of a scope that is open, and what makes the context what it was before."""
+class OpenSpan:
+    """The span of an open scope, and the tokens that restore the context."""
 
     __slots__ = ("entered", "span", "token")
 
@@ -52,30 +54,31 @@ class Opened:
 
 
 class OpenTelemetryObservability(LoggingObservability):
-    """Tells OpenTelemetry what scopes tell (contract 8.2). Make one for a service and give it to the root scope.
+    """Tells OpenTelemetry what scopes tell. Make one for the service and give it to the root scope.
 
-    - A scope is a span, current inside the scope, so that other spans nest in it; the exception that leaves it is
-      recorded and makes its status an error. The scope's trace id is the span's, its scope id the span id, so
-      `ctx.trace_id()` is what a tracing backend can be searched for. A scope entered within another trace (a request
-      with a trace of its own, in a scope of the service) belongs to that, and links to the scope around it.
+    - A scope is a span. It is current inside the scope, so that other spans nest in it. An exception that leaves the
+      scope is recorded and sets the span's status to error. The trace id and the scope id of the scope are the ids of
+      its span, so you can search a tracing backend for `ctx.trace_id()`. A scope that is entered within another trace
+      (a request with its own trace, in a scope of the service) belongs to that trace and links to the scope around it.
     - `ctx.record` writes attributes and events on the span of the scope, and metrics to counters, gauges and
       histograms. A counter takes no negative values.
-    - `ctx.log_...` goes to `logging`, like without OpenTelemetry, with `trace_id`, `span_id` and `scope_id` on the
-      record, and within the span: OpenTelemetry's handlers for `logging` find it. Its own API for logs is not stable.
-    - The buses are metrics, too: per type of event what was sent, delivered and dropped, what waits, for how long, and
-      the lag of the slowest reader; open scopes, busy workers, how late the loop is. They are read when an exporter
-      collects, and once a second as long as one does.
-    - The handlers of `ctx.on` are metrics: how long each event took, and how many failed. That costs two looks at the
-      clock and the entry in a histogram for each event.
+    - `ctx.log_...` goes to `logging`, as without OpenTelemetry, with `trace_id`, `span_id` and `scope_id` on the
+      record. It happens within the span, so OpenTelemetry's handlers for `logging` find it. OpenTelemetry's own API for
+      logs is not used, because it is not stable.
+    - The buses are metrics. By event type: what was sent, delivered and dropped, how much waits and for how long, the
+      lag of the slowest reader. By bus: open scopes, busy workers, how late the loop is. They are read when an exporter
+      collects, and once a second while it goes on collecting.
+    - The handlers of `ctx.on` are metrics: how long they take for an event, and how often they fail. For each event
+      that costs two looks at the clock and an entry in a histogram.
 
     Without an SDK that is set up, only the logging is left.
 
-    Arguments:
-        tracer_provider: where spans go; the global one unless given.
-        meter_provider: where metrics go; the global one unless given.
-        level: the least level of `logging` at which `ctx.record` is heeded. It tells at DEBUG unless told otherwise.
-        bus_metrics: whether the buses are metrics.
-        handler_metrics: whether the handlers are, and so are timed.
+    Args:
+        tracer_provider: Where spans go, by default the global provider.
+        meter_provider: Where metrics go, by default the global provider.
+        level: `ctx.record` ignores what is below this level of `logging`. Its own default level is DEBUG.
+        bus_metrics: Whether to make metrics of the buses.
+        handler_metrics: Whether to time handlers and make metrics of them.
     """
 
     __slots__ = ("_buses", "_handlers", "_instruments", "_level", "_open", "_tracer")
@@ -91,16 +94,16 @@ class OpenTelemetryObservability(LoggingObservability):
     ) -> None:
         meter = metrics.get_meter("haiway_bus", meter_provider=meter_provider)
         self._tracer = trace.get_tracer("haiway_bus", tracer_provider=tracer_provider)
-        self._instruments = Instruments(meter)
+        self._instruments = RecordedInstruments(meter)
         self._buses = BusInstruments(meter) if bus_metrics else None
         self._handlers = HandlerInstruments(meter) if handler_metrics else None
         self._level = level
-        self._open: dict[str, Opened] = {}
+        self._open: dict[str, OpenSpan] = {}
 
     def identify_scope(
         self, name: str, around: ScopeIdentity | None, isolated: bool
     ) -> ScopeIdentity:
-        """Start the scope's span; its ids are the scope's."""
+        """Start the scope's span. The ids of the scope are those of the span."""
         context = otel.get_current()
         current = trace.get_current_span(context).get_span_context()
         links: list[Link] = []
@@ -108,7 +111,7 @@ class OpenTelemetryObservability(LoggingObservability):
         if outer is not None:
             outer_context = outer.span.get_span_context()
             if not current.is_valid:
-                # Entered where the scope around it was attached to, and not inherited (contract 5.9).
+                # The scope was entered where code had attached to the scope around it (guarantee 5.9).
                 context = trace.set_span_in_context(outer.span, context)
             elif outer_context.is_valid and outer_context.trace_id != current.trace_id:
                 links.append(Link(outer_context))
@@ -124,17 +127,17 @@ class OpenTelemetryObservability(LoggingObservability):
                 parent_id,
                 isolated,
             )
-        else:  # no SDK: the span is none, or that which was current
+        else:  # no SDK: the span is invalid, or the current span
             trace_id = os.urandom(16).hex() if around is None else around.trace_id
             identity = ScopeIdentity(name, trace_id, os.urandom(8).hex(), parent_id, isolated)
-        self._open[identity.scope_id] = Opened(span)
+        self._open[identity.scope_id] = OpenSpan(span)
         return identity
 
     def scope_entered(self, scope: ScopeIdentity) -> None:
-        """Make its span the current one."""
+        """Make the scope's span the current span."""
         opened = self._open.get(scope.scope_id)
-        if opened is None:  # a recorder around this one identifies scopes itself
-            opened = self._open[scope.scope_id] = Opened(self._tracer.start_span(scope.name))
+        if opened is None:  # a recorder around this recorder identifies scopes itself
+            opened = self._open[scope.scope_id] = OpenSpan(self._tracer.start_span(scope.name))
         opened.entered = _entered.set(scope.scope_id)
         opened.token = otel.attach(trace.set_span_in_context(opened.span))
         if self._buses is not None and (scope.parent_id is None or scope.isolated):
@@ -143,18 +146,18 @@ class OpenTelemetryObservability(LoggingObservability):
     def type_forgotten(
         self, scope: ScopeIdentity, event_type: type[Any], stats: EventStats
     ) -> None:
-        """Keep what the bus counted of a type that it forgets."""
+        """Keep the numbers of a type that the bus forgets."""
         if self._buses is not None:
             self._buses.keep(scope, event_type, stats)
 
     def watch_handler(
         self, scope: ScopeIdentity, handler: str, event_type: type[Any]
     ) -> Callable[[float, BaseException | None], object] | None:
-        """Time each event of the handler, and count those at which it failed."""
+        """Return a function that takes the time of each event and counts the failures; None without such metrics."""
         return None if self._handlers is None else self._handlers.watch(scope, handler, event_type)
 
     def scope_exited(self, scope: ScopeIdentity, exception: BaseException | None) -> None:
-        """End its span, with the exception if there is one. A cancelled scope is none that failed."""
+        """End the scope's span, with the exception if there is one. A cancelled scope has not failed."""
         opened = self._open.pop(scope.scope_id, None)
         if self._buses is not None:
             self._buses.remove(scope)
@@ -166,16 +169,16 @@ class OpenTelemetryObservability(LoggingObservability):
             name, text = name_of_type(type(exception)), text_of(exception)
             try:
                 opened.span.record_exception(exception)
-            except Exception:  # the exception has no text, and is not to be replaced by that
-                told = {"exception.type": name, "exception.message": text}
-                opened.span.add_event("exception", told)
+            except Exception:  # the str() of the exception raises: record what there is
+                facts = {"exception.type": name, "exception.message": text}
+                opened.span.add_event("exception", facts)
             opened.span.set_status(Status(StatusCode.ERROR, f"{name}: {text}"))
         opened.span.end()
         if opened.entered is not None and opened.token is not None:
             try:
                 _entered.reset(opened.entered)
             except ValueError:
-                return  # left by another task than the one that entered it: the context to restore is not here
+                return  # another task entered the scope: the context to restore is not here
             otel.detach(opened.token)
 
     def log(
@@ -186,12 +189,12 @@ class OpenTelemetryObservability(LoggingObservability):
         args: tuple[object, ...],
         exception: BaseException | None,
     ) -> None:
-        """Log to `logging`, within a span of the scope."""
+        """Log to `logging`, within the scope's span."""
         with self._within(scope):
             self.write(scope, level, message, args, exception)
 
     def identifiers(self, scope: ScopeIdentity | None) -> dict[str, object]:
-        """The scope's, and those of the current span, which may be the user's own in the scope."""
+        """Return the ids for a log record: those of the scope, and of the current span, which may be the user's own."""
         found = super().identifiers(scope)
         current = trace.get_current_span().get_span_context()
         if current.is_valid:
@@ -204,7 +207,7 @@ class OpenTelemetryObservability(LoggingObservability):
     def record_attributes(
         self, scope: ScopeIdentity | None, level: int, attributes: Mapping[str, Any]
     ) -> None:
-        """Facts about the scope: attributes of its span."""
+        """Set attributes of the scope's span."""
         if level < self._level:
             return
         span = self._span(scope)
@@ -216,7 +219,7 @@ class OpenTelemetryObservability(LoggingObservability):
     def record_event(
         self, scope: ScopeIdentity | None, level: int, event: str, attributes: Mapping[str, Any]
     ) -> None:
-        """Something that happened: an event of the scope's span."""
+        """Add an event to the scope's span."""
         if level < self._level:
             return
         span = self._span(scope)
@@ -235,7 +238,7 @@ class OpenTelemetryObservability(LoggingObservability):
         kind: MetricKind,
         attributes: Mapping[str, Any],
     ) -> None:
-        """A measured value, for the instrument of its name."""
+        """Record a value in the instrument of its name."""
         if level >= self._level:
             self._instruments.record(kind, metric, unit, value, attributes_of(attributes))
 
@@ -247,8 +250,8 @@ class OpenTelemetryObservability(LoggingObservability):
 
     @contextmanager
     def _within(self, scope: ScopeIdentity | None) -> Iterator[None]:
-        # The bus reports drops, and what was left unread, where no span is current: from a callback of the loop, and
-        # when the scope's own has ended.
+        # Sometimes no span is current: the bus reports drops in a callback of the loop, and unread events after the
+        # scope's own span has ended.
         if scope is None or trace.get_current_span().get_span_context().is_valid:
             yield
             return
