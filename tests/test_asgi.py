@@ -840,13 +840,13 @@ class TestEncodedOnce:
         async def later(event: Tick) -> str:
             return ""
 
-        with pytest.raises(TypeError, match="a plain function for encode, not an async one"):
+        with pytest.raises(TypeError, match="a plain function for encode, not an async function"):
             async with hb.ctx.scope("test"):
                 sse.EventStream(hb.ctx.subscribe(Tick), later)
         for given, error, text in (
-            (b'{"a": 1}', ValueError, "ends with a blank line, which b'{\"a\": 1}' does not"),
+            (b'{"a": 1}', ValueError, "must end with a blank line, which b'{\"a\": 1}' does not"),
             (None, TypeError, "a ServerSentEvent, a str or bytes for EventStream, not None"),
-            (lambda: later(Tick(0)), TypeError, "not an async one"),
+            (lambda: later(Tick(0)), TypeError, "not an async function"),
         ):
             service = Service(
                 hb, asgi, sse, own=lambda _, given=given: given() if callable(given) else given

@@ -594,7 +594,7 @@ class TestRefusals:
         async with hb.ctx.scope("test"):
             with pytest.raises(ValueError, match="seconds above 0, not "):
                 sse.EventStream(hb.ctx.subscribe(Plain), ping=seconds)
-        with pytest.raises(ValueError, match="seconds from 0 on, not "):
+        with pytest.raises(ValueError, match="seconds from 0 up, not "):
             asgi.ScopeMiddleware(print, grace=seconds)
         if importlib.util.find_spec("nats"):
             nats = of_the_package(hb, "integrations.nats")

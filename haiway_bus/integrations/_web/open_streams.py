@@ -1,4 +1,4 @@
-"""What the open streams of a service share: each event encoded once, and one ear for the news of the shutdown."""
+"""What the open streams of a service share: each event is encoded once, and a single task listens for the shutdown."""
 
 from __future__ import annotations
 
@@ -13,18 +13,22 @@ from haiway_bus import ContextMissing, Scope, Subscription, ctx
 
 __all__ = ("Share", "Streams", "streams_of")
 
-# How much encoded events take at most, for each function that encodes them; and what one takes besides its bytes.
+# How many bytes of encoded events to keep for each encoding function, and what an event costs besides its bytes.
 MOST_BYTES: Final = 4 * 1024 * 1024
 OVERHEAD: Final = 256
 
-# How often it is looked for what no stream needs any more, though not every one of them took it.
+# How often to look for encoded events that no stream will take.
 LOOK_SECONDS: Final = 0.1
 
 
 class Made:
-    """An event that was encoded, the how manieth, and how many streams have yet to take it.
+    """An encoded event.
 
-    The event is held, so that its `id` stays its own.
+    Attributes:
+        data: Its bytes.
+        event: The event itself, held so that no other object gets its `id`.
+        left: How many streams have yet to take it.
+        number: How many events its encoder had encoded then, this event included.
     """
 
     __slots__ = ("data", "event", "left", "number")
@@ -37,14 +41,16 @@ class Made:
 
 
 class Encoder:
-    """Encodes each event once, for all streams of one type that were given one function (see `identity`).
+    """Encodes each event once for all streams of a type with the same function (see `identity`).
 
-    The streams take the same events in the same order, but not in lock step. So what was encoded is kept, by the
-    identity of the event, until as many streams took it as there were. Some never take it: those that have left, and
-    those whose limit cost them the event. No stream is further behind than it has events waiting; what is older than
-    the most of these is let go ten times a second.
+    The streams take the same events in the same order, but at different times. So an encoded event is kept, by the
+    identity of the event, until as many streams have taken it as there were. Some streams never take it: those that
+    have left, and those that dropped the event because of their limit. No stream is further behind than the number of
+    events that wait in it. So ten times a second, keep as many of the newest as wait in the slowest stream, and let go
+    the others.
 
-    Invariants: `size` is what `made` takes, at most MOST_BYTES but for the newest. `timer` runs while anything is kept.
+    Invariants: `size` is what `made` takes, and at most MOST_BYTES, or the newest event alone. `timer` runs while
+    anything is kept.
     """
 
     __slots__ = ("context", "encode", "key", "made", "number", "shares", "size", "timer")
@@ -62,7 +68,9 @@ class Encoder:
         self.timer: asyncio.TimerHandle | None = None
 
     def make(self, event: Any) -> bytes:
-        # In the context of no stream, as all of them are given the result. In a copy, as for each event of a handler.
+        """Encode an event, and keep the result if there are other streams."""
+        # All streams share the result, so it must not see the context of any of them. Each event gets a copy of the
+        # context, as in a handler.
         data = self.context.copy().run(self.encode, event)
         self.forget(id(event))
         self.number += 1
@@ -77,31 +85,35 @@ class Encoder:
         return data
 
     def forget(self, key: int) -> None:
+        """Let go the encoded event with this identity."""
         found = self.made.pop(key, None)
         if found is not None:
             self.size -= len(found.data) + OVERHEAD
 
     def keep(self, newest: int) -> None:
-        """Let go all but so many of the newest."""
+        """Let go all but the newest, so many of them."""
         for key in list(islice(self.made, max(0, len(self.made) - newest))):
             self.forget(key)
 
     def watch(self) -> None:
+        """Look again after a while."""
         self.timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self.look)
 
     def look(self) -> None:
-        """Let go what no stream is going to take."""
+        """Let go what no stream will take."""
         self.rest()
         self.keep(max(share.subscription.pending for share in self.shares))
         if self.made:
             self.watch()
 
     def rest(self) -> None:
+        """Look no more."""
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
 
     def leave(self, share: Share) -> None:
+        """Forget a stream. A single stream needs nothing kept."""
         del self.shares[share]
         if len(self.shares) < 2:
             self.keep(0)
@@ -109,7 +121,12 @@ class Encoder:
 
 
 class Share:
-    """A stream's part in an encoder: `last` is the number of what it took last."""
+    """A stream's part in an encoder.
+
+    Attributes:
+        end: What to call when the service is about to stop.
+        last: The number of the encoded event that the stream took last.
+    """
 
     __slots__ = ("encoder", "end", "last", "subscription")
 
@@ -122,12 +139,12 @@ class Share:
         self.last: int = 0
 
     def add_to(self, parts: list[bytes], events: list[Any]) -> None:
-        """Append what is sent for each event. Raises what the function raised, after appending those before."""
+        """Append the bytes of each event. If the encoding function raises, the events before are appended."""
         encoder = self.encoder
         made = encoder.made
         for event in events:
             found = made.get(id(event))
-            # What was taken before is sent again, and may have changed meanwhile.
+            # An event that this stream has taken before was sent again. It may have changed, so encode it again.
             if found is None or found.number <= self.last:
                 parts.append(encoder.make(event))
                 self.last = encoder.number
@@ -140,9 +157,9 @@ class Share:
 
 
 class Streams:
-    """The open streams within one scope, that of a lifespan; or one stream alone, where there is no lifespan.
+    """The open streams in the scope of a lifespan; without a lifespan, a single stream.
 
-    What belongs to none of them, the task that listens and the context for encoding, belongs to that scope.
+    The task that listens for the shutdown and the context for encoding belong to that scope, and to no stream.
     """
 
     __slots__ = ("context", "encoders", "heard", "root", "shares")
@@ -162,14 +179,25 @@ class Streams:
         news: type[Any],
         end: Callable[[], object],
     ) -> Share:
-        """Count a stream as open, and call its `end` when `news` comes, or at once when that cannot be waited for."""
+        """Count a stream as open.
+
+        Args:
+            subscription: What the stream sends.
+            encode: The user's encoding function.
+            to_bytes: Turns its result into bytes.
+            news: The type of the event that announces the shutdown.
+            end: What to call at that event; called at once if the service has ended already.
+
+        Returns:
+            The stream's part in the encoder.
+        """
         over = False
         if self.heard is None or self.heard.closed:
             if self.root is None:
                 self.heard = ctx.on(news, self.tell)
             else:
                 try:
-                    # What the request of the first stream set in its context is not for the others.
+                    # An empty context: what the first stream's request has set in its own is not for the others.
                     Context().run(self.listen, self.root, news)
                 except ContextMissing:
                     over = True  # the service has ended, or is failing
@@ -187,16 +215,18 @@ class Streams:
         return share
 
     def listen(self, root: Scope, news: type[Any]) -> None:
+        """Listen for the shutdown in the scope of the lifespan."""
         with root.attach():
             self.context = copy_context()
             self.heard = ctx.on(news, self.tell)
 
     def tell(self, news: object) -> None:
+        """End all streams."""
         for share in list(self.shares):
             share.end()
 
     def leave(self, share: Share) -> None:
-        """Forget a stream, and with the last one listen no longer."""
+        """Forget a stream. After the last stream, stop listening."""
         del self.shares[share]
         share.encoder.leave(share)
         if not share.encoder.shares:
@@ -212,15 +242,15 @@ _within: Final[dict[Scope, Streams]] = {}
 
 
 def streams_of(root: Scope | None) -> Streams:
-    """Those that are open within the scope; without a scope, new ones."""
+    """Return the open streams in the scope of a lifespan; without a scope, new ones."""
     return Streams(root) if root is None or root not in _within else _within[root]
 
 
 def identity(function: Any) -> tuple[object, ...]:
-    """What tells a function from all that may give something else. Its parts live as long as it does.
+    """Return a key that is equal only for functions with equal results. Its parts live as long as the function.
 
-    A method is made anew for each use, and so is a function that is written in the handler of a request. That one is
-    the same each time when it has the same code, takes the same variables from around it, and has the same defaults.
+    A method is a new object at each use, and so is a function that is written in the handler of a request. Two such
+    functions are the same if they have the same code, the same closure, and the same defaults.
     """
     if type(function) is MethodType:
         return id(function.__self__), id(function.__func__)

@@ -1,4 +1,4 @@
-"""A time-out for one wait after the other, of which next to none lasts that long: one timer serves them all."""
+"""A time-out for many waits in a row, almost all of them short: a single timer serves them all."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ("Patience",)
 
 
 class Patience:
-    """Breaks off a wait of the task that made it when it has lasted so many seconds: by CancelledError.
+    """Breaks off a wait of the task that made it after so many seconds, with CancelledError.
 
-    `asyncio.timeout` would set and cancel a timer for each wait. Here a wait notes when it began, and the timer looks
-    once in a while. Invariant: `since` is None while the task does not wait, so that nothing else is broken off.
+    `asyncio.timeout` sets and cancels a timer for each wait. Here a wait notes when it began, and a timer looks once in
+    a while. Invariant: `since` is None while the task does not wait, so that nothing else is broken off.
     """
 
     __slots__ = ("broken", "cancelling", "loop", "seconds", "since", "task", "timer")
@@ -28,9 +28,11 @@ class Patience:
         self.timer: TimerHandle = self.loop.call_later(seconds, self.look)
 
     def begin(self) -> None:
+        """Note that a wait begins."""
         self.since = self.loop.time()
 
     def look(self) -> None:
+        """Break off the wait if it has lasted too long, and look again later."""
         begun = now = self.loop.time()
         if self.since is not None and not self.broken:
             if now < self.since + self.seconds:
@@ -41,9 +43,10 @@ class Patience:
         self.timer = self.loop.call_at(begun + self.seconds, self.look)
 
     def ended(self) -> bool:
-        """Of a CancelledError: whether it is from here, and nobody else has cancelled the task meanwhile."""
+        """After a CancelledError, return whether it came from here and nobody else has cancelled the task meanwhile."""
         broken, self.broken = self.broken, False
         return broken and self.task.uncancel() <= self.cancelling
 
     def stop(self) -> None:
+        """Stop the timer."""
         self.timer.cancel()
