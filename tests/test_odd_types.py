@@ -198,7 +198,7 @@ class TestTypes:
         """Guarantee 8.3: the recorder of tests, top, and the picture."""
         one, other = two
         testing = of_the_package(hb, "testing")
-        snapshot = of_the_package(hb, "tools.top.snapshot").Snapshot
+        snapshot = of_the_package(hb, "tools._top.snapshot").Snapshot
         with of_the_package(hb, "tools.picture").collect() as picture:
             async with hb.ctx.scope("test"):
                 recorder = testing.record_events(one, other, one)

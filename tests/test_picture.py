@@ -195,7 +195,7 @@ async def test_collecting_changes_neither_errors_nor_lives(
 
 def test_names_are_as_short_as_they_can_be_and_do_no_harm(hb: Any, collect: Any) -> None:
     """A name of two things is told with what it is in; what a name holds is no markup of the drawing."""
-    drawing = importlib.import_module("haiway_bus.tools.picture.drawing")
+    drawing = importlib.import_module("haiway_bus.tools._picture.drawing")
     name, picture = drawing.Name, drawing.Picture()
     for sender in (
         name("m", "A.run"),
@@ -220,7 +220,7 @@ def test_names_are_as_short_as_they_can_be_and_do_no_harm(hb: Any, collect: Any)
 
 def test_a_name_stays_in_its_line_and_in_its_quotes(hb: Any, collect: Any) -> None:
     """Of a class that was made of data: no line break, and no directive, entity or Markdown of Mermaid."""
-    drawing = importlib.import_module("haiway_bus.tools.picture.drawing")
+    drawing = importlib.import_module("haiway_bus.tools._picture.drawing")
     name, picture = drawing.Name, drawing.Picture()
     for number, event in enumerate(
         (

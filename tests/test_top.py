@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -53,9 +54,10 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def top(hb: Any) -> Any:
-    """The room, in the copy of the package that is under test."""
-    importlib.import_module("haiway_bus.tools.top.cli")
-    return importlib.import_module("haiway_bus.tools.top")
+    """`Monitor` and the rooms behind it, in the copy of the package that is under test."""
+    names = ["cli", "client", "monitor", "snapshot", "socket_folder", "view"]
+    rooms = {name: importlib.import_module(f"haiway_bus.tools._top.{name}") for name in names}
+    return SimpleNamespace(Monitor=importlib.import_module("haiway_bus.tools.top").Monitor, **rooms)
 
 
 async def run(top: Any, *arguments: str) -> int:
@@ -247,7 +249,9 @@ async def test_only_its_user_can_connect(hb: Any, top: Any, folder: Path) -> Non
 async def test_a_folder_that_others_may_enter_is_refused(hb: Any, top: Any, folder: Path) -> None:
     """Or another user could put a socket of their own in the place of a service's."""
     os.chmod(folder, 0o755)
-    with pytest.raises(top.places.UnsafeFolderError, match="no other may enter, .* `chmod 700` it"):
+    with pytest.raises(
+        top.socket_folder.UnsafeFolderError, match="no other may enter, .* `chmod 700` it"
+    ):
         async with hb.ctx.scope("shop", disposables=(top.Monitor(),)):
             pass
 
@@ -522,7 +526,7 @@ def test_rates_are_of_the_time_between_two_looks(top: Any, hb: Any) -> None:
 
 def test_with_rich_the_terminal_shows_a_table_in_colour(top: Any, hb: Any) -> None:
     """The numbers are whole however narrow the terminal is; names are no markup."""
-    rich = pytest.importorskip("haiway_bus.tools.top.with_rich")
+    rich = pytest.importorskip("haiway_bus.tools._top.rich_screen")
     console = importlib.import_module("rich.console").Console
     long = "[red]" + "VeryLongName" * 8
     stats = hb.EventStats(2, 1_000_000, 5, 3, 999_995, 999_995)

@@ -7,5 +7,5 @@
 Its rooms, from the ground up: `sources` (which files), `findings` (what one file holds), `index`
 (what is known about all of them), `settings` and `events` (what is said), `stages` (who says it, a
 function each), `job` (the scopes), `recount` (the same without a bus), `progress`, `tables`,
-`with_rich` and `report` (what a person sees), `cli` (arguments and exit codes).
+`rich_output` and `report` (what a person sees), `cli` (arguments and exit codes).
 """

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Protocol, TextIO
 
 try:
-    from haiway_bus.demo import with_rich
+    from haiway_bus.demo import rich_output
 except ImportError:  # rich is an extra, haiway-bus[cli]; one too old to serve is as good as none
     RICH = False
 else:
@@ -77,7 +77,7 @@ def open_progress(stream: TextIO, quiet: bool = False) -> Iterator[Progress]:
     if quiet or not stream.isatty():
         yield SilentProgress()
     elif RICH:
-        with with_rich.bar(stream) as shown:
+        with rich_output.bar(stream) as shown:
             yield shown
     else:
         plain = PlainProgress(stream)

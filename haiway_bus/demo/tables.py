@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TextIO
 
 try:
-    from haiway_bus.demo import with_rich
+    from haiway_bus.demo import rich_output
 except ImportError:  # as in progress: without the extra, plain text
     RICH = False
 else:
@@ -21,7 +21,7 @@ def print_table(
     """Print a table whose first column is text and whose others are numbers, and an empty line."""
     if RICH and stream.isatty():
         printable = [[_printable(cell, stream) for cell in row] for row in rows]
-        with_rich.print_table(stream, _printable(title, stream), header, printable)
+        rich_output.print_table(stream, _printable(title, stream), header, printable)
     else:
         print_lines(stream, [title, *_aligned([header, *rows])])
     print_lines(stream, [""])

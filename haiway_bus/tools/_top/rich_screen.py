@@ -12,8 +12,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from haiway_bus.tools.top.snapshot import Row
-from haiway_bus.tools.top.view import HEADER, cells, plain_lines
+from haiway_bus.tools._top.snapshot import Row
+from haiway_bus.tools._top.view import HEADER, cells, plain_lines
 
 __all__ = ("RichScreen", "rich_screen")
 

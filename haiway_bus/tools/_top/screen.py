@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol, TextIO
 
-from haiway_bus.tools.top.snapshot import Row, Snapshot
-from haiway_bus.tools.top.view import plain_lines, plain_table
+from haiway_bus.tools._top.snapshot import Row, Snapshot
+from haiway_bus.tools._top.view import plain_lines, plain_table
 
 try:
-    from haiway_bus.tools.top import with_rich
+    from haiway_bus.tools._top import rich_screen
 except ImportError:  # rich is an extra, haiway-bus[cli]; one too old to serve is as good as none
     RICH = False
 else:
@@ -50,7 +50,7 @@ def open_screen(stream: TextIO, once: bool) -> Iterator[Screen]:
     """What suits the stream: a table that is shown once, or shown to no terminal, is plain text."""
     redraw = stream.isatty() and not once
     if redraw and RICH:
-        with with_rich.rich_screen(stream) as screen:
+        with rich_screen.rich_screen(stream) as screen:
             yield screen
     else:
         yield PlainScreen(stream, redraw)

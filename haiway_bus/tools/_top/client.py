@@ -12,8 +12,8 @@ from time import monotonic
 from types import TracebackType
 from typing import Final, Self
 
-from haiway_bus.tools.top.places import PORT_FILE, SOCKET, check_private, folder, pid_of
-from haiway_bus.tools.top.snapshot import Snapshot
+from haiway_bus.tools._top.snapshot import Snapshot
+from haiway_bus.tools._top.socket_folder import PORT_FILE, SOCKET, check_private, folder, pid_of
 
 __all__ = ("Client", "ServiceEndedError", "ServiceNotFoundError", "connected", "find")
 

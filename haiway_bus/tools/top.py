@@ -8,6 +8,6 @@ The service opens a socket for it, by a disposable of its scope; only the user w
         ...
 """
 
-from haiway_bus.tools.top.monitor import Monitor
+from haiway_bus.tools._top.monitor import Monitor
 
 __all__ = ("Monitor",)

@@ -9,7 +9,7 @@
 For a whole test suite, do so in a fixture: `@pytest.fixture(scope="session", autouse=True)`.
 """
 
-from haiway_bus.tools.picture.collecting import collect
-from haiway_bus.tools.picture.drawing import Picture
+from haiway_bus.tools._picture.collecting import collect
+from haiway_bus.tools._picture.drawing import Picture
 
 __all__ = ("Picture", "collect")

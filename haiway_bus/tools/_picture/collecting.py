@@ -24,7 +24,7 @@ from haiway_bus._scope.handlers import check
 from haiway_bus._values.arguments import is_class
 from haiway_bus._values.printable import module_of_type, name_of_function, name_of_type
 from haiway_bus.ctx import ctx
-from haiway_bus.tools.picture.drawing import Name, Picture
+from haiway_bus.tools._picture.drawing import Name, Picture
 
 __all__ = ("collect",)
 

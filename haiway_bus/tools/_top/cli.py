@@ -10,11 +10,11 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Final, TextIO
 
-from haiway_bus.tools.top.client import Client, ServiceEndedError, ServiceNotFoundError, find
-from haiway_bus.tools.top.places import UnsafeFolderError
-from haiway_bus.tools.top.screen import Screen, json_line, open_screen
-from haiway_bus.tools.top.snapshot import Row, Snapshot, rows
-from haiway_bus.tools.top.view import headline, slowest
+from haiway_bus.tools._top.client import Client, ServiceEndedError, ServiceNotFoundError, find
+from haiway_bus.tools._top.screen import Screen, json_line, open_screen
+from haiway_bus.tools._top.snapshot import Row, Snapshot, rows
+from haiway_bus.tools._top.socket_folder import UnsafeFolderError
+from haiway_bus.tools._top.view import headline, slowest
 
 __all__ = ("main",)
 

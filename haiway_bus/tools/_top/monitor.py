@@ -21,9 +21,9 @@ from haiway_bus._bus.stats import Observer
 from haiway_bus._scope.context import place
 from haiway_bus._scope.vitals import Pulse
 from haiway_bus._scope.waiting import at_the_end
-from haiway_bus.tools.top.client import connected
-from haiway_bus.tools.top.places import PORT_FILE, SOCKET, private_folder
-from haiway_bus.tools.top.snapshot import Snapshot
+from haiway_bus.tools._top.client import connected
+from haiway_bus.tools._top.snapshot import Snapshot
+from haiway_bus.tools._top.socket_folder import PORT_FILE, SOCKET, private_folder
 
 __all__ = ("Monitor",)
 
