@@ -205,7 +205,7 @@ def test_names_are_as_short_as_they_can_be_and_do_no_harm(hb: Any, collect: Any)
         name("m", "same"),
         name("n", "same"),
     ):
-        picture.add_sent(sender, name("m", 'E"<b>&'))
+        picture._add_sent(sender, name("m", 'E"<b>&'))
     assert [sender for sender, _ in picture.sent] == [
         "<lambda>",
         "A.run",
@@ -232,7 +232,7 @@ def test_a_name_stays_in_its_line_and_in_its_quotes(hb: Any, collect: Any) -> No
             "Box[ü]",
         )
     ):
-        picture.add_sent(name("m", f"f{number}"), name("m", event))
+        picture._add_sent(name("m", f"f{number}"), name("m", event))
     mermaid, dot = picture.mermaid().splitlines(), picture.dot().splitlines()
     assert len(mermaid) == 1 + 6 + 6 + 6
     assert len(dot) == 3 + 6 + 6 + 6 + 1

@@ -450,7 +450,7 @@ def test_a_test_that_runs_out_of_time_shows_whom_its_scope_waits_for(
 
 def test_a_test_that_is_not_async_is_told_so(tmp_path: Path) -> None:
     output, _ = run_suite(tmp_path, "def test_it(bus_scope): pass", "-p", "no:asyncio")
-    assert "bus_scope runs an `async def` test in a scope, and test_it is none" in output
+    assert "bus_scope runs an `async def` test in a scope, and test_it is no such test" in output
     assert "1 error" in output
 
 
@@ -484,7 +484,7 @@ def test_a_mark_on_one_parameter_is_for_that_one(tmp_path: Path) -> None:
     )
     assert code == 1
     assert "5 passed, 1 error" in output
-    assert "test_that_is_not_async[True] is none" in output
+    assert "test_that_is_not_async[True] is no such test" in output
 
 
 def test_a_test_of_unittest_is_told_so_and_how_to_have_a_scope(tmp_path: Path) -> None:
@@ -509,7 +509,7 @@ def test_a_test_of_unittest_is_told_so_and_how_to_have_a_scope(tmp_path: Path) -
         "-p",
         "no:asyncio",
     )
-    assert "does not reach into a unittest.TestCase such as TestMarked: open the" in output
+    assert "does not work in a unittest.TestCase such as TestMarked: open the" in output
     assert "ran without its scope" not in output.replace('raise AssertionError("', "")
     assert "1 passed, 1 error" in output
 

@@ -223,7 +223,7 @@ async def test_it_ends_with_the_scope_and_holds_it_up_no_more_than_nothing(
     assert await asyncio.wait_for(live, 5) == 0
     assert "the scope has ended" in capsys.readouterr().err
     assert os.listdir(folder) == []
-    assert monitor.place is None
+    assert monitor.path is None
 
 
 async def test_only_its_user_can_connect(hb: Any, top: Any, folder: Path) -> None:
@@ -231,8 +231,8 @@ async def test_only_its_user_can_connect(hb: Any, top: Any, folder: Path) -> Non
     sock, tcp = top.Monitor(), top.Monitor(tcp=True)
     async with hb.ctx.scope("shop", disposables=(sock, tcp)):
         for monitor in (sock, tcp):
-            assert stat.S_IMODE(monitor.place.stat().st_mode) == 0o600
-        port = json.loads(tcp.place.read_text())["port"]
+            assert stat.S_IMODE(monitor.path.stat().st_mode) == 0o600
+        port = json.loads(tcp.path.read_text())["port"]
 
         def unasked(line: bytes) -> bytes:
             with closing(socket.create_connection(("127.0.0.1", port), 5)) as connection:
@@ -269,7 +269,7 @@ async def test_a_monitor_says_what_it_cannot_do(hb: Any, top: Any, folder: Path)
             await monitor.__aenter__()
         for path in (folder / "s", folder / ("long" * 50)):
             other = top.Monitor(socket_path=path)
-            with pytest.raises(OSError, match="name another socket_path"):
+            with pytest.raises(OSError, match="give another socket_path"):
                 await other.__aenter__()
             await other.__aexit__(None, None, None)
         assert (folder / "s").exists()
@@ -290,7 +290,7 @@ async def test_what_a_killed_service_has_left_keeps_no_service_from_starting(
             killed.bind(str(left))
     options = {"socket": {}, "socket_path": {"socket_path": left}, "tcp": {"tcp": True}}[kind]
     async with hb.ctx.scope("shop", disposables=(monitor := top.Monitor(**options),)):
-        assert monitor.place == left
+        assert monitor.path == left
         with await asyncio.to_thread(top.client.Client, left) as client:
             assert (await asyncio.to_thread(client.ask, 5)).scope == "shop"
     assert os.listdir(folder) == []
@@ -311,8 +311,8 @@ async def test_a_service_that_runs_keeps_its_place(
             monkeypatch.setattr(top.monitor, "_numbers", counting)
             monitors.append(top.Monitor(tcp=tcp))
             await stack.enter_async_context(hb.ctx.scope("shop", disposables=(monitors[-1],)))
-        assert [monitor.place for monitor in monitors] == [files[0], files[3]]
-        with pytest.raises(OSError, match="name another socket_path"):
+        assert [monitor.path for monitor in monitors] == [files[0], files[3]]
+        with pytest.raises(OSError, match="give another socket_path"):
             await top.Monitor(socket_path=files[1]).__aenter__()
     assert files[1].read_text() == "{}"
 
@@ -376,7 +376,7 @@ async def test_who_asks_and_does_not_read_is_cut_off(hb: Any, top: Any, folder: 
         def flood() -> None:
             with closing(socket.socket(socket.AF_UNIX)) as connection:
                 connection.settimeout(10)
-                connection.connect(str(monitor.place))
+                connection.connect(str(monitor.path))
                 for _ in range(1000):
                     connection.sendall(b"\n" * 100)
                     time.sleep(0.0001)
@@ -394,7 +394,7 @@ async def test_a_blocked_service_is_told_from_one_that_is_gone(
         once = asyncio.create_task(run(top, "--once"))
         await asyncio.sleep(0.05)
         time.sleep(0.5)  # the loop is blocked
-        client = await asyncio.to_thread(top.client.Client, monitor.place)
+        client = await asyncio.to_thread(top.client.Client, monitor.path)
         assert client.ask(0.05) is None  # asked in the loop itself, which cannot answer
         assert (await asyncio.to_thread(client.ask, 5)).scope == "shop"
         client.close()
@@ -464,16 +464,16 @@ async def test_of_several_services_one_has_to_be_named(
     async with hb.ctx.scope("shop", disposables=(first, second)):
         assert await run(top, "--once") == 2
         error = capsys.readouterr().err
-        assert "2 running scopes with a monitor were found, name one:" in error
-        assert f"--pid {os.getpid()}  --socket {second.place}" in error
-        assert await run(top, "--once", "--interval", "0.01", "--socket", str(second.place)) == 0
+        assert "2 running scopes with a monitor were found, choose one of them:" in error
+        assert f"--pid {os.getpid()}  --socket {second.path}" in error
+        assert await run(top, "--once", "--interval", "0.01", "--socket", str(second.path)) == 0
 
 
 def test_something_else_that_answers_is_refused(hb: Any, top: Any) -> None:
     """As a monitor of another version would."""
     look = top.snapshot.Snapshot(
         1, "p", "shop", "pure", 0.0, 2.0, {"X": hb.EventStats(*[0] * 6)}, ["x"],
-        1, 0, 0.0, [top.snapshot.Handler("bill", "X", 3, 2, 1)],
+        1, 0, 0.0, [top.snapshot.HandlerRow("bill", "X", 3, 2, 1)],
     )  # fmt: skip
     look = look.to_line()
     top.snapshot.Snapshot.from_line(look)

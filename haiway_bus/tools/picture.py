@@ -1,4 +1,4 @@
-"""A picture of who sends and who reads what, collected while a program, a demo or a test suite runs.
+"""A picture of who sends and who reads which events, collected while a program or a test suite runs.
 
     from haiway_bus.tools.picture import collect
 
@@ -6,7 +6,7 @@
         asyncio.run(main())
     print(picture.mermaid())
 
-For a whole test suite, do so in a fixture: `@pytest.fixture(scope="session", autouse=True)`.
+For a whole test suite, do this in a fixture: `@pytest.fixture(scope="session", autouse=True)`.
 """
 
 from haiway_bus.tools._picture.collecting import collect

@@ -1,6 +1,6 @@
-"""`python -m haiway_bus top`: what goes over the bus of a running service, live in a terminal.
+"""`python -m haiway_bus top` shows the bus of a running service, live in a terminal.
 
-The service opens a socket for it, by a disposable of its scope; only the user who runs the service can connect:
+The service opens a socket for it, with a disposable of its scope. Only the user who runs the service can connect:
 
     from haiway_bus.tools.top import Monitor
 

@@ -1,11 +1,11 @@
-"""Collecting: while there is a picture to be made, `ctx` notes who sends and subscribes; otherwise it is as it was.
+"""Collecting: note who sends and who subscribes, while a picture is being collected.
 
-Nobody asks an event who sent it. So the methods of `ctx` are replaced for as long as a picture is being collected,
-and only for that long. What is sent by a reference to `ctx.send` that was taken before is not seen.
+An event does not know who sent it. So the methods of `ctx` are replaced while a picture is being collected, and only
+then. A reference to `ctx.send` that was taken before is not replaced, and what it sends is not seen.
 
-Who it is: the function that was given to `ctx.spawn` or `ctx.on`, whatever it calls; elsewhere, the function that calls
-`ctx`. A subscription's reader is who subscribes, unless the subscription is handed to `ctx.spawn`: then it is who is
-spawned with it.
+The sender or reader is the function that was given to `ctx.spawn` or `ctx.on`, whatever that function calls. Elsewhere
+it is the function that calls `ctx`. The reader of a subscription is the function that subscribes. But if the
+subscription is handed to `ctx.spawn`, it is the spawned function.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _original: Final[dict[str, Any]] = {}
 
 
 class Reading:
-    """A subscription, the pictures it is in, and who reads it there: its subscriber, until it is handed on."""
+    """A subscription, the pictures that show it, and its reader: who subscribed, until it is handed on."""
 
     __slots__ = ("event", "pictures", "reader", "subscription")
 
@@ -51,14 +51,14 @@ class Reading:
         self.reader: Name | None = reader
         self.pictures: tuple[Picture, ...] = tuple(_pictures)
         for picture in self.pictures:
-            picture.add_read(event, reader)
+            picture._add_read(event, reader)
 
     def hand_on(self, reader: Name) -> None:
-        """Somebody else reads it, from now on; several do when it is handed to several."""
+        """Note another reader. If the subscription is handed on several times, it has several readers."""
         for picture in self.pictures:
             if self.reader is not None:
-                picture.remove_read(self.event, self.reader)
-            picture.add_read(self.event, reader)
+                picture._remove_read(self.event, self.reader)
+            picture._add_read(self.event, reader)
         self.reader = None
 
 
@@ -67,9 +67,12 @@ _readings: Final[dict[int, Reading]] = {}
 
 @contextmanager
 def collect() -> Iterator[Picture]:
-    """Collect a picture for the length of the block; see `Picture`. Blocks may nest and overlap.
+    """Collect a picture during the block. Blocks may nest and overlap.
 
-    Sending costs some microseconds more meanwhile, and nothing before and after.
+    In the block, sending costs some microseconds more. Before and after, it costs nothing more.
+
+    Yields:
+        The picture.
     """
     picture = Picture()
     if not _pictures:
@@ -96,7 +99,7 @@ def _send(event: Any, /) -> None:
     _original["send"](event)
     who, what = _who(sys._getframe(1)), _name_of(type(event))
     for picture in _pictures:
-        picture.add_sent(who, what)
+        picture._add_sent(who, what)
 
 
 def _subscribe(event_type: type[Any], /, **options: Any) -> Subscription[Any]:
@@ -107,26 +110,26 @@ def _subscribe(event_type: type[Any], /, **options: Any) -> Subscription[Any]:
 
 
 def _on(event_type: type[Any], handler: Any, /, **options: Any) -> Subscription[Any]:
-    # What stands in its place may be called with whatever: the handler itself is looked at.
+    # The function that takes its place accepts any arguments, so check the handler itself here.
     check(event_type, handler, options.get("workers", 1), options.get("errors", "log"))
     name = _name_of(handler)
 
     @wraps(handler)
     def named(event: Any) -> Any:
-        _spawned.set(name)  # in the context of the worker's task, which runs no other handler
+        _spawned.set(name)  # this is the context of the worker's task, which runs no other handler
         return handler(event)
 
     subscription: Subscription[Any] = _original["on"](event_type, named, **options)
     for picture in _pictures:
-        picture.add_read(_name_of(event_type), name)
+        picture._add_read(_name_of(event_type), name)
     return subscription
 
 
 def _spawn(function: Any, /, *args: Any, **kwargs: Any) -> Any:
     name = _name_of(function)
-    for one in (*args, *kwargs.values(), *_bound_to(function)):
-        if issubclass(type(one), Subscription):
-            reading = _readings.get(id(one))
+    for argument in (*args, *kwargs.values(), *_bound_to(function)):
+        if issubclass(type(argument), Subscription):
+            reading = _readings.get(id(argument))
             if reading is not None:
                 reading.hand_on(name)
     token = _spawned.set(name)  # the task gets a copy of this context
@@ -149,7 +152,7 @@ def _who(frame: FrameType) -> Name:
 
 
 def _bound_to(function: Any) -> Iterator[Any]:
-    """The arguments that a partial, or a coroutine that has not run yet, already has."""
+    """Yield the arguments that a partial has, or a coroutine that has not begun."""
     while isinstance(function, partial):
         yield from (*function.args, *function.keywords.values())
         function = function.func
@@ -159,7 +162,7 @@ def _bound_to(function: Any) -> Iterator[Any]:
 
 
 def _name_of(thing: Any) -> Name:
-    """The name of a class, a function, a method, a coroutine, or what a partial was made of."""
+    """Return the name of a class, a function, a method or a coroutine; for a partial, that of its function."""
     while isinstance(thing, partial):
         thing = thing.func
     frame = getattr(thing, "cr_frame", None)

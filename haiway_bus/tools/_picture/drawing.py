@@ -1,4 +1,4 @@
-"""What was collected, and how it is drawn."""
+"""The picture that is collected, and how to draw it."""
 
 from __future__ import annotations
 
@@ -16,73 +16,73 @@ MERMAID_NAMES: Final = {"&": "amp", '"': "quot", "<": "lt", ">": "gt"}
 
 
 class Name(NamedTuple):
-    """What a function or a class is called. Not the thing itself: a picture keeps nothing alive."""
+    """The name of a function or a class. A picture holds names alone, so it keeps nothing alive."""
 
     module: str
     qualname: str
 
     @property
     def short(self) -> str:
-        """Without the functions in which it was defined."""
+        """The name without the functions in which the thing was defined."""
         return self.qualname.rpartition("<locals>.")[2]
 
     @property
     def order(self) -> tuple[str, str, str]:
-        """Where it stands among others: by what is shown of it."""
+        """What names are sorted by: first what is shown of them."""
         return self.short, self.qualname, self.module
 
 
 class Picture:
-    """Who sent what to whom: functions, types of events, and the arrows between them.
+    """Who sent what to whom: functions, event types, and the arrows between them.
 
-    All buses are in one picture. It may be drawn while more is being collected.
+    A picture shows all buses. You can draw it while more is being collected.
     """
 
     def __init__(self) -> None:
-        self._lock = Lock()  # events are sent from other threads, too
+        self._lock = Lock()  # other threads send events too
         self._sent: Counter[tuple[Name, Name]] = Counter()
         self._read: Counter[tuple[Name, Name]] = Counter()
 
-    def add_sent(self, sender: Name, event: Name) -> None:
-        """The sender sent one event of the type."""
+    def _add_sent(self, sender: Name, event: Name) -> None:
+        """Count an event of the sender."""
         with self._lock:
             self._sent[sender, event] += 1
 
-    def add_read(self, event: Name, reader: Name) -> None:
-        """The reader reads the type, by one more subscription."""
+    def _add_read(self, event: Name, reader: Name) -> None:
+        """Add a subscription of the reader."""
         with self._lock:
             self._read[event, reader] += 1
 
-    def remove_read(self, event: Name, reader: Name) -> None:
-        """It does not read that one, after all."""
+    def _remove_read(self, event: Name, reader: Name) -> None:
+        """Take a subscription of the reader away: another function reads it."""
         with self._lock:
             self._read[event, reader] -= 1
 
     @property
     def sent(self) -> dict[tuple[str, str], int]:
-        """By sender and event, how many it sent."""
+        """How many events each sender sent, by sender and event type."""
         names = self._shown()
         return {(names[a], names[b]): number for (a, b), number in self._arrows()[0]}
 
     @property
     def read(self) -> list[tuple[str, str]]:
-        """The pairs of event and reader."""
+        """The pairs of event type and reader."""
         names = self._shown()
         return [(names[a], names[b]) for a, b in self._arrows()[1]]
 
     def mermaid(self, *, counts: bool = False) -> str:
-        """The picture as a Mermaid flowchart, which GitHub and many editors show: functions in boxes, events rounded.
+        """Draw a Mermaid flowchart, which GitHub and many editors show. Boxes are functions, rounded boxes event types.
 
-        Arguments:
-            counts: whether to write on each arrow to an event how many were sent.
+        Args:
+            counts: Whether to write on each arrow to an event type how many events were sent.
         """
         sent, read = self._arrows()
         names, ids = self._shown(), self._ids()
         lines = ["flowchart LR"]
-        for one in ids:
-            text = _mermaid_text(names[one])
-            box = f'(["{text}"])' if ids[one].startswith("e") else f'["{text}"]'
-            lines.append(f"    {ids[one]}{box}")
+        for name in ids:
+            text = _mermaid_text(names[name])
+            box = f'(["{text}"])' if ids[name].startswith("e") else f'["{text}"]'
+            lines.append(f"    {ids[name]}{box}")
         for (sender, event), number in sent:
             arrow = f"-->|{number}|" if counts else "-->"
             lines.append(f"    {ids[sender]} {arrow} {ids[event]}")
@@ -90,18 +90,18 @@ class Picture:
         return "\n".join(lines) + "\n"
 
     def dot(self, *, counts: bool = False) -> str:
-        """The picture for Graphviz: `dot -Tsvg`.
+        """Draw the picture for Graphviz: `dot -Tsvg`.
 
-        Arguments:
-            counts: whether to write on each arrow to an event how many were sent.
+        Args:
+            counts: Whether to write on each arrow to an event type how many events were sent.
         """
         sent, read = self._arrows()
         names, ids = self._shown(), self._ids()
         lines = ["digraph events {", "    rankdir=LR", "    node [shape=box]"]
-        for one in ids:
-            text = _dot_text(names[one])
-            style = ", style=rounded" if ids[one].startswith("e") else ""
-            lines.append(f'    {ids[one]} [label="{text}"{style}]')
+        for name in ids:
+            text = _dot_text(names[name])
+            style = ", style=rounded" if ids[name].startswith("e") else ""
+            lines.append(f'    {ids[name]} [label="{text}"{style}]')
         for (sender, event), number in sent:
             label = f" [label={number}]" if counts else ""
             lines.append(f"    {ids[sender]} -> {ids[event]}{label}")
@@ -109,23 +109,23 @@ class Picture:
         return "\n".join([*lines, "}"]) + "\n"
 
     def _arrows(self) -> tuple[list[tuple[tuple[Name, Name], int]], list[tuple[Name, Name]]]:
-        # Sorted, so that one program gives one picture, whichever of its tasks came first.
+        # Sorted, so that a program always gives the same picture, whichever of its tasks comes first.
         with self._lock:
             return (
-                sorted(self._sent.items(), key=lambda one: (one[0][0].order, one[0][1].order)),
-                sorted(+self._read, key=lambda one: (one[0].order, one[1].order)),
+                sorted(self._sent.items(), key=lambda item: (item[0][0].order, item[0][1].order)),
+                sorted(+self._read, key=lambda pair: (pair[0].order, pair[1].order)),
             )
 
     def _functions_and_events(self) -> tuple[list[Name], list[Name]]:
         sent, read = self._arrows()
-        functions = {one for (one, _), _ in sent} | {one for _, one in read}
-        events = {one for (_, one), _ in sent} | {one for one, _ in read}
+        functions = {sender for (sender, _), _ in sent} | {reader for _, reader in read}
+        events = {event for (_, event), _ in sent} | {event for event, _ in read}
         return sorted(functions, key=_order), sorted(events, key=_order)
 
     def _ids(self) -> dict[Name, str]:
         functions, events = self._functions_and_events()
-        return {one: f"f{number}" for number, one in enumerate(functions)} | {
-            one: f"e{number}" for number, one in enumerate(events)
+        return {name: f"f{number}" for number, name in enumerate(functions)} | {
+            name: f"e{number}" for number, name in enumerate(events)
         }
 
     def _shown(self) -> dict[Name, str]:
@@ -134,15 +134,15 @@ class Picture:
 
 
 def _mermaid_text(name: str) -> str:
-    """The name for between quotes. Whatever else than letters and digits may be markup there is named by its number."""
+    """Return the name for use in quotes. Other characters than letters and digits may be markup: escape them."""
     return "".join(
-        one if one.isalnum() or one in PLAIN else f"#{MERMAID_NAMES.get(one, ord(one))};"
-        for one in printable(name)
+        sign if sign.isalnum() or sign in PLAIN else f"#{MERMAID_NAMES.get(sign, ord(sign))};"
+        for sign in printable(name)
     )
 
 
 def _dot_text(name: str) -> str:
-    """The name for between quotes, in which Graphviz knows the escapes of strings and the names of HTML."""
+    """Return the name for use in quotes, where Graphviz reads the escapes of strings and HTML entities."""
     text = printable(name).replace("\\", "\\\\").replace('"', '\\"')
     return text.replace("&", "&amp;")
 
@@ -152,15 +152,15 @@ def _order(name: Name) -> tuple[str, str, str]:
 
 
 def _without_doubt(names: Iterable[Name]) -> dict[Name, str]:
-    """Each name, as short as it can be without being another's, too."""
+    """Return each name as short as it can be and still differ from the others."""
     names = list(names)
-    short = Counter(one.short for one in names)
-    long = Counter(one.qualname for one in names)
+    short = Counter(name.short for name in names)
+    long = Counter(name.qualname for name in names)
     return {
-        one: one.short
-        if short[one.short] == 1
-        else one.qualname
-        if long[one.qualname] == 1
-        else f"{one.module}.{one.qualname}"
-        for one in names
+        name: name.short
+        if short[name.short] == 1
+        else name.qualname
+        if long[name.qualname] == 1
+        else f"{name.module}.{name.qualname}"
+        for name in names
     }

@@ -1,4 +1,4 @@
-"""The command line of `top`: arguments, the loop that asks and shows, exit codes."""
+"""The command line of `top`: its arguments, the loop that asks and shows, the exit codes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,21 @@ from haiway_bus.tools._top.view import headline, slowest
 __all__ = ("main",)
 
 SHOWN, SILENT, UNUSABLE = 0, 1, 2
-"""The exit codes. argparse exits with 2 as well."""
+"""The exit codes. argparse exits with 2 too."""
 
 PATIENCE_SECONDS: Final = 5.0
-"""How long a table that is shown once waits for an answer."""
+"""How long `--once` waits for an answer."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Show a running scope, with the arguments `argv` (the process's if None), and return the exit code."""
+    """Show a running scope.
+
+    Args:
+        argv: The arguments; None for those of the process.
+
+    Returns:
+        The exit code.
+    """
     options = _parser().parse_args(argv)
     try:
         with find(options.pid, options.socket) as client:
@@ -39,11 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ServiceEndedError:
         sys.stderr.write("the scope has ended\n")
         return SHOWN
-    except KeyboardInterrupt:  # the way to leave it, and so no failure
+    except KeyboardInterrupt:  # the usual way to leave it
         return SHOWN
     except BrokenPipeError:
-        # Whoever reads the output has seen enough (`| head`). The interpreter flushes once more when it exits, so
-        # the stream must lead somewhere.
+        # The reader of the output has seen enough (`| head`). The interpreter flushes again when it exits, so the
+        # stream must lead somewhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return SHOWN
 
@@ -51,8 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m haiway_bus top",
-        description="Show what goes over the bus of a running scope: one that was given a "
-        "haiway_bus.tools.top.Monitor() as a disposable. Exit code 2 if there is none.",
+        description="Show the bus of a running scope that has a haiway_bus.tools.top.Monitor() "
+        "among its disposables. Exit code 2 if there is none.",
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--pid", type=int, metavar="PID", help="the scope in this process")
@@ -81,7 +88,7 @@ def _seconds(text: str) -> float:
 def _once(client: Client, interval: float, as_json: bool, stream: TextIO) -> int:
     before = client.ask(PATIENCE_SECONDS)
     if before is not None:
-        sleep(interval)  # two looks make a rate
+        sleep(interval)  # a rate needs two looks
         now = client.ask(PATIENCE_SECONDS)
         if now is not None:
             with open_screen(stream, once=True) as screen:

@@ -1,4 +1,4 @@
-"""The other side: finding the services that can be seen, and asking one of them."""
+"""The viewer's side: find the services with a monitor, and ask a service."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONNECT_SECONDS: Final = 2.0
 
 
 class ServiceNotFoundError(Exception):
-    """Raised when no service, or no single one, is there to be seen."""
+    """Raised when there is no service with a monitor, or more than a single service."""
 
 
 class ServiceEndedError(Exception):
@@ -29,25 +29,32 @@ class ServiceEndedError(Exception):
 
 
 class Client:
-    """A connection to the monitor of one service."""
+    """A connection to the monitor of a service."""
 
-    def __init__(self, place: Path) -> None:
-        """Raises OSError when nobody answers there."""
-        self.place = place
+    def __init__(self, path: Path) -> None:
+        """Connect to the monitor.
+
+        Args:
+            path: Its socket, or its file with port and secret.
+
+        Raises:
+            OSError: No monitor answers there.
+        """
+        self.path = path
         self._secret = b""
-        if place.suffix == PORT_FILE:
+        if path.suffix == PORT_FILE:
             try:
-                told = json.loads(place.read_text())
+                told = json.loads(path.read_text())
                 self._secret = str(told["secret"]).encode()
                 address = ("127.0.0.1", int(told["port"]))
             except (KeyError, TypeError, ValueError, RecursionError) as error:
-                raise OSError(f"{place} is no file of a monitor") from error
+                raise OSError(f"{path} is no file of a monitor") from error
             self._socket = socket.create_connection(address, CONNECT_SECONDS)
         else:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
                 self._socket.settimeout(CONNECT_SECONDS)
-                self._socket.connect(str(place))
+                self._socket.connect(str(path))
             except OSError:
                 self._socket.close()
                 raise
@@ -55,10 +62,17 @@ class Client:
         self._asked = False
 
     def ask(self, timeout: float) -> Snapshot | None:
-        """The bus as it is now; None when the service, whose loop may be busy, does not answer in this many seconds.
+        """Ask for a snapshot of the bus.
 
-        The next call then waits for the same answer. Raises ServiceEndedError when the service has closed the
-        connection, ValueError when it answers something else than a snapshot.
+        Args:
+            timeout: How many seconds to wait for the answer: the service's loop may be busy.
+
+        Returns:
+            The snapshot; None if there is no answer in time. The next call then waits for the same answer.
+
+        Raises:
+            ServiceEndedError: The service has closed the connection.
+            ValueError: The answer is no snapshot.
         """
         deadline = monotonic() + timeout
         try:
@@ -95,18 +109,19 @@ class Client:
         self.close()
 
 
-def find(pid: int | None, place: Path | None) -> Client:
-    """The one service of this process, at this place, or else the only one there is.
+def find(pid: int | None, path: Path | None) -> Client:
+    """Connect to a service: the service at this path, or else the only service of this process or of this machine.
 
-    Raises ServiceNotFoundError when there is none or more than one, and says how to go on; UnsafeFolderError when
-    it would have to be looked for where others than the user could have put something.
+    Raises:
+        ServiceNotFoundError: There is none, or more than a single service. The error says how to go on.
+        UnsafeFolderError: Other users can write to the folder of monitors.
     """
-    if place is not None:
+    if path is not None:
         try:
-            return Client(place)
+            return Client(path)
         except OSError as error:
             raise ServiceNotFoundError(
-                f"no monitor answers at {place} ({error}): is the service running?"
+                f"no monitor answers at {path} ({error}): is the service running?"
             ) from error
     found = list(services(pid))
     if len(found) == 1:
@@ -114,39 +129,39 @@ def find(pid: int | None, place: Path | None) -> Client:
     whose = "" if pid is None else f" in the process {pid}"
     if not found:
         raise ServiceNotFoundError(
-            f"no running scope with a monitor was found{whose}: give the service's scope one, "
+            f"no running scope with a monitor was found{whose}: give the service's scope a monitor, "
             "`ctx.scope(..., disposables=(haiway_bus.tools.top.Monitor(),))`, and run `top` as the same user"
         )
     for client in found:
         client.close()
-    listed = "".join(f"\n  --pid {pid_of(one.place)}  --socket {one.place}" for one in found)
+    listed = "".join(f"\n  --pid {pid_of(client.path)}  --socket {client.path}" for client in found)
     raise ServiceNotFoundError(
-        f"{len(found)} running scopes with a monitor were found{whose}, name one:{listed}"
+        f"{len(found)} running scopes with a monitor were found{whose}, choose one of them:{listed}"
     )
 
 
 def services(pid: int | None) -> Iterator[Client]:
-    """Connections to all monitors, of this process if given."""
+    """Yield connections to all monitors, or to those of this process."""
     where = folder()
-    # Or another user's folder, made first under this name, would tell what they like.
+    # Another user could have made a folder with this name first, and tell us anything.
     if os.path.lexists(where):
         check_private(where)
-    for place in sorted(where.glob("*")):
-        if place.suffix not in (SOCKET, PORT_FILE) or (pid is not None and pid_of(place) != pid):
+    for path in sorted(where.glob("*")):
+        if path.suffix not in (SOCKET, PORT_FILE) or (pid is not None and pid_of(path) != pid):
             continue
-        client = connected(place)
+        client = connected(path)
         if client is not None:
             yield client
 
 
-def connected(place: Path) -> Client | None:
-    """A connection to the monitor there; None if none answers. What a process that was killed has left is removed."""
+def connected(path: Path) -> Client | None:
+    """Return a connection to the monitor there; None if no monitor answers. Remove what a killed process has left."""
     try:
-        return Client(place)
+        return Client(path)
     except ConnectionRefusedError:
         # Nobody listens there, and nobody will again.
         with suppress(OSError):
-            place.unlink()
+            path.unlink()
     except OSError:
         pass
     return None

@@ -1,4 +1,4 @@
-"""The service's side: a socket that answers what goes over the bus, and nothing else."""
+"""The service's side: a socket that answers with a snapshot of the bus, and does nothing else."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ _numbers = count()
 
 
 class Answering(asyncio.Protocol):
-    """One connection: for each line that is the secret (an empty line on a Unix socket), a line with the snapshot.
+    """A connection: it answers each line that is the secret with a line that has the snapshot.
 
-    A protocol and no task, so that the end of the scope has nobody to wait for.
+    On a Unix socket the secret is an empty line. This is a protocol and not a task, so that the end of the scope does
+    not wait for it.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Answering(asyncio.Protocol):
             return
         *lines, self.asked = (self.asked + data).split(b"\n")
         for line in lines:
-            # Who asks and does not read the answers would fill the service's memory with them.
+            # A client that asks and does not read the answers would fill the service's memory with them.
             if (
                 not hmac.compare_digest(line, self.secret)
                 or transport.get_write_buffer_size() > LARGEST_BACKLOG
@@ -82,25 +83,25 @@ class Answering(asyncio.Protocol):
 
 
 class Monitor:
-    """A disposable of a scope that lets `python -m haiway_bus top` see its bus. Enter it once.
+    """A disposable of a scope that shows its bus to `python -m haiway_bus top`. Enter it once.
 
         async with ctx.scope("service", disposables=(Monitor(),)):
             ...
 
-    It opens a Unix socket with rights for its user alone (0600) in a folder of that user alone, and removes it at the
-    scope's end. It answers with the numbers of `ctx.events()`, the names of scope, program, types, subscriptions and
-    handlers, and whom scopes wait for at their end; it takes no commands and shows no event. While somebody is
-    connected it looks at the bus once a second; else it costs nothing.
+    It opens a Unix socket that only its user can connect to (0600), in a folder that only this user can enter, and
+    removes the socket at the end of the scope. If a killed service has left a socket there, it is replaced.
 
-    Arguments:
-        socket_path: where to make the socket; in a folder that `top` looks into, unless given.
-        tcp: whether to use a loopback TCP port with a secret in a file of this user alone instead. So it is on
-            Windows, which has no Unix sockets that asyncio knows.
+    It answers with the numbers of `ctx.events()`, the names of scope, program, event types, subscriptions and handlers,
+    and the tasks that scopes wait for at their end. It takes no commands and shows no event. While somebody is
+    connected it looks at the bus once a second. Otherwise it costs nothing.
 
-    What a service that was killed has left there is in nobody's way: its socket is replaced.
+    Args:
+        socket_path: Where to make the socket. By default it is in the folder where `top` looks.
+        tcp: Whether to use a TCP port on the loopback interface, with a secret in a file that only this user can read.
+            That is the default on Windows, where asyncio has no Unix sockets.
 
-    Raises, when it is entered, ContextMissing outside a scope, OSError when the socket cannot be made there, and
-    UnsafeFolderError when others may enter the folder.
+    Raises:
+        TypeError: Both arguments are given.
     """
 
     def __init__(
@@ -110,23 +111,30 @@ class Monitor:
             raise TypeError("Monitor() takes a socket_path or tcp=True, not both: TCP has no path")
         self._given = None if socket_path is None else Path(socket_path)
         self._tcp = tcp
-        self._place: Path | None = None
+        self._path: Path | None = None
         self._server: asyncio.Server | None = None
         self._connections: set[Answering] = set()
         self._pulse: Pulse | None = None
 
     @property
-    def place(self) -> Path | None:
-        """The socket, or the file with the port and the secret, while it is open; `top --socket` takes it."""
-        return self._place
+    def path(self) -> Path | None:
+        """The socket, or the file with port and secret, for `top --socket`; None while it is not open."""
+        return self._path
 
     async def __aenter__(self) -> None:
+        """Open the socket.
+
+        Raises:
+            ContextMissing: No scope is current.
+            OSError: The socket cannot be made there.
+            UnsafeFolderError: Other users can enter the folder.
+        """
         if self._server is not None:
             raise RuntimeError("a Monitor is entered once: make another by Monitor()")
         scope = place("Monitor()").scope
         since = monotonic()
 
-        # While somebody is connected.
+        # It runs while somebody is connected.
         pulse = self._pulse = Pulse(scope.bus)
 
         def snapshot(observer: Observer) -> bytes:
@@ -142,24 +150,24 @@ class Monitor:
         loop = asyncio.get_running_loop()
         try:
             if self._tcp:
-                path = free_place(PORT_FILE)
+                path = free_path(PORT_FILE)
                 self._server = await loop.create_server(
                     answering, "127.0.0.1", 0, start_serving=False
                 )
                 port = self._server.sockets[0].getsockname()[1]
                 write_private(path, json.dumps({"port": port, "secret": secret.decode()}))
-                self._place = path
+                self._path = path
             else:
-                path = self._given or free_place(SOCKET)
+                path = self._given or free_path(SOCKET)
                 listening = bound(path)
-                self._place = path
+                self._path = path
                 self._server = await loop.create_unix_server(
                     answering, sock=listening, start_serving=False
                 )
-            # Not before there is a server to close: this may be cancelled.
+            # Serve only now, when there is a server to close: this may be cancelled.
             await self._server.start_serving()
         except BaseException:
-            self._close()  # nobody leaves what was not entered
+            self._close()  # __aexit__ is not called if __aenter__ raises
             raise
 
     async def __aexit__(
@@ -178,16 +186,16 @@ class Monitor:
         for connection in list(self._connections):
             if connection.transport is not None:
                 connection.transport.close()
-        if self._place is not None:
+        if self._path is not None:
             with suppress(FileNotFoundError):
-                self._place.unlink()
-            self._place = None
+                self._path.unlink()
+            self._path = None
 
 
-def free_place(suffix: str) -> Path:
-    """A place in the folder of monitors that no service is at.
+def free_path(suffix: str) -> Path:
+    """Return a path in the folder of monitors that no service uses.
 
-    Its name may have been another's: in a container, a service that is started again has the same process id.
+    An earlier service may have used the name: in a container, a restarted service has the same process id.
     """
     where = private_folder()
     while True:
@@ -197,7 +205,7 @@ def free_place(suffix: str) -> Path:
 
 
 def taken(path: Path) -> bool:
-    """Whether something is there. A socket, or the file of a port, at which nobody listens is removed."""
+    """Return whether something is there. Remove a socket, or the file of a port, where nobody listens."""
     if path.is_socket() or (path.suffix == PORT_FILE and path.is_file()):
         client = connected(path)
         if client is not None:
@@ -207,20 +215,20 @@ def taken(path: Path) -> bool:
 
 
 def bound(path: Path) -> socket.socket:
-    """A Unix socket at this path, which only the user may connect to."""
+    """Return a Unix socket at this path that only the user may connect to."""
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         taken(path)
         made.bind(str(path))
-    except OSError as error:  # also for a path that is longer than the system allows
+    except OSError as error:  # also if the path is longer than the system allows
         made.close()
         raise OSError(
             error.errno,
-            f"Monitor() cannot make its socket there ({error.args[-1]}): name another socket_path,"
-            " short and not taken",
+            f"Monitor() cannot make its socket there ({error.args[-1]}): give another socket_path,"
+            " short and not in use",
             str(path),
         ) from error
-    # Before it listens, so that there is no moment at which others could connect.
+    # Set the rights before it listens, so that there is no moment at which others could connect.
     path.chmod(0o600)
     made.setblocking(False)
     return made

@@ -1,4 +1,4 @@
-"""All of `top` that needs rich: import this only where a missing rich is provided for."""
+"""The part of `top` that needs rich. Import it only where a missing rich is handled."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from haiway_bus.tools._top.view import HEADER, cells, plain_lines
 __all__ = ("RichScreen", "rich_screen")
 
 FOOTER = (
-    "Ctrl-C to leave | slowest: events that wait in the slowest subscription; peak: the most that did since the last"
-    " look; full: subscriptions at their limit since then; oldest: for how long an event has waited, at least"
+    "Ctrl-C to leave | slowest: waiting events in the slowest subscription; peak: the most since the last look;"
+    " full: subscriptions at their limit since then; oldest: how long the oldest event has waited, at least"
 )
 
 
 class RichScreen:
-    """The whole terminal, redrawn at once."""
+    """The whole terminal, redrawn for each table."""
 
     def __init__(self, live: Live) -> None:
         self._live = live
 
     def show(self, headline: str, rows: Sequence[Row], waiting: Sequence[str] = ()) -> None:
-        """Replace what is shown."""
+        """Show a table in place of the table before."""
         parts: list[Text | Table] = [Text(headline, style="bold")]
         if rows:
             parts.append(table(rows))
@@ -44,18 +44,18 @@ class RichScreen:
 
 @contextmanager
 def rich_screen(stream: TextIO) -> Iterator[RichScreen]:
-    """Take the terminal for the block, and give it back as it was."""
+    """Use the whole terminal during the block, and restore it afterwards."""
     with Live(console=Console(file=stream), screen=True, auto_refresh=False) as live:
         yield RichScreen(live)
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """The table, in which losses are red and waiting events yellow."""
+    """Return the table. Dropped events are red, waiting events yellow."""
     lines = [cells(row) for row in rows]
     made = Table(box=SIMPLE_HEAD, pad_edge=False)
     for position, name in enumerate(HEADER):
         if position:
-            # Rich narrows every column of a table that is too wide: only the names may be cut short.
+            # Rich narrows every column of a table that is too wide. Only the names may be cut.
             width = max(len(name), *(len(line[position]) for line in lines))
             made.add_column(name, justify="right", no_wrap=True, min_width=width)
         else:

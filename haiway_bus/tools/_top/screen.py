@@ -1,4 +1,4 @@
-"""Where tables are shown one after the other: a terminal that is redrawn, or a stream that is written on."""
+"""Where tables are shown: a terminal that is redrawn for each table, or a stream that is written to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from haiway_bus.tools._top.view import plain_lines, plain_table
 
 try:
     from haiway_bus.tools._top import rich_screen
-except ImportError:  # rich is an extra, haiway-bus[cli]; one too old to serve is as good as none
+except (
+    ImportError
+):  # rich is an extra, haiway-bus[cli]; without it, or with a version too old, show plain text
     RICH = False
 else:
     RICH = True
@@ -23,14 +25,14 @@ CLEAR = "\x1b[H\x1b[J"
 
 
 class Screen(Protocol):
-    """Shows a table, in place of the one before if it can, and whom scopes wait for."""
+    """Shows a table, in place of the table before if it can."""
 
     def show(self, headline: str, rows: Sequence[Row], waiting: Sequence[str] = ()) -> None:
-        """Show it."""
+        """Show a table, and below it whom scopes wait for."""
 
 
 class PlainScreen:
-    """Plain text: from the top of the terminal, or on a stream below the table before."""
+    """Plain text: at the top of the terminal, or on a stream below the table before."""
 
     def __init__(self, stream: TextIO, redraw: bool) -> None:
         self._stream = stream
@@ -38,7 +40,7 @@ class PlainScreen:
         self._shown = False
 
     def show(self, headline: str, rows: Sequence[Row], waiting: Sequence[str] = ()) -> None:
-        """Write it."""
+        """Write a table, and below it whom scopes wait for."""
         begin = CLEAR if self._redraw else "\n" if self._shown else ""
         self._stream.write(f"{begin}{headline}\n{plain_table(rows)}{plain_lines(waiting)}")
         self._stream.flush()
@@ -47,7 +49,7 @@ class PlainScreen:
 
 @contextmanager
 def open_screen(stream: TextIO, once: bool) -> Iterator[Screen]:
-    """What suits the stream: a table that is shown once, or shown to no terminal, is plain text."""
+    """Open a screen that suits the stream. A table that is shown once, or not on a terminal, is plain text."""
     redraw = stream.isatty() and not once
     if redraw and RICH:
         with rich_screen.rich_screen(stream) as screen:
@@ -57,7 +59,7 @@ def open_screen(stream: TextIO, once: bool) -> Iterator[Screen]:
 
 
 def json_line(now: Snapshot, rows: Sequence[Row]) -> str:
-    """The table for programs to read: one line of JSON; rates are events a second."""
+    """Return the table for programs: a line of JSON, with rates in events a second."""
     events = [
         {
             "event": row.event,
@@ -68,14 +70,14 @@ def json_line(now: Snapshot, rows: Sequence[Row]) -> str:
         }
         for row in rows
     ]
-    told = {
+    line = {
         "scope": now.scope,
         "pid": now.pid,
         "scopes": now.scopes,
         "from_threads": now.from_threads,
         "late": now.late,
         "events": events,
-        "handlers": [one._asdict() for one in now.handlers],
+        "handlers": [handler._asdict() for handler in now.handlers],
         "waiting": now.waiting,
     }
-    return json.dumps(told) + "\n"
+    return json.dumps(line) + "\n"

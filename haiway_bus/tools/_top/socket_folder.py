@@ -1,7 +1,7 @@
-"""Where services and `top` meet: a folder that only its user can enter, with one socket for each scope to be seen.
+"""The folder where services and `top` meet. Only its user can enter it. It has a socket for each scope with a monitor.
 
-Where there are no Unix sockets (Windows), a file with the port of a loopback server and a secret stands in the place
-of the socket: who can read the file may connect.
+On Windows asyncio has no Unix sockets. There a file with a port and a secret takes the place of the socket: whoever can
+read the file may connect.
 """
 
 from __future__ import annotations
@@ -28,26 +28,28 @@ PORT_FILE: Final = ".port"
 
 
 class UnsafeFolderError(RuntimeError):
-    """Raised when others than the user could put something into the folder, or take something out."""
+    """Raised when other users can write to the folder."""
 
 
 def folder() -> Path:
-    """The folder: HAIWAY_BUS_RUNTIME_DIR, or else one of this user's own below XDG_RUNTIME_DIR or that for temporary
-    files. It need not exist."""
+    """Return the path of the folder, which need not exist.
+
+    It is HAIWAY_BUS_RUNTIME_DIR if that is set. Otherwise it is a folder of this user in XDG_RUNTIME_DIR, or in the
+    folder for temporary files.
+    """
     given = os.environ.get("HAIWAY_BUS_RUNTIME_DIR")
     if given:
         return Path(given)
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime:
         return Path(runtime) / "haiway_bus"
-    user = (
-        os.getuid() if sys.platform != "win32" else "user"
-    )  # there, temporary files are the user's own
+    # On Windows the folder for temporary files is the user's own.
+    user = os.getuid() if sys.platform != "win32" else "user"
     return Path(tempfile.gettempdir()) / f"haiway_bus-{user}"
 
 
 def private_folder() -> Path:
-    """The folder, made if need be. Raises UnsafeFolderError when it is not this user's alone."""
+    """Return the folder, and make it if it is missing. Raise UnsafeFolderError if it is not this user's alone."""
     found = folder()
     found.mkdir(mode=0o700, parents=True, exist_ok=True)
     check_private(found)
@@ -55,7 +57,7 @@ def private_folder() -> Path:
 
 
 def check_private(found: Path) -> None:
-    """Raise UnsafeFolderError when this is not a folder of this user alone."""
+    """Raise UnsafeFolderError if this is not a folder of this user alone."""
     if sys.platform == "win32":
         return
     status = found.lstat()
@@ -66,11 +68,11 @@ def check_private(found: Path) -> None:
     ):
         raise UnsafeFolderError(
             f"the folder for monitors must be a folder of this user that no other may enter, and {found} is not: "
-            "`chmod 700` it if it is yours, or name another in HAIWAY_BUS_RUNTIME_DIR"
+            "`chmod 700` it if it is yours, or name another folder in HAIWAY_BUS_RUNTIME_DIR"
         )
 
 
-def pid_of(place: Path) -> int | None:
-    """The process that a place in the folder belongs to; None if its name does not say."""
-    pid = place.name.partition("-")[0]
+def pid_of(path: Path) -> int | None:
+    """Return the process that a path in the folder belongs to; None if its name does not say."""
+    pid = path.name.partition("-")[0]
     return int(pid) if pid.isdecimal() else None

@@ -1,6 +1,6 @@
 """How a snapshot looks: a headline and a table, in plain text.
 
-What a service tells is the service's, and the terminal is the viewer's: no name in it is more than text there.
+The names come from the service and are shown on the viewer's terminal. So control characters in them are escaped.
 """
 
 from __future__ import annotations
@@ -17,14 +17,19 @@ HEADER: Final = (
     *("event", "sent/s", "read/s", "readers", "pending", "slowest", "dropped"),
     *("lost/s", "oldest", "peak", "full"),
 )
-# How many seconds late a loop is told to be: below that it is as punctual as any.
+# From so many seconds on a loop counts as late.
 LATE: Final = 0.01
-# How many handlers are named.
+# How many handlers to name.
 NAMED: Final = 5
 
 
 def headline(snapshot: Snapshot, silent_for: float = 0.0) -> str:
-    """Which scope it is, how it is doing, and whether it answers; below, the handlers, if there are any."""
+    """Return the headline: which scope it is, how it is doing, whether it answers. Below it, its handlers.
+
+    Args:
+        snapshot: The last snapshot.
+        silent_for: For how many seconds the service has not answered.
+    """
     parts = [
         printable(snapshot.scope),
         f"{printable(snapshot.program)} (pid {snapshot.pid})",
@@ -43,21 +48,21 @@ def headline(snapshot: Snapshot, silent_for: float = 0.0) -> str:
 
 
 def handlers(snapshot: Snapshot) -> str:
-    """A line about the handlers that have the most workers at work, and those that failed."""
-    found = sorted(snapshot.handlers, key=lambda one: (-one.failed, -one.busy, one.handler))
+    """Return a line about the handlers that failed, and those with the most busy workers."""
+    found = sorted(snapshot.handlers, key=lambda row: (-row.failed, -row.busy, row.handler))
     if not found:
         return ""
     shown = [
-        f"{printable(one.handler)} {one.busy}/{one.workers}"
-        + (f", {one.failed:,} failed" if one.failed else "")
-        for one in found[:NAMED]
+        f"{printable(row.handler)} {row.busy}/{row.workers}"
+        + (f", {row.failed:,} failed" if row.failed else "")
+        for row in found[:NAMED]
     ]
     more = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""
     return f"\nworkers busy: {'; '.join(shown)}{more}"
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """The row, as the HEADER names its cells."""
+    """Return the cells of a row, in the order of HEADER."""
     stats = row.stats
     return (
         printable(row.event),
@@ -75,7 +80,7 @@ def cells(row: Row) -> tuple[str, ...]:
 
 
 def slowest(rows: Sequence[Row]) -> list[str]:
-    """Lines that name the slowest subscriptions, where they have names."""
+    """Return lines that name the slowest subscription of each type, if it has a name."""
     return [
         f"the slowest of {row.event}: {row.stats.slowest}"
         for row in rows
@@ -84,7 +89,7 @@ def slowest(rows: Sequence[Row]) -> list[str]:
 
 
 def plain_table(rows: Sequence[Row]) -> str:
-    """Columns that stand under their names, the first one to the left."""
+    """Return the table: names are aligned to the left, numbers to the right."""
     if not rows:
         return "nobody is subscribed to anything\n"
     table = [HEADER, *map(cells, rows)]
@@ -98,19 +103,19 @@ def plain_table(rows: Sequence[Row]) -> str:
 
 
 def plain_lines(lines: Sequence[str]) -> str:
-    """What stands below the table: whom scopes wait for at their end."""
+    """Return the lines below the table: whom scopes wait for at their end."""
     return "".join(f"{printable(line)}\n" for line in lines)
 
 
 def rate(value: float | None) -> str:
-    """Events a second, with a digit after the point while that says something."""
+    """Return a rate as text, below 10 with a digit after the point."""
     if value is None:
         return "-"
     return f"{value:,.1f}" if 0 < value < 10 else f"{value:,.0f}"
 
 
 def duration(seconds: float) -> str:
-    """In the largest units that leave two of them."""
+    """Return a time as text, in at most two units."""
     minutes, left = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
