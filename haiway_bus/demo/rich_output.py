@@ -1,4 +1,4 @@
-"""All that needs rich: import this only where a missing rich is provided for."""
+"""The part of the main job's output that needs rich. Import it only where a missing rich is handled."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ __all__ = ("RichProgress", "bar", "print_table")
 
 
 class RichProgress:
-    """A bar for each way."""
+    """A bar for each phase."""
 
     def __init__(self, shown: Progress) -> None:
         self._shown = shown
-        self._way = TaskID(0)
+        self._phase = TaskID(0)
 
     def begin(self, label: str, total: int) -> None:
-        """Add a bar below those before."""
-        self._way = self._shown.add_task(label, total=total)
+        """Add a bar below the others."""
+        self._phase = self._shown.add_task(label, total=total)
 
     def advance(self) -> None:
-        """Move the latest bar on."""
-        self._shown.advance(self._way)
+        """Advance the latest bar."""
+        self._shown.advance(self._phase)
 
 
 @contextmanager
 def bar(stream: TextIO) -> Iterator[RichProgress]:
-    """Bars on `stream` for the length of the block; however it ends, the terminal is tidied up."""
+    """Show bars on `stream` during the block, and restore the terminal however it ends."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -56,14 +56,14 @@ def bar(stream: TextIO) -> Iterator[RichProgress]:
 def print_table(
     stream: TextIO, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
 ) -> None:
-    """Print a table whose first column is text and whose others are numbers."""
+    """Print a table. The first column is text, the others are numbers."""
     table = Table()
     for position, name in enumerate(header):
         table.add_column(name, justify="right" if position else "left", overflow="fold")
     for row in rows:
-        # As Text, because a name in square brackets would be taken for markup.
+        # As Text: rich would take a name in square brackets for markup.
         table.add_row(*(Text(cell) for cell in row))
     console = Console(file=stream)
-    # Above the table and not as its title, which would be folded to the table's width.
+    # Above the table: rich would fold a title to the width of the table.
     console.print(Text(title, style="bold"), soft_wrap=True)
     console.print(table)
