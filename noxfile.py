@@ -179,3 +179,10 @@ def modes(session: nox.Session) -> None:
     # pytest keeps its own assertions, and warns that it cannot keep those of other modules.
     unkept = "ignore:assertions not in test modules:pytest.PytestConfigWarning"
     session.run("python", "-O", *run, "-W", unkept)
+
+
+@nox.session
+def mutations(session: nox.Session) -> None:
+    """Breaks the package, guarantee by guarantee: a test must notice each. It takes long; `-- --only 5.4` is a part."""
+    session.install("-q", ".[test]", env={"HAIWAY_BUS_NO_EXTENSIONS": "1"})
+    session.run("python", "-P", "tests/mutation.py", *session.posargs)

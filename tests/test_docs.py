@@ -27,8 +27,8 @@ from pathlib import Path
 import pytest
 
 import haiway_bus
+from tests.shared import TREE
 
-TREE = Path(__file__).resolve().parent.parent
 PAGES = [
     path for path in (TREE / "README.md", *sorted((TREE / "docs").rglob("*.md"))) if path.is_file()
 ]

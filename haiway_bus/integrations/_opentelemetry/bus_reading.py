@@ -11,7 +11,7 @@ from typing import Any, Final
 from haiway_bus import EventStats
 from haiway_bus._bus import Bus
 from haiway_bus._bus.stats import Observer
-from haiway_bus._scope.context import place
+from haiway_bus._scope.context import current
 from haiway_bus._scope.vitals import Pulse, Vitals, vitals_of
 from haiway_bus.integrations._opentelemetry.attributes import type_name
 
@@ -85,7 +85,7 @@ class BusReading:
 
     def __init__(self, name: str) -> None:
         self.name: str = name
-        self.bus: Bus = place("events()").scope.bus
+        self.bus: Bus = current("events()").scope.bus
         self.observer: Observer = Observer()
         self.pulse: Pulse = Pulse(self.bus)
         self.lateness: float = 0.0
