@@ -26,7 +26,7 @@ from haiway_bus.integrations._web.protocol import (
     ASGISend,
 )
 
-__all__ = ("ScopeMiddleware", "ShuttingDown")
+__all__ = ("SCOPE_KEY", "ScopeMiddleware", "ShuttingDown")
 
 
 class ShuttingDown(State):
