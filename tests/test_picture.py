@@ -1,4 +1,4 @@
-"""Contract 1.2, 2.11, 5.3 as a drawing: who sends and who reads what, exactly, and at no price when nobody asks."""
+"""Guarantee 1.2, 2.11, 5.3 as a drawing: who sends and who reads what, exactly, and at no price when nobody asks."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ async def test_nothing_is_left_of_it_when_the_block_is_over(hb: Any, collect: An
 async def test_collecting_changes_neither_errors_nor_lives(
     hb: Any, collect: Any, no_garbage: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Contract 1.4, 2.8, 2.11, 5.2: what is refused is refused, and not drawn; a subscription dies as ever."""
+    """Guarantee 1.4, 2.8, 2.11, 5.2: what is refused is refused, and not drawn; a subscription dies as ever."""
     ctx = hb.ctx
 
     async def fail(event: Any) -> None:

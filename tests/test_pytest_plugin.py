@@ -45,7 +45,7 @@ class TestSettle:
     async def test_chains_of_handlers_have_done_their_work_and_go_on_waiting(
         self, hb: Any, testing: Any
     ) -> None:
-        """Contract 5.4: what is idle at the end of a scope is what settle() waits for, without ending it."""
+        """Guarantee 5.4: what is idle at the end of a scope is what settle() waits for, without ending it."""
         got = []
 
         async def pay(event: Ordered) -> None:
@@ -109,7 +109,7 @@ class TestSettle:
         await task
 
     async def test_what_nobody_reads_and_what_threads_sent(self, hb: Any, testing: Any) -> None:
-        """Contract 6.2: an event of a thread is delivered; one that waits for no reader is in nobody's hands."""
+        """Guarantee 6.2: an event of a thread is delivered; one that waits for no reader is in nobody's hands."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             context = contextvars.copy_context()
@@ -136,7 +136,7 @@ class TestSettle:
             task.cancel()
 
     async def test_outside_a_scope_it_is_refused(self, hb: Any, testing: Any) -> None:
-        """Contract 5.2."""
+        """Guarantee 5.2."""
         with pytest.raises(hb.ContextMissing, match=r"settle\(\)"):
             await testing.settle()
 
@@ -155,7 +155,7 @@ class TestRecorder:
     async def test_it_records_by_type_and_in_the_order_of_delivery(
         self, hb: Any, testing: Any
     ) -> None:
-        """Contract 2.1: a recorder equals a list when each type's events are the same in the same order."""
+        """Guarantee 2.1: a recorder equals a list when each type's events are the same in the same order."""
         async with hb.ctx.scope("test"):
             hb.ctx.on(Ordered, lambda event: hb.ctx.send(Paid(event.number)))
             hb.ctx.send(Ordered(0))  # before
@@ -192,14 +192,14 @@ class TestRecorder:
             assert recorder == [Ordered(1)]
 
     async def test_it_does_not_keep_flush_waiting(self, hb: Any, testing: Any) -> None:
-        """Contract 4.4: a service under test that flushes goes on."""
+        """Guarantee 4.4: a service under test that flushes goes on."""
         async with hb.ctx.scope("test"):
             testing.record_events(Ordered)
             hb.ctx.send(Ordered(1))
             await hb.ctx.flush(Ordered, timeout=5)
 
     async def test_what_cannot_be_recorded_is_refused(self, hb: Any, testing: Any) -> None:
-        """Contract 1.4, 5.2."""
+        """Guarantee 1.4, 5.2."""
         with pytest.raises(hb.ContextMissing):
             testing.record_events(Ordered)
         async with hb.ctx.scope("test"):

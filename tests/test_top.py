@@ -1,4 +1,4 @@
-"""Contract 8.3 from outside the process: a scope's monitor, and `python -m haiway_bus top`, which shows it."""
+"""Guarantee 8.3 from outside the process: a scope's monitor, and `python -m haiway_bus top`, which shows it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ async def run(top: Any, *arguments: str) -> int:
 async def test_a_table_shows_what_goes_over_the_bus(
     hb: Any, top: Any, folder: Path, capsys: pytest.CaptureFixture[str], tcp: bool
 ) -> None:
-    """Contract 8.3: per type readers, pending, the slowest, drops, and how many come a second; the busiest first."""
+    """Guarantee 8.3: per type readers, pending, the slowest, drops, and how many come a second; the busiest first."""
     async with hb.ctx.scope("shop", disposables=(top.Monitor(tcp=tcp),)):
         orders, _slow = hb.ctx.subscribe(Order), hb.ctx.subscribe(Order, limit=2)
         _refunds = hb.ctx.subscribe(Refund)
@@ -101,7 +101,7 @@ async def test_a_table_shows_what_goes_over_the_bus(
 async def test_json_is_for_programs(
     hb: Any, top: Any, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Contract 8.3."""
+    """Guarantee 8.3."""
     async with hb.ctx.scope("shop", disposables=(top.Monitor(),)):
         _orders = hb.ctx.subscribe(Order)
         hb.ctx.send(Order(1))
@@ -213,7 +213,7 @@ async def test_it_shows_for_whom_a_scope_waits_at_its_end(
 async def test_it_ends_with_the_scope_and_holds_it_up_no_more_than_nothing(
     hb: Any, top: Any, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Contract 5.4, 5.10: a viewer that is still connected is told so, and the socket is gone."""
+    """Guarantee 5.4, 5.10: a viewer that is still connected is told so, and the socket is gone."""
     monitor = top.Monitor()
     async with hb.ctx.scope("shop", disposables=(monitor,)):
         live = asyncio.create_task(run(top, "--interval", "0.01"))
@@ -257,7 +257,7 @@ async def test_a_folder_that_others_may_enter_is_refused(hb: Any, top: Any, fold
 
 
 async def test_a_monitor_says_what_it_cannot_do(hb: Any, top: Any, folder: Path) -> None:
-    """Contract 5.2: outside a scope, twice, at a path that is taken or too long."""
+    """Guarantee 5.2: outside a scope, twice, at a path that is taken or too long."""
     with pytest.raises(hb.ContextMissing, match=r"Monitor\(\) needs a scope"):
         await top.Monitor().__aenter__()
     with pytest.raises(TypeError, match="not both"):
@@ -339,7 +339,7 @@ async def test_a_port_whose_file_cannot_be_written_is_closed(
 async def test_a_monitor_that_is_cancelled_while_it_opens_leaves_nothing(
     hb: Any, top: Any, folder: Path, tcp: bool
 ) -> None:
-    """Contract 5.5: as by a time-out of the service's start, at whichever turn of the loop."""
+    """Guarantee 5.5: as by a time-out of the service's start, at whichever turn of the loop."""
 
     async def service() -> None:
         async with hb.ctx.scope("shop", disposables=(top.Monitor(tcp=tcp),)):
@@ -502,7 +502,7 @@ def test_something_else_that_answers_is_refused(hb: Any, top: Any) -> None:
 
 
 def test_rates_are_of_the_time_between_two_looks(top: Any, hb: Any) -> None:
-    """Contract 8.3: also when a type's count began anew; names are short while that leaves no doubt."""
+    """Guarantee 8.3: also when a type's count began anew; names are short while that leaves no doubt."""
     make = top.snapshot.Snapshot
 
     def look(at: float, **sent: int) -> Any:
