@@ -54,10 +54,11 @@ def servers(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """ruff, mypy, cython-lint, and what type checkers say of users' code (pyright needs Node.js)."""
+    """ruff, codespell, mypy, cython-lint, and what type checkers say of users' code (pyright needs Node.js)."""
     session.install("-q", ".[test,dev]", env={"HAIWAY_BUS_NO_EXTENSIONS": "1"})
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("codespell")
     session.run("mypy")
     session.run("python", "-P", "-m", "pytest", "-q", "tests/test_typing.py")
     session.run("cython-lint", *map(str, sorted(Path("haiway_bus").rglob("*.p[yx][xd]"))))

@@ -1,4 +1,4 @@
-"""Guarantee 8.2 with the extra `opentelemetry`: scopes as spans, records on them, buses as metrics, senders of events."""
+"""Guarantee 8.2 with the extra `opentelemetry`: scopes as spans, records on them, buses as metrics, an event's sender."""
 
 from __future__ import annotations
 
