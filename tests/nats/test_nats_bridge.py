@@ -455,7 +455,7 @@ def test_a_consumer_and_a_stream_that_were_deleted_are_made_again(server: Any) -
 
 
 def test_a_task_of_the_bridge_that_ends_fails_the_scope() -> None:
-    from haiway_bus.integrations.nats.work import Work
+    from haiway_bus.integrations._nats.bridge_tasks import BridgeTasks
 
     async def ends() -> None:
         pass
@@ -463,14 +463,14 @@ def test_a_task_of_the_bridge_that_ends_fails_the_scope() -> None:
     async def main() -> None:
         with pytest.raises(ExceptionGroup) as caught:
             async with ctx.scope("x"):
-                work = Work()
-                work.watch()
-                work.begin("outbox of Order", ends())
+                tasks = BridgeTasks()
+                tasks.watch()
+                tasks.begin("outbox of Order", ends())
                 await asyncio.sleep(10)
         assert caught.group_contains(RuntimeError, match="outbox of Order has ended")
         # and one that watches keeps no scope open
         async with asyncio.timeout(5), ctx.scope("y"):
-            Work().watch()
+            BridgeTasks().watch()
 
     run(main())
 

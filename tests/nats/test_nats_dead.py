@@ -9,8 +9,8 @@ import pytest
 nats = pytest.importorskip("nats", reason="needs nats-py")
 
 from haiway_bus import State, ctx
+from haiway_bus.integrations._nats.messages import about
 from haiway_bus.integrations.nats import NatsBridge
-from haiway_bus.integrations.nats.wire import about
 from tests.shared import run, until
 
 SUBJECT = "haiway.events.Order"
