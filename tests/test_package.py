@@ -17,6 +17,9 @@ from pathlib import Path
 
 import pytest
 
+import haiway_bus
+from haiway_bus._values.switches import switch
+
 TREE = Path(__file__).resolve().parent.parent
 SHIPPED = (
     "CHANGELOG.md",
@@ -112,6 +115,9 @@ def test_the_installed_package_has_no_sources_of_the_extensions() -> None:
     assert [name for name in names if name.endswith((".c", ".cpp", ".pyx", ".pxd"))] == []
 
 
+NAMES = ("HAIWAY_BUS_NO_EXTENSIONS", "HAIWAY_BUS_REQUIRE_EXTENSIONS", "HAIWAY_BUS_DEBUG")
+
+
 def test_both_switches_at_once_are_an_error_that_says_so() -> None:
     switches = {"HAIWAY_BUS_NO_EXTENSIONS": "1", "HAIWAY_BUS_REQUIRE_EXTENSIONS": "1"}
     pytest.importorskip("setuptools")
@@ -119,6 +125,169 @@ def test_both_switches_at_once_are_an_error_that_says_so() -> None:
     assert done.returncode == 1
     assert all(name in done.stderr for name in switches)
     assert "contradict each other: set one of them" in done.stderr
+
+
+def test_a_switch_is_on_or_off_in_any_of_the_usual_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HAIWAY_BUS_PURE", raising=False)
+    assert switch("HAIWAY_BUS_PURE") is False
+    for on, words in ((True, "1 true yes on"), (False, "0 false no off")):
+        for word in words.split():
+            for spelled in (word, word.upper(), word.capitalize(), f" {word} "):
+                monkeypatch.setenv("HAIWAY_BUS_PURE", spelled)
+                assert switch("HAIWAY_BUS_PURE") is on
+    monkeypatch.setenv("HAIWAY_BUS_PURE", "")
+    assert switch("HAIWAY_BUS_PURE") is False
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_build_refuses_a_switch_that_says_neither_on_nor_off(name: str) -> None:
+    pytest.importorskip("setuptools", minversion="77")
+    done = python(TREE, "setup.py", "--version", **{name: "maybe"})
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{name}='maybe' says neither on nor off: set it to 1, true, yes")
+
+
+@pytest.mark.parametrize("name", ["HAIWAY_BUS_PURE", "HAIWAY_BUS_REQUIRE_EXTENSIONS"])
+def test_the_import_refuses_a_switch_that_says_neither_on_nor_off(name: str) -> None:
+    done = python(TREE, "-P", "-c", "import haiway_bus", **{name: "2"})
+    assert done.returncode == 1
+    assert f"ValueError: {name}='2' says neither on nor off: set it to 1, true, yes" in done.stderr
+
+
+@on_cpython
+@pytest.mark.parametrize(("name", "wanted"), [("cython", "3.1"), ("setuptools", "77")])
+@pytest.mark.parametrize("found", ["none", "3.0.12"])
+def test_a_build_without_isolation_says_in_a_sentence_what_it_lacks(
+    name: str, wanted: str, found: str
+) -> None:
+    pytest.importorskip("Cython")
+    pretend = f"""
+import importlib.metadata, runpy, sys
+version = importlib.metadata.version
+def pretended(name):
+    if name != {name!r}:
+        return version(name)
+    if {found!r} == "none":
+        raise importlib.metadata.PackageNotFoundError(name)
+    return {found!r}
+importlib.metadata.version = pretended
+sys.argv = ["setup.py", "--version"]
+runpy.run_path("setup.py", run_name="__main__")
+"""
+    done = python(TREE, "-c", pretend)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith(
+        f"haiway-bus is built with {name}>={wanted}, and this environment has {found}:"
+        f" run `pip install '{name}>={wanted}'` or leave out --no-build-isolation"
+    )
+
+
+COMPILED = [
+    path.relative_to(TREE / "haiway_bus").with_suffix("").as_posix()
+    for path in sorted(TREE.glob("haiway_bus/**/*_c.pyx"))
+]
+INSTALLED = Path(str(haiway_bus.__file__)).parent
+OTHER = "cpython-399-x86_64-linux-gnu.so"
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """A folder with the package in it as it is installed, extensions included."""
+    shutil.copytree(
+        INSTALLED,
+        tmp_path / "haiway_bus",
+        ignore=shutil.ignore_patterns("__pycache__", "*.pyx", "*.pxd"),
+    )
+    return tmp_path
+
+
+def import_from(path: Path, **switches: str) -> subprocess.CompletedProcess[str]:
+    code = (
+        f"import sys; sys.path.insert(0, {str(path)!r}); import haiway_bus;"
+        " print(haiway_bus.backend, haiway_bus.__file__)"
+    )
+    done = python(path.parent, "-P", "-W", "error", "-c", code, **switches)
+    assert done.returncode != 0 or str(path) in done.stdout
+    return done
+
+
+def take_extensions(folder: Path) -> None:
+    for path in [*folder.rglob("*.so"), *folder.rglob("*.pyd")]:
+        path.unlink()
+
+
+def test_without_extensions_the_pure_backend_serves_unless_they_are_required(copied: Path) -> None:
+    take_extensions(copied)
+    done = import_from(copied)
+    assert (done.stdout.split()[:1], done.stderr) == (["pure"], "")
+    refused = import_from(copied, HAIWAY_BUS_REQUIRE_EXTENSIONS="yes")
+    assert refused.returncode == 1
+    assert (
+        "ImportError: HAIWAY_BUS_REQUIRE_EXTENSIONS is on, but haiway_bus._bus._core_c is not installed"
+        in refused.stderr
+    )
+
+
+def test_pure_and_required_contradict_each_other_at_run_time_too(copied: Path) -> None:
+    done = import_from(copied, HAIWAY_BUS_PURE="1", HAIWAY_BUS_REQUIRE_EXTENSIONS="1")
+    assert done.returncode == 1
+    assert (
+        "HAIWAY_BUS_PURE and HAIWAY_BUS_REQUIRE_EXTENSIONS contradict each other: set one of them"
+        in done.stderr
+    )
+
+
+@on_cpython
+@pytest.mark.skipif(haiway_bus.backend != "compiled", reason="needs the extensions")
+@pytest.mark.parametrize("name", COMPILED)
+def test_an_extension_for_another_python_is_an_error(copied: Path, name: str) -> None:
+    (compiled,) = copied.glob(f"haiway_bus/{name}.*")
+    other = compiled.rename(compiled.with_name(f"{Path(name).name}.{OTHER}"))
+    done = import_from(copied)
+    assert done.returncode == 1
+    module = "haiway_bus." + name.replace("/", ".")
+    assert f"ImportError: {module} is compiled, but this Python cannot load it" in done.stderr
+    assert str(other) in done.stderr
+    assert "set HAIWAY_BUS_PURE=1 to run the pure backend" in done.stderr
+    assert import_from(copied, HAIWAY_BUS_PURE="1").stdout.startswith("pure ")
+
+
+@on_cpython
+@pytest.mark.parametrize("kept", [True, False])
+def test_an_extension_in_a_zip_file_is_an_error(copied: Path, kept: bool) -> None:
+    if not kept:
+        take_extensions(copied)
+    elif haiway_bus.backend != "compiled":
+        (copied / "haiway_bus" / "_bus" / f"_core_c.{OTHER}").touch()
+    archive = Path(shutil.make_archive(str(copied.with_suffix("")), "zip", copied))
+    done = import_from(archive)
+    if kept:
+        assert done.returncode == 1
+        assert "not in a zip file" in done.stderr
+        assert import_from(archive, HAIWAY_BUS_PURE="1").stdout.startswith("pure ")
+    else:
+        assert (done.stdout.split()[:1], done.stderr) == (["pure"], "")
+
+
+@on_cpython
+@pytest.mark.skipif(haiway_bus.backend != "compiled", reason="needs the extensions")
+@pytest.mark.parametrize("edited", ["_bus/_core_c.pyx", "_values/type_index.pxd"])
+def test_a_checkout_whose_extensions_are_older_than_their_sources_warns(
+    copied: Path, edited: str
+) -> None:
+    package = copied / "haiway_bus"
+    source = package / edited
+    shutil.copyfile(TREE / "haiway_bus" / edited, source)
+    os.utime(source, (2e9, 2e9))
+    assert import_from(copied).stdout.startswith(
+        "compiled "
+    )  # as in a wheel: no checkout, no question
+    (copied / "setup.py").touch()
+    done = import_from(copied)
+    assert f"RuntimeWarning: {source} was edited after" in done.stderr
+    os.utime(source, (1e9, 1e9))
+    assert import_from(copied).stdout.startswith("compiled ")
 
 
 @elsewhere

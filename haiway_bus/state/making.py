@@ -1,13 +1,11 @@
-"""Whether instances are made in C: the compiled twin of the generated constructor, where it was built.
-
-`HAIWAY_BUS_PURE=1` asks for the generated one. A compiled module that is there but cannot be imported is an error.
-"""
+"""Whether instances are made in C: the compiled twin of the generated constructor, where it was built."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from os import environ
 from typing import Any
+
+from haiway_bus._values.switches import compiled_module
 
 __all__ = ("equip", "updated_of")
 
@@ -22,9 +20,5 @@ equip: Callable[[type, tuple[Any, ...]], object] = _nothing
 updated_of: Callable[[type], Any] | None = None
 """Gives the method `updated` of a class that was equipped."""
 
-if environ.get("HAIWAY_BUS_PURE") != "1":
-    try:
-        from haiway_bus.state._make_c import equip, updated_of  # type: ignore[import-not-found, no-redef, unused-ignore]
-    except ModuleNotFoundError as _missing:
-        if _missing.name != "haiway_bus.state._make_c":
-            raise
+if compiled_module("haiway_bus.state._make_c") is not None:
+    from haiway_bus.state._make_c import equip, updated_of  # type: ignore[import-not-found, no-redef, unused-ignore]
