@@ -114,7 +114,14 @@ def build_base() -> str:
 
 class BuildPython(build_py):
     """Forgets what an earlier build left: modules that are no more would get into the wheel, and in a checkout
-    (`pip install -e .`) the old extensions would serve in place of this build's, or although it is pure."""
+    (`pip install -e .`) the old extensions would serve in place of this build's, or although it is pure.
+
+    A compiled wheel has the Cython source beside each extension: tracebacks show its lines."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        if self.distribution.ext_modules:
+            self.package_data = {**self.package_data, "": ["*_c.pyx"]}
 
     def run(self) -> None:
         if self.editable_mode:

@@ -194,7 +194,9 @@ def no_garbage() -> Iterator[None]:
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Any]:
     """Headless Chromium, as selenium drives it, for what a page shows. Skips where there is none."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs the extra web-test")
+    webdriver = pytest.importorskip(
+        "selenium.webdriver", reason="needs the dependency group servers"
+    )
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     driver_path = shutil.which("chromedriver")
     if chromium is None or driver_path is None:

@@ -97,7 +97,11 @@ def _files_of(name: str) -> list[str]:
 
 def _warn_of_edits(module: ModuleType) -> None:
     """Warns when a module that was built in a checkout (`pip install -e .`) is older than the Cython sources there."""
-    if not os.path.exists(os.path.join(os.path.dirname(_PACKAGE), "setup.py")):
+    # A wheel has the source of an extension, too, as old as the moment of its installation.
+    beside = (
+        os.path.join(os.path.dirname(_PACKAGE), name) for name in ("setup.py", "pyproject.toml")
+    )
+    if not all(map(os.path.exists, beside)):
         return
     built = os.stat(str(module.__file__)).st_mtime
     for folder, _, names in os.walk(_PACKAGE):
