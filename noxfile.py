@@ -87,10 +87,11 @@ def servers(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """ruff, mypy, cython-lint, and what type checkers say of users' code (pyright needs Node.js)."""
+    """ruff, codespell, mypy, cython-lint, and what type checkers say of users' code (pyright needs Node.js)."""
     session.install("-q", ".", *group("lint"), env=PURE)
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("codespell")
     session.run("mypy")
     session.run(*PYTEST, "-q", "tests/test_typing.py")
     session.run("cython-lint", *map(str, sorted(Path("haiway_bus").rglob("*.p[yx][xd]"))))
@@ -293,3 +294,10 @@ def modes(session: nox.Session) -> None:
     # pytest keeps its own assertions, and warns that it cannot keep those of other modules.
     unkept = "ignore:assertions not in test modules:pytest.PytestConfigWarning"
     session.run("python", "-O", *run, "-W", unkept)
+
+
+@nox.session
+def mutations(session: nox.Session) -> None:
+    """Breaks the package, guarantee by guarantee: a test must notice each. It takes long; `-- --only 5.4` is a part."""
+    session.install("-q", ".", *group("test"), env=PURE)
+    session.run("python", "-P", "tests/mutation.py", *session.posargs)

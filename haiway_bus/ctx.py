@@ -1,8 +1,7 @@
-"""`ctx`: the face of the package. Each method is a line or two into the room that does the work."""
+"""`ctx`: the face of the package. Each method hands over to the module that does the work."""
 
 from __future__ import annotations
 
-import logging
 from asyncio import Task
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, Final, Literal, ParamSpec, TypeVar, overload
@@ -10,19 +9,14 @@ from typing import Any, Final, Literal, ParamSpec, TypeVar, overload
 from haiway_bus import _bus
 from haiway_bus._bus import Subscription
 from haiway_bus._bus.stats import EventStats
-from haiway_bus._scope.context import Updated, own_place, place
+from haiway_bus._scope.context import Updated, current
 from haiway_bus._scope.disposables import Disposable
 from haiway_bus._scope.handlers import ErrorPolicy, Handler, check, handle
+from haiway_bus._scope.records import Records
 from haiway_bus._scope.scope import Scope
 from haiway_bus._scope.waiting import WaitingTask, waiting_on
 from haiway_bus._values.printable import name_of_function
-from haiway_bus.observability import (
-    LoggingObservability,
-    MetricKind,
-    Observability,
-    ScopeIdentity,
-    check_record,
-)
+from haiway_bus.observability import Observability
 from haiway_bus.state import State
 
 __all__ = ("ctx",)
@@ -32,21 +26,14 @@ Event = TypeVar("Event")
 Result = TypeVar("Result")
 StateT = TypeVar("StateT", bound=State)
 
-_OUTSIDE = LoggingObservability()
 
-
-def _observed() -> tuple[Observability, ScopeIdentity | None]:
-    here = own_place()
-    return (_OUTSIDE, None) if here is None else (here.scope.observability, here.scope.identity)
-
-
-class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a namespace and has no instances
-    """What code does in the scope it runs in."""
+class ctx(Records):  # noqa: N801 - the name that the users of Haiway know; it is a namespace and has no instances
+    """The functions that code calls in the scope it runs in."""
 
     __slots__ = ()
 
     def __init__(self) -> None:
-        raise TypeError("ctx has no instances: call its methods on ctx itself")
+        raise TypeError("ctx has no instances: call its functions on ctx itself")
 
     # The functions of the backend as they are: a method around `send` would cost more than `send` does.
     send: Final = staticmethod(_bus.send)
@@ -63,24 +50,29 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
         warn_after: float | None = 10.0,
         turn: float | None = None,
     ) -> Scope:
-        """A scope, to be entered with `async with`, which gives its trace id (contract 5.1).
+        """Make a scope. Enter it with `async with`, which gives its trace id.
 
-        Arguments:
-            name: what it is called in logs and errors.
-            state: the instances that `ctx.state` finds in it.
-            isolated: whether it has a bus of its own although another scope is around it. A root scope always has.
-            disposables: async context managers, entered in this order before the body and left in reverse order
-                after the scope's tasks have ended. The State, or the iterable of State, that one gives joins the
-                scope's state (contract 5.10). None, and each None among them, stands for nothing.
-            observability: who is told what is logged and recorded in it; that of the scope around it, or else
-                the standard `logging`, unless given.
-            warn_after: how many seconds the end of the scope waits for its tasks until a WARNING names them, with
-                where each stands and what it waits for; the next comes when that time has doubled, and so on. None
-                turns it off. Each scope has its own: a scope inside this one does not take it over.
-            turn: how many seconds all readers on its bus have together before the loop gets its turn; 0.005 unless
-                given. Only for a scope that has a bus of its own.
+        Args:
+            name: The name that logs and errors call it by.
+            state: The instances that `ctx.state` finds in the scope.
+            isolated: Whether the scope has its own bus inside another scope. A root scope always has its own.
+            disposables: Async context managers. The scope enters them in this order before the body, and leaves them in
+                reverse order after its tasks have ended. If `__aenter__` returns a State, or an iterable of State, it
+                joins the state of the scope. None stands for no disposable, as the argument and in the list.
+            observability: The recorder of logs, events and metrics. Without it, the scope uses that of the scope around
+                it, or else the standard `logging`.
+            warn_after: Seconds that the end of the scope waits for its tasks before it logs a WARNING, which names the
+                tasks, where each stands, and what it waits for. The next warning comes when that time has doubled, and
+                so on. None turns the warnings off. A nested scope does not inherit this setting.
+            turn: Seconds that all readers of its bus may run before the event loop gets its turn; 0.005 by default.
+                Only a scope with its own bus takes it.
 
-        Raises TypeError or ValueError for what these cannot be.
+        Returns:
+            The scope, not yet entered.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            ValueError: A number is out of its range.
         """
         return Scope(
             name,
@@ -104,26 +96,33 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
         overflow: Literal["drop_oldest", "drop_newest", "raise"] | None = None,
         name: str | None = None,
     ) -> Subscription[Event]:
-        """Subscribe now, and run the handler for every event from now on in tasks of the scope (contract 2.11).
+        """Subscribe now, and call the handler for each event from now on, in tasks of the current scope.
 
-        Each event is handled in a copy of the caller's context: what the handler binds, the next event does not see.
+        Each event is handled in its own copy of the caller's context: the next event does not see a context variable
+        that the handler sets.
 
-        Arguments:
-            event_type: the class of the events.
-            handler: called with each event; what it returns is awaited if it can be.
-            workers: how many tasks share the events.
-            errors: "log" logs an exception of the handler and goes on with the next event, "raise" lets it fail
-                the scope.
-            limit: the most events that wait at a time, as `subscribe` takes it.
-            overflow: what gives way when one more comes, as `subscribe` takes it; with "raise" it fails the scope.
-            name: what logs and errors call the subscription; the handler's name, unless given.
+        Args:
+            event_type: The class of the events.
+            handler: A function of one event, plain or async. If it returns an awaitable, the awaitable is awaited.
+            workers: The number of tasks that share the events.
+            errors: "log" logs an exception of the handler and goes on with the next event. "raise" fails the scope.
+            limit: The maximal number of waiting events, as in `subscribe`.
+            overflow: What happens at the limit, as in `subscribe`. "raise" treats the overflow as an exception of the
+                handler.
+            name: The name of the subscription in logs and errors. By default, the name of the handler.
 
-        Returns the subscription; closing it ends the workers. Raises what `subscribe` and `spawn` raise, TypeError for
-        a handler that cannot be called with one event (a class is none), TypeError or ValueError for a number of
-        workers or an error policy that is none.
+        Returns:
+            The subscription. Its `close()` ends the workers.
+
+        Raises:
+            TypeError: The handler cannot be called with one event (a class is no handler), or another argument has the
+                wrong type.
+            ValueError: The number of workers or the error policy is not among those allowed.
+            ContextMissing: There is no current scope, or its tasks have ended.
+            RuntimeError: The caller runs in another loop or thread than the scope.
         """
         check(event_type, handler, workers, errors)
-        scope = place("on()").scope
+        scope = current("on()").scope
         name = name_of_function(handler) if name is None else name
         subscription = _bus.subscribe(event_type, limit=limit, overflow=overflow, name=name)
         handle(scope, subscription, handler, workers, errors)
@@ -137,42 +136,54 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
         timeout: float | None = None,
         without: Iterable[Subscription[Any]] = (),
     ) -> None:
-        """Return when every subscription of the type has taken all that was sent before this call, and its reader
-        has come back for more, or it has ended (contract 4.4).
+        """Wait until every subscription of the type has handled all events that were sent before this call.
 
-        Back-pressure for who sends, determinism for tests. A reader must not wait for itself: called from a reader
-        of the type, it never returns, unless its own subscription is one of those that it goes `without`.
+        A subscription has handled an event when its reader has taken the event and has come back for the next one, or
+        has ended. Use it for back-pressure in a sender, and for determinism in a test. A reader must not wait for
+        itself: a call from a reader of the type never returns, unless `without` names the reader's own subscription.
 
-        Raises TimeoutError after `timeout` seconds, which names the subscriptions that are behind and by how much;
-        TypeError or ValueError for what is no class of events, no time, or no subscription of the type; ContextMissing
-        outside a scope, RuntimeError in another loop or thread than the scope's.
+        Args:
+            event_type: The class of the events.
+            timeout: Seconds to wait at most. None waits without limit.
+            without: Subscriptions of the type that it does not wait for.
+
+        Raises:
+            TimeoutError: The time is over. The message names the subscriptions that are behind, and by how many events.
+            TypeError: An argument has the wrong type, or `without` names a subscription of another type.
+            ValueError: The time-out is not a number of seconds.
+            ContextMissing: There is no current scope.
+            RuntimeError: The caller runs in another loop or thread than the scope.
         """
-        await place("flush()").scope.bus.flush(event_type, timeout, without)
+        await current("flush()").scope.bus.flush(event_type, timeout, without)
 
     @staticmethod
     def events() -> Mapping[type[Any], EventStats]:
-        """What goes over the bus of the current scope, by type of event (contract 8.3).
+        """Return statistics of the bus of the current scope, by event type.
 
-        For each type that is subscribed to, an EventStats. Counting begins anew when a type was without subscriptions.
+        Returns:
+            A read-only snapshot with an EventStats for each type that has subscriptions. Its counts begin anew after a
+            type had no subscription. The mapping finds a class by its identity, even if its metaclass redefines `==` or
+            `hash()`.
 
-        The mapping is read-only and stays as it was. It finds a class by its identity, whatever its metaclass thinks
-        of `==` and `hash()`.
-
-        Raises ContextMissing outside a scope.
+        Raises:
+            ContextMissing: There is no current scope.
         """
-        return place("events()").scope.bus.events()
+        return current("events()").scope.bus.events()
 
     @staticmethod
     def waiting() -> tuple[WaitingTask, ...]:
-        """The unfinished tasks of the current scope, and then of the other scopes on its bus: where each stands, and
-        what it waits for, in words.
+        """Return the unfinished tasks on the bus of the current scope: where each stands, and what it waits for.
 
-        It reads only, and can be called at any time: in a debugger, and in any thread that has the scope's context. Of
-        a task that runs in another thread meanwhile it tells what it can.
+        The call changes nothing, so it is safe at any time: in a debugger, and in any thread that has the context of
+        the scope. A task that runs in another thread during the call may be described incompletely.
 
-        Raises ContextMissing outside a scope.
+        Returns:
+            The tasks of the current scope, then those of the other scopes on its bus.
+
+        Raises:
+            ContextMissing: There is no current scope.
         """
-        return waiting_on(place("waiting()").scope.tasks)
+        return waiting_on(current("waiting()").scope.tasks)
 
     @overload
     @staticmethod
@@ -189,114 +200,64 @@ class ctx:  # noqa: N801 - the name that the users of Haiway know; it is a names
 
     @staticmethod
     def spawn(function: Any, /, *args: Any, **kwargs: Any) -> Task[Any]:
-        """Run an async function with these arguments, or a coroutine, in a task of the innermost scope.
+        """Run an async function with these arguments, or a coroutine, in a task of the current scope.
 
-        The task has the caller's context. The scope waits for it at its end (contract 5.4); when it fails, the
-        scope's other tasks are cancelled and the scope raises an ExceptionGroup (contract 5.3). The task has
-        not run yet when this returns, and so has not subscribed to anything (contract 5.8): an event sent before
-        its first step passes it by. Subscribe first, and give it the subscription, where that matters.
+        The task has the caller's context. The scope waits for the task at its end. If the task fails, the scope cancels
+        its other tasks and raises an ExceptionGroup.
 
-        Raises ContextMissing outside a scope or when the scope's tasks have ended, TypeError for what gives no
-        coroutine, ValueError for a coroutine that somebody runs already.
+        The task has not started when this call returns, so it has not subscribed to anything yet: an event that is sent
+        before its first step does not reach it. If that matters, subscribe first and pass the subscription to the task.
+
+        Args:
+            function: An async function, or a coroutine.
+            args: Positional arguments for the function.
+            kwargs: Keyword arguments for the function.
+
+        Returns:
+            The task.
+
+        Raises:
+            ContextMissing: There is no current scope, or its tasks have ended or are being cancelled.
+            TypeError: The call of `function` does not return a coroutine.
+            ValueError: The coroutine already runs in another task.
+            RuntimeError: The caller runs in another loop or thread than the scope.
         """
-        return place("spawn()").scope.spawn(function, args, kwargs)
+        return current("spawn()").scope.spawn(function, *args, **kwargs)
 
     @staticmethod
     def state(state_type: type[StateT], /) -> StateT:
-        """The instance of exactly this type in the innermost scope that holds one (contract 5.10).
+        """Return the state of exactly this type from the innermost scope that holds one.
 
-        Where none does, one is made of the defaults, once a scope. Raises ContextStateMissing when a field has
-        none, ContextMissing outside a scope.
+        If no scope holds one, `state` makes an instance from the defaults of the class, once for each scope.
+
+        Args:
+            state_type: A State class.
+
+        Raises:
+            ContextStateMissing: No scope holds an instance, and a field of the class has no default.
+            ContextMissing: There is no current scope.
+            TypeError: `state_type` is not a State class.
         """
-        return place("state()").states.get(state_type)
+        return current("state()").states.get(state_type)
 
     @staticmethod
     def updated(*state: State) -> Updated:
-        """A `with` block in which these instances take the place of those of their types (contract 5.10)."""
+        """Make these instances the state of their types in a `with` block.
+
+        Args:
+            state: Instances of State classes. Each hides the instance of its type around the block.
+
+        Raises:
+            TypeError: On entry, for an argument that is not an instance of a State class.
+            ContextMissing: On entry, when there is no current scope.
+        """
         return Updated(*state)
 
     @staticmethod
     def trace_id() -> str:
-        """The trace id of the scope: one for a root scope and all within it. Raises ContextMissing outside."""
-        return place("trace_id()").scope.identity.trace_id
+        """Return the trace id of the current scope, which all scopes inside the same root scope share.
 
-    @staticmethod
-    def log_error(message: str, /, *args: object, exception: BaseException | None = None) -> None:
-        """Log a message at level ERROR, with %-style arguments and the traceback of an exception (contract 8.1)."""
-        recorder, scope = _observed()
-        recorder.log(scope, logging.ERROR, message, args, exception)
-
-    @staticmethod
-    def log_warning(message: str, /, *args: object, exception: BaseException | None = None) -> None:
-        """Log a message at level WARNING (contract 8.1)."""
-        recorder, scope = _observed()
-        recorder.log(scope, logging.WARNING, message, args, exception)
-
-    @staticmethod
-    def log_info(message: str, /, *args: object, exception: BaseException | None = None) -> None:
-        """Log a message at level INFO (contract 8.1)."""
-        recorder, scope = _observed()
-        recorder.log(scope, logging.INFO, message, args, exception)
-
-    @staticmethod
-    def log_debug(message: str, /, *args: object, exception: BaseException | None = None) -> None:
-        """Log a message at level DEBUG (contract 8.1)."""
-        recorder, scope = _observed()
-        recorder.log(scope, logging.DEBUG, message, args, exception)
-
-    @overload
-    @staticmethod
-    def record(level: int = ..., /, *, attributes: Mapping[str, Any]) -> None: ...
-
-    @overload
-    @staticmethod
-    def record(
-        level: int = ..., /, *, event: str, attributes: Mapping[str, Any] | None = ...
-    ) -> None: ...
-
-    @overload
-    @staticmethod
-    def record(
-        level: int = ...,
-        /,
-        *,
-        metric: str,
-        value: float,
-        unit: str | None = ...,
-        kind: MetricKind = ...,
-        attributes: Mapping[str, Any] | None = ...,
-    ) -> None: ...
-
-    @staticmethod
-    def record(
-        level: int = logging.DEBUG,
-        /,
-        *,
-        event: str | None = None,
-        metric: str | None = None,
-        value: float | None = None,
-        unit: str | None = None,
-        kind: MetricKind = "counter",
-        attributes: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Record an event, a metric, or attributes of the scope (contract 8.1).
-
-        Arguments:
-            level: the level of `logging` at which it is told, DEBUG unless given.
-            event: the name of what happened.
-            metric: the name of what was measured, `value` the number, `unit` what it is counted in, `kind` how
-                values add up: "counter", "gauge" or "histogram".
-            attributes: what else is known about it; alone, facts about the scope.
-
-        Raises TypeError when it is none of these or more than one, or not what the arguments say, ValueError for an
-        unknown kind.
+        Raises:
+            ContextMissing: There is no current scope.
         """
-        check_record(level, event, metric, value, unit, kind, attributes)
-        recorder, scope = _observed()
-        given = attributes if attributes is not None else {}
-        if metric is not None and value is not None:
-            recorder.record_metric(scope, level, metric, value, unit, kind, given)
-        elif event is not None:
-            recorder.record_event(scope, level, event, given)
-        else:
-            recorder.record_attributes(scope, level, given)
+        return current("trace_id()").scope.identity.trace_id

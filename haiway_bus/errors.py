@@ -1,4 +1,4 @@
-"""Every exception the package raises of its own, each with the one reason for it."""
+"""The exceptions of the package, each with its only reason."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ __all__ = (
 
 
 class ContextMissing(RuntimeError):
-    """Raised when the call needs a scope and none is open here, or the one it had has ended."""
+    """Raised when a call needs a current scope, and there is none or it has ended."""
 
 
 class ContextStateMissing(LookupError):
-    """Raised when no scope holds an instance of the asked type and none can be made from defaults."""
+    """Raised when no scope holds an instance of the requested type, and its defaults cannot make one."""
 
 
 class StateError(TypeError, ValueError):
-    """Raised when a State class cannot be made as annotated, or a value does not fit its field.
+    """Raised when the annotations of a State class cannot be used, or a value does not fit its field.
 
-    `problems` lists every wrong place as a pair of path and reason, in the order of the fields:
-    `("Order.items[3].price", "expected float, given str 'x'")`. The message says the same.
+    Attributes:
+        problems: A pair of path and reason for each wrong value, in the order of the fields, such as
+            `("Order.items[3].price", "expected float, given str 'x'")`. The message says the same.
     """
 
     problems: tuple[tuple[str, str], ...]
@@ -34,13 +35,14 @@ class StateError(TypeError, ValueError):
 
 
 class SubscriptionClosed(LookupError):
-    """Raised when a subscription ended before the one event came that `first()` was waiting for."""
+    """Raised when a subscription ends before the event comes that `first()` waits for."""
 
 
 class SubscriptionOverflow(RuntimeError):
-    """Raised in a reader at the place where its subscription lost events, having been full.
+    """Raised in a reader in place of the events that its full subscription lost. The next read goes on after them.
 
-    `lost` is their number. Reading goes on after it (contract 4.1).
+    Attributes:
+        lost: The number of lost events.
     """
 
     def __init__(self, message: str, lost: int) -> None:

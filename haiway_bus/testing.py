@@ -11,8 +11,7 @@ from typing import Any, TypeVar
 
 from haiway_bus._bus import Subscription
 from haiway_bus._bus.refusals import check_timeout
-from haiway_bus._scope.context import place
-from haiway_bus._scope.idle import Activity
+from haiway_bus._scope.context import current
 from haiway_bus._values.by_type import ByType
 from haiway_bus._values.printable import described, name_of_type, written
 from haiway_bus.ctx import ctx
@@ -23,7 +22,7 @@ Event = TypeVar("Event")
 
 
 async def settle(timeout: float | None = 5.0) -> None:
-    """Return when nothing is in flight on the bus of the current scope (`Scope.settled`).
+    """Return when nothing is in flight on the bus of the current scope.
 
     Everything that was sent before has been handled then, what its handlers sent included; their tasks wait for the
     next event. A task that sleeps or waits for something else than events is waited for.
@@ -32,12 +31,12 @@ async def settle(timeout: float | None = 5.0) -> None:
     outside a scope (contract 5.2), RuntimeError in another loop or thread than the scope's (contract 6.1).
     """
     check_timeout("settle()", timeout)
-    scope = place("settle()").scope
+    scope = current("settle()").scope
     try:
         async with asyncio.timeout(timeout):
             await scope.settled()
     except TimeoutError:
-        busy = scope.tasks.busy(Activity())
+        busy = scope.tasks.tasks_at_work()
         names = ", ".join(f"{task.get_name()} ({_where(task)})" for task in busy[:5])
         more = f" and {len(busy) - 5} more" if len(busy) > 5 else ""
         raise TimeoutError(

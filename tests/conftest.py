@@ -6,63 +6,21 @@ one imported under HAIWAY_BUS_PURE=1. What is imported plainly (`import haiway_b
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import gc
-import importlib
 import importlib.metadata
 import json
-import os
 import shutil
 import sys
 import typing
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-TREE = Path(__file__).resolve().parent.parent
-
-
-def own_modules() -> dict[str, ModuleType]:
-    return {
-        name: sys.modules[name] for name in sys.modules if name.partition(".")[0] == "haiway_bus"
-    }
-
-
-def switch_to(modules: dict[str, ModuleType]) -> None:
-    """Make this copy of the package the one that `import haiway_bus` finds."""
-    for name in own_modules():
-        del sys.modules[name]
-    sys.modules.update(modules)
-
-
-def import_copy(*, pure: bool) -> dict[str, ModuleType]:
-    """Import the package anew, with all of its modules that the tests use."""
-    switch_to({})
-    before = os.environ.pop("HAIWAY_BUS_PURE", None)
-    if pure:
-        os.environ["HAIWAY_BUS_PURE"] = "1"
-    try:
-        importlib.import_module("haiway_bus")
-        return own_modules()
-    finally:
-        os.environ.pop("HAIWAY_BUS_PURE", None)
-        if before is not None:
-            os.environ["HAIWAY_BUS_PURE"] = before
-
+from tests.shared import COPIES, INSTALLED, REQUIRED, TREE, own_modules, switch_to
 
 COUNTING = ("_bus._core_c", "state._make_c")
-# Taken out of the environment: the pure copy, and processes that tests start on it, could not be imported with it.
-REQUIRED = os.environ.pop("HAIWAY_BUS_REQUIRE_EXTENSIONS", "").lower() not in (
-    "", "0", "false", "no", "off",
-)  # fmt: skip
-COPIES = {"pure": import_copy(pure=True), "compiled": import_copy(pure=False)}
-INSTALLED = COPIES["compiled"]["haiway_bus"]
-if INSTALLED.backend != "compiled":
-    del COPIES["compiled"]
 
 EDITABLE = any(
     json.loads(found.read_text("direct_url.json") or "{}").get("dir_info", {}).get("editable")
@@ -107,45 +65,10 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
     return "asyncio", {"use_uvloop": False}
 
 
-COUNTS_REFERENCES = hasattr(sys, "getrefcount")
-
-
 @pytest.fixture(params=["lazy", "eager"] if sys.version_info >= (3, 12) else ["lazy"])
 def tasks(request: pytest.FixtureRequest) -> str:
     """Whether tasks begin at once, when they are made."""
     return str(request.param)
-
-
-@contextlib.contextmanager
-def factory(tasks: str) -> Iterator[None]:
-    """Within it the loop makes its tasks so, as the fixture `tasks` says."""
-    loop = asyncio.get_running_loop()
-    before = loop.get_task_factory()
-    if tasks == "eager":
-        loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
-        probe = asyncio.sleep(0)
-        try:
-            probed = loop.create_task(probe)
-        except TypeError:
-            probe.close()
-            loop.set_task_factory(before)
-            pytest.skip("this uvloop and this Python do not agree on eager tasks")
-        probed.cancel()
-    try:
-        yield
-    finally:
-        loop.set_task_factory(before)
-
-
-def let_go() -> None:
-    """What nobody holds any more is freed: at once where references are counted, else at the collector's next run
-    (guarantee 3.5).
-
-    That run is made here, and made again: an object with a `__del__` keeps what it refers to for one run more.
-    """
-    if not COUNTS_REFERENCES:
-        for _ in range(3):
-            gc.collect()
 
 
 def counted() -> dict[str, int]:

@@ -8,9 +8,9 @@ PURE = "haiway_bus/_bus/_core_py.py"
 COMPILED = "haiway_bus/_bus/_core_c.pyx"
 TASKS = "haiway_bus/_scope/tasks.py"
 ENDING = "haiway_bus/_scope/ending.py"
-MEMBERS = "haiway_bus/_scope/members.py"
+BUS_SCOPES = "haiway_bus/_scope/bus_scopes.py"
 SEARCH = "haiway_bus/_scope/search.py"
-ACTIVITY = "haiway_bus/_scope/idle.py"
+IDLE = "haiway_bus/_scope/idle.py"
 HELPERS = "haiway_bus/_scope/asyncio_waits.py"
 SCOPE = "haiway_bus/_scope/scope.py"
 HANDLERS = "haiway_bus/_scope/handlers.py"
@@ -71,7 +71,7 @@ MUTATIONS = [
         "5.13",
         FAILURES,
         "an interrupt hides what else failed",
-        "            self.hang(outcome, [one for one in self.errors if id(one) not in known])",
+        "            self.add_context(outcome, [error for error in self.errors if id(error) not in known])",
         "            pass",
         "test_scope_failures.py::TestSeveralFailures",
     ),
@@ -87,8 +87,8 @@ MUTATIONS = [
         "5.14",
         GROUP,
         "a task that fails while another task leaves the scope cancels the one that entered it",
-        "body = None if self.leaving else self.in_body()",
-        "body = self.in_body()",
+        "body = None if self.leaving else self.body_task()",
+        "body = self.body_task()",
         "test_scope_failures.py::TestLeftElsewhere",
     ),
     Mutation(
@@ -143,8 +143,8 @@ MUTATIONS = [
         "5.15",
         GROUP,
         "who was cancelled before the scope is cancelled once more after it",
-        "        self.before = task.cancelling()\n",
-        "        self.before = 0\n",
+        "        self.cancels_before = task.cancelling()\n",
+        "        self.cancels_before = 0\n",
         "test_scope_failures.py::TestTwoFail",
     ),
     Mutation(
@@ -689,15 +689,15 @@ MUTATIONS = [
     ),
     Mutation(
         "5.4",
-        MEMBERS,
+        BUS_SCOPES,
         "a question is cut off while a child of the service's group is at work",
-        "if not active.child_found():\n            return False",
+        "if not check.child_at_work():\n            return False",
         "if True:\n            return False",
         "test_scope_work.py::TestServices::test_one_that_answers_in_children_of_its_group",
     ),
     Mutation(
         "5.4",
-        MEMBERS,
+        BUS_SCOPES,
         "a question is cut off while the body of a scope is at work",
         "if scope.host is not None:",
         "if False:",
@@ -707,15 +707,15 @@ MUTATIONS = [
         "5.4",
         ENDING,
         "who could answer is not at work while waiting for another bus",
-        "left += family.reads",
+        "left += scopes.awaited_channels",
         "pass",
         "test_scope_work.py::TestServices::test_one_that_asks_a_service_of_another_bus",
     ),
     Mutation(
         "5.4",
-        ACTIVITY,
+        IDLE,
         "a scope that is about to be left counts as idle",
-        "return () if one.rests else None",
+        "return () if item.idle else None",
         "return ()",
         "test_scope_work.py::TestServices::test_one_whose_nested_scope_is_about_to_be_left",
     ),
@@ -761,17 +761,17 @@ MUTATIONS = [
     ),
     Mutation(
         "5.4",
-        ACTIVITY,
+        IDLE,
         "a task that waits for something else counts as idle",
-        "        if members is None:\n            self.found = waited\n",
-        "        if members is None:\n            return ()\n",
+        "        if inner is None:\n            self.blocked_on = waited\n",
+        "        if inner is None:\n            return ()\n",
         "test_scope_end.py::test_what_counts_as_work_keeps_the_readers",
     ),
     Mutation(
         "5.4",
         ENDING,
         "a task that reads is cut off while children of its own group are at work",
-        "if idle.child_found():",
+        "if check.child_at_work():",
         "if False:",
         "test_scope_end.py::TestChildren",
     ),
@@ -779,7 +779,7 @@ MUTATIONS = [
         "5.4",
         ENDING,
         "first() in a nested scope is cut off while the scope around it is at work",
-        "if others and self.others_at_work(idle, others):",
+        "if other_reads and self.senders_at_work(check, other_reads):",
         "if False:",
         "test_scope_end.py::TestOthers",
     ),
@@ -793,9 +793,9 @@ MUTATIONS = [
     ),
     Mutation(
         "5.4",
-        ACTIVITY,
+        IDLE,
         "a nested scope ends what tasks of the scope around it wait for",
-        "if group is not None and one is not task and group_of(one) not in (None, group):",
+        "if group is not None and item is not task and group_of(item) not in (None, group):",
         "if False:",
         "test_scope.py::TestEnd::test_a_nested_scope_leaves_alone_what_its_tasks_wait_for_in_another",
     ),
@@ -803,7 +803,7 @@ MUTATIONS = [
         "5.5",
         TASKS,
         "tasks that read while they are cancelled hang the scope",
-        "            self.end.begin(None)",
+        "            self.end.start(None)",
         "            pass",
         "test_scope.py::TestEnd::test_a_task_that_reads_while_it_is_cancelled_does_not_hang_the_scope",
     ),
@@ -899,7 +899,7 @@ MUTATIONS = [
         "6.2",
         ENDING,
         "what a thread sends while readers are ended waits for readers that are gone",
-        "if not self.members.refuse_threads(ending):",
+        "if not self.owner.refuse_threads(channels):",
         "if False:",
         "test_threads.py::TestTheEndOfAScope",
     ),

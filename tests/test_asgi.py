@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import let_go
+from tests.shared import let_go, turns
 
 pytestmark = pytest.mark.anyio
 
@@ -104,7 +104,7 @@ class TestLifespan:
         async def handle(scope: Any, receive: Any, send: Any) -> None:
             traces.append(hb.ctx.trace_id())
             hb.ctx.send(Sent(hb.ctx.state(Settings).level))
-            assert scope["haiway_bus"].scope.identity.trace_id == hb.ctx.trace_id()
+            assert scope["haiway_bus"].scope._inside.identity.trace_id == hb.ctx.trace_id()
             await answer(send)
 
         app = asgi.ScopeMiddleware(
@@ -405,7 +405,7 @@ class TestRequests:
         async with app.lifespan():
             polite = http(app, "/polite")
             deaf = http(app, "/deaf")
-            await _turns(5)
+            await turns(5)
         await polite.task
         assert ended == ["/polite", "app"]
         assert "1 requests were open 0.02 s after" in caplog.text
@@ -526,16 +526,16 @@ class TestEventStream:
             feeding = asyncio.create_task(feed())
             for _ in range(5):
                 await slow.hear()
-                await _turns(10)
+                await turns(10)
             app.announce_shutdown()
-            await _turns(10)
+            await turns(10)
             # At most what the client has not read yet, its limit of three events, and the end.
             bodies = []
             for _ in range(6):
                 bodies.append(await slow.hear())
                 if not bodies[-1]["more_body"]:
                     break
-                await _turns(10)
+                await turns(10)
             assert bodies[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
             await slow.task
             feeding.cancel()
@@ -832,7 +832,7 @@ class TestEncodedOnce:
             service.send(*map(Tick, wire))
             assert (await talk.hear())["body"] == b"".join(wire.values())
             service.send(Tick(1))
-            await _turns(5)
+            await turns(5)
             assert talk.from_app.empty()
             await service.leave(talk)
 
@@ -887,7 +887,7 @@ class TestEncodedOnce:
                 gone += _sent_and_forgotten(service, 20)
                 for talk in talks:
                     await said(talk, 20)
-            await _turns(5)
+            await turns(5)
             let_go()
             # Waiting for it, or being sent; not the first, which it took at once.
             assert [one() is not None for one in gone] == [False] * 197 + [True] * 3
@@ -951,7 +951,7 @@ class TestOneEarForTheShutdown:
                 # The request, what hears of the client's leaving, and one for all.
                 assert len(asyncio.all_tasks()) - before <= 2 * 30 + 1
                 await service.leave(*talks)
-                await _turns(3)
+                await turns(3)
                 assert len(asyncio.all_tasks()) == before
                 with scope.attach():
                     assert hb.ctx.events() == {}
@@ -1009,7 +1009,7 @@ class TestOneEarForTheShutdown:
         life = lifespan_of(app)
         await life.ask("lifespan.startup")
         request = http(app)
-        await _turns(3)
+        await turns(3)
         go.set()
         assert [(await request.hear())["type"] for _ in range(3)][-1] == "http.response.body"
         await request.task
@@ -1143,8 +1143,3 @@ class AsyncLifespan:
     async def __aexit__(self, *_: object) -> None:
         assert await self.talk.ask("lifespan.shutdown") == {"type": "lifespan.shutdown.complete"}
         await self.talk.task
-
-
-async def _turns(number: int) -> None:
-    for _ in range(number):
-        await asyncio.sleep(0)

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import let_go
 from tests.schedules.naive import Loss, NaiveBus, NaiveSubscription
+from tests.shared import let_go, turns
 
 pytestmark = pytest.mark.anyio
 
@@ -26,11 +26,6 @@ OVERFLOWS = ("drop_oldest", "drop_newest", "raise")
 class Tick:
     def __init__(self, number: int = 0) -> None:
         self.number = number
-
-
-async def turns(count: int = 5) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 async def numbers(subscription: Any, count: int) -> list[int]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.conftest import let_go
+from tests.shared import let_go, turns
 
 pytestmark = pytest.mark.anyio
 
@@ -39,11 +39,6 @@ class Unfriendly:
 
     def __bool__(self) -> bool:
         raise AssertionError("the bus asked for the truth of an event")
-
-
-async def turns(count: int = 5) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 def reader(subscription: Any, into: list[Any]) -> asyncio.Task[None]:
@@ -653,7 +648,7 @@ class TestInterrupts:
             return scope, before, hit, after
 
         async def send() -> None:
-            scope.bus.send(Ordered(1))
+            scope._inside.bus.send(Ordered(1))
             await turns()
 
         scope, before, hit, after = loop.run_until_complete(start())

@@ -27,8 +27,8 @@ from pathlib import Path
 import pytest
 
 import haiway_bus
+from tests.shared import TREE
 
-TREE = Path(__file__).resolve().parent.parent
 PAGES = [
     path for path in (TREE / "README.md", *sorted((TREE / "docs").rglob("*.md"))) if path.is_file()
 ]
@@ -221,22 +221,46 @@ def test_the_pages_link_to_pages_and_places_that_are_there(path: Path) -> None:
 
 
 def test_the_clauses_that_are_cited_are_there() -> None:
-    """In parentheses on the pages, and after "contract" in docstrings."""
+    """By links on the pages, in parentheses, and after "guarantee" or "contract" in the package."""
     guarantees = TREE / "docs" / "guarantees.md"
     if not guarantees.is_file():
         pytest.skip("the documentation is not here")
     known = set(re.findall(r"\*\*(\d\.\d+)\*\*", guarantees.read_text(encoding="utf-8")))
+    texts = {name_of(path): path.read_text(encoding="utf-8") for path in PAGES}
     cited = {
-        (name_of(path), clause)
-        for path in PAGES
-        for group in re.findall(r"\(([1-9]\.\d+(?:, \d\.\d+)*)\)", path.read_text(encoding="utf-8"))
-        for clause in group.split(", ")
+        (name, clause)
+        for name, text in texts.items()
+        for clause in re.findall(r"\(\S*#c([\d.]+)\)", text)
     } | {
+        (name, clause)
+        for name, text in texts.items()
+        for group in re.findall(r"\(([1-9]\.\d+(?:, \d\.\d+)*)\)", text)
+        for clause in group.split(", ")
+    }
+    assert cited
+    cited |= {
         (name_of(path), clause)
         for path in sorted((TREE / "haiway_bus").rglob("*.py"))
         for group in re.findall(
-            r"[Cc]ontract (\d\.\d+(?:,\s+\d\.\d+)*)", path.read_text(encoding="utf-8")
+            r"(?:[Cc]ontract|[Gg]uarantees?) (\d\.\d+(?:,\s+\d\.\d+)*)",
+            path.read_text(encoding="utf-8"),
         )
         for clause in re.split(r",\s+", group)
     }
     assert {one for one in cited if one[1] not in known} == set()
+
+
+def test_a_link_to_a_clause_names_it_and_its_anchor_is_there() -> None:
+    anchors = set()
+    for path in PAGES:
+        text = path.read_text(encoding="utf-8")
+        if path.name == "guarantees.md":
+            found = re.findall(r'<span id="c([\d.]+)"></span>\*\*([\d.]+)\*\*', text)
+            assert [anchor for anchor, _ in found] == [number for _, number in found]
+            anchors = {anchor for anchor, _ in found}
+        for shown, file, target in re.findall(r"\[([^]]*)\]\(([^)\s]*)#c(\d\.\d+)\)", text):
+            if re.fullmatch(r"(guarantee )?\d\.\d+", shown):
+                assert shown.removeprefix("guarantee ") == target, (name_of(path), shown, target)
+            if file:
+                assert (path.parent / file).resolve() == TREE / "docs" / "guarantees.md"
+    assert anchors

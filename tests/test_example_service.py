@@ -21,6 +21,8 @@ from typing import Any
 
 import pytest
 
+from tests.shared import until
+
 pytest.importorskip("starlette", reason="needs the dependency group servers")
 pytest.importorskip("uvicorn", reason="needs the dependency group servers")
 
@@ -104,13 +106,6 @@ class Client:
     async def leave(self) -> None:
         self.writer.close()
         await self.writer.wait_closed()
-
-
-async def until(condition: Any) -> None:
-    """Let the loop turn until it holds: what is waited for happens in the server, which tells nobody."""
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 @pytest.mark.anyio

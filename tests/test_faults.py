@@ -6,16 +6,14 @@ import asyncio
 import gc
 import importlib.util
 import os
-import subprocess
 import sys
-import textwrap
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import COUNTS_REFERENCES, let_go
+from tests.shared import COUNTS_REFERENCES, alone, let_go, turns
 
 INTERRUPTS = [KeyboardInterrupt, SystemExit, MemoryError]
 
@@ -23,23 +21,6 @@ INTERRUPTS = [KeyboardInterrupt, SystemExit, MemoryError]
 class Sent:
     def __init__(self, number: int = 0) -> None:
         self.number = number
-
-
-def alone(hb: Any, code: str, *arguments: str) -> str:
-    """Run code on the backend under test; what it printed. Neither crash nor complaint is accepted."""
-    pure = "1" if hb.backend == "pure" else ""
-    # asyncio's debug mode would complain of slow callbacks.
-    done = subprocess.run(
-        [sys.executable, "-P", "-W", "error", "-X", "faulthandler", *arguments]
-        + (["-c", textwrap.dedent(code)] if code else []),
-        env={**os.environ, "HAIWAY_BUS_PURE": pure, "PYTHONASYNCIODEBUG": ""},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, ""), done.stderr
-    return done.stdout
 
 
 class Injected(Coroutine[Any, Any, Any]):
@@ -210,11 +191,6 @@ def drained(run: Callable[[Any], Any], subscription: Any) -> list[int]:
     return run(drain())
 
 
-async def turns(count: int = 6) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
-
-
 class TestMemory:
     def test_every_allocation_of_the_dispatch_path_fails_once(self, hb: Any) -> None:
         """Contract 2.5, 2.7: an operation raises MemoryError or succeeds, and the bus works on either way."""
@@ -224,7 +200,7 @@ class TestMemory:
             pytest.skip("in Python any bytecode may allocate: there is no promise to keep")
         if os.environ.get("PYTHONMALLOC") or sys.flags.dev_mode:
             pytest.skip("the allocator under test has hooks of its own")
-        told = alone(hb, "", str(Path(__file__).with_name("faults") / "memory.py"))
+        told = alone(hb, str(Path(__file__).with_name("faults") / "memory.py"))
         assert len(told.splitlines()) == 15
         assert "send: 0 allocations" not in told
 
@@ -331,6 +307,7 @@ class TestEnds:
         """Contract 3.4, 5.6: with the bus open and ended, the loop closed, and the modules half gone."""
         alone(
             hb,
+            "-c",
             """
             import asyncio, contextlib
             from haiway_bus import ctx
@@ -361,7 +338,7 @@ class TestEnds:
                     await scope.__aenter__()
                     for limit in (None, 2):
                         kept.append(ctx.subscribe(Sent, limit=limit))
-                        kept.append(Late(scope.bus, kept[-1]))
+                        kept.append(Late(scope._inside.bus, kept[-1]))
                         for _ in range(5):
                             ctx.send(Sent())
                     kept.append(scope)
@@ -412,6 +389,7 @@ class TestEnds:
         """Guarantee 6.3: the child has a copy of the bus, which refuses; what it does is not seen by the parent."""
         told = alone(
             hb,
+            "-c",
             """
             import asyncio, os, gc
             from haiway_bus import ContextMissing, ctx
@@ -462,6 +440,7 @@ class TestEnds:
         """Contract 3.4: the collector does not see such an object, so that its __del__ runs in the middle."""
         alone(
             hb,
+            "-c",
             """
             import asyncio, gc, sys
             from haiway_bus._bus import Bus

@@ -10,17 +10,14 @@ from typing import Any
 
 import pytest
 
+from tests.shared import turns
+
 pytestmark = pytest.mark.anyio
 
 
 class Tick:
     def __init__(self, number: int = 0) -> None:
         self.number = number
-
-
-async def turns(count: int = 5) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 def callbacks(task: Any) -> int:

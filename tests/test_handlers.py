@@ -15,7 +15,7 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.conftest import let_go
+from tests.shared import let_go, turns
 
 pytestmark = pytest.mark.anyio
 
@@ -29,11 +29,6 @@ class Asked:
 
 class Answered(Asked):
     pass
-
-
-async def turns(count: int = 5) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 class TestOn:
@@ -490,7 +485,7 @@ class TestContexts:
         seen, opened = [], []
 
         async def handler(event: Any) -> None:
-            seen.append((hb.ctx.state(Settings).number, hb._scope.context.place("").scope.name))
+            seen.append((hb.ctx.state(Settings).number, hb._scope.context.current("").scope.name))
             hb.ctx.updated(Settings(number=event.number + 1)).__enter__()
             opened.append(hb.ctx.scope("inner"))
             await opened[-1].__aenter__()
@@ -550,7 +545,7 @@ class TestContexts:
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Asked)
             hb.ctx.send(Asked(6))
-            scope = hb._scope.context.place("").scope
+            scope = hb._scope.context.current("").scope
             worker = sys.modules["haiway_bus._scope.handlers"].work(
                 scope, subscription, handler, "log"
             )

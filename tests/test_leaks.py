@@ -6,8 +6,6 @@ import asyncio
 import gc
 import json
 import os
-import subprocess
-import sys
 import threading
 import weakref
 from collections.abc import Coroutine
@@ -16,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import let_go
+from tests.shared import alone, let_go
 
 SCRIPTS = Path(__file__).with_name("leaks")
 SMALL_STACK = 128 * 1024
@@ -24,23 +22,6 @@ SMALL_STACK = 128 * 1024
 
 class Sent:
     __slots__ = ("__weakref__",)
-
-
-def alone(hb: Any, script: str, *arguments: str) -> str:
-    """Run a script on the backend under test; what it printed."""
-    pure = "1" if hb.backend == "pure" else ""
-    # asyncio's debug mode would complain of slow callbacks.
-    environment = {**os.environ, "HAIWAY_BUS_PURE": pure, "PYTHONASYNCIODEBUG": ""}
-    done = subprocess.run(
-        [sys.executable, "-P", "-W", "error", str(SCRIPTS / script), *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
 
 
 def on_a_small_stack(work: Coroutine[Any, Any, None]) -> None:
@@ -70,7 +51,13 @@ class TestBacklog:
         """Contract 3.3: ten times the events take about ten times as long, and no more of the C stack."""
         events = 10_000_000 if FULL and not options else 1_000_000
         told = alone(
-            hb, "backlog.py", "--events", str(events), "--stack", str(SMALL_STACK), *options
+            hb,
+            str(SCRIPTS / "backlog.py"),
+            "--events",
+            str(events),
+            "--stack",
+            str(SMALL_STACK),
+            *options,
         )
         seconds = json.loads(told)
         assert seconds["all"] < 10 * 4 * max(seconds["tenth"], 0.001)
@@ -122,17 +109,17 @@ async def _first_or_none(subscription: Any) -> Any:
 class TestScripts:
     def test_cycles_are_collected(self, hb: Any) -> None:
         """Contract 3.4."""
-        alone(hb, "cycles.py")
+        alone(hb, str(SCRIPTS / "cycles.py"))
 
     def test_finalizers_of_garbage_find_its_bus_whole(self, hb: Any) -> None:
         """Contract 3.4."""
-        alone(hb, "finalizers.py")
+        alone(hb, str(SCRIPTS / "finalizers.py"))
 
     def test_memory_stays_flat_in_a_short_soak(self, hb: Any) -> None:
         """Contract 3: CI soaks for twenty seconds, and the script for as long as it is told."""
         if "libasan" in os.environ.get("LD_PRELOAD", ""):
             pytest.skip("AddressSanitizer keeps what is freed for a while")
-        alone(hb, "soak.py", "--seconds", "4")
+        alone(hb, str(SCRIPTS / "soak.py"), "--seconds", "4")
 
 
 class TestCounters:

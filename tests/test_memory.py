@@ -12,18 +12,13 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import COUNTS_REFERENCES, let_go
+from tests.shared import COUNTS_REFERENCES, let_go, turns
 
 pytestmark = pytest.mark.anyio
 
 
 class Sent:
     __slots__ = ("__weakref__", "other")
-
-
-async def turns(count: int = 5) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 async def test_an_event_is_freed_the_moment_the_last_subscription_has_taken_it(
@@ -193,7 +188,7 @@ async def test_cycles_through_events_subscriptions_and_tasks_are_collected(hb: A
         await scope.__aenter__()
         subscription = hb.ctx.subscribe(Sent)
         hb.ctx.send(Sent())
-        return [weakref.ref(subscription), weakref.ref(scope.bus)]
+        return [weakref.ref(subscription), weakref.ref(scope._inside.bus)]
 
     loop = asyncio.get_running_loop()
     left = await loop.create_task(abandoned())

@@ -24,9 +24,9 @@ from hypothesis.stateful import (
     rule,
 )
 
-from tests.conftest import COPIES, COUNTS_REFERENCES, let_go
 from tests.schedules.naive import Ended, Loss, NaiveBus, NaiveSubscription, NaiveWorker
 from tests.schedules.side import Side, take
+from tests.shared import COPIES, COUNTS_REFERENCES, let_go
 
 
 class Ordered:

@@ -20,6 +20,8 @@ from typing import Any
 
 import pytest
 
+from tests.shared import turns
+
 pytestmark = pytest.mark.anyio
 
 
@@ -74,11 +76,6 @@ METACLASSES = (EqualWithoutHash, AllEqual, NoneEqual, RaisesInBoth, RaisesInHash
 def two(request: pytest.FixtureRequest) -> tuple[Any, Any]:
     """Two classes of one metaclass."""
     return request.param("One", (), {}), request.param("Other", (), {})
-
-
-async def turns(count: int = 5) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 def of_the_package(hb: Any, name: str) -> Any:

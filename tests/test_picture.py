@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import let_go
+from tests.shared import let_go
 
 pytestmark = pytest.mark.anyio
 

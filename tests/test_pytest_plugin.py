@@ -145,9 +145,9 @@ class TestSettle:
         async with scope:
             for _ in range(3):
                 async with hb.ctx.scope("nested"):
-                    assert len(scope.tasks.family) == 2
+                    assert len(scope._inside.tasks.bus_scopes) == 2
             async with hb.ctx.scope("isolated", isolated=True):
-                assert len(scope.tasks.family) == 1
+                assert len(scope._inside.tasks.bus_scopes) == 1
 
 
 @pytest.mark.anyio
@@ -268,7 +268,7 @@ async def started():
 @pytest.mark.parametrize("number", [1, 2])
 async def test_the_scope_is_current_in_the_test(bus_scope, started, record_events, settle, number):
     assert isinstance(bus_scope, Scope)
-    assert bus_scope.identity.trace_id == ctx.trace_id()
+    assert bus_scope._inside.identity.trace_id == ctx.trace_id()
     assert (started, ctx.state(Config).level, backend) == ("started", 7, BACKEND)
     bill()
     recorder = record_events(OrderCreated, Paid)

@@ -10,12 +10,12 @@ import inspect
 import pickle
 import threading
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.conftest import let_go
+from tests.shared import in_a_task, let_go, turns
 
 pytestmark = pytest.mark.anyio
 
@@ -31,15 +31,6 @@ class Question(Event):
 
 class Answer(Event):
     pass
-
-
-async def turns(count: int = 5) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
-
-
-async def in_a_task(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable
 
 
 async def in_a_thread(read: Any) -> Any:
@@ -532,14 +523,14 @@ class TestHome:
             return hb.ctx.subscribe(Event)
 
         async def take(subscription: Any) -> None:
-            scope.bus.send(Event(len(got)))
+            scope._inside.bus.send(Event(len(got)))
             got.append((await anext(subscription)).number)
-            scope.bus.send(Event(len(got)))
+            scope._inside.bus.send(Event(len(got)))
             async for event in subscription:
                 got.append(event.number)
                 if event.number % 10 == 9:
                     return
-                scope.bus.send(Event(event.number + 1))
+                scope._inside.bus.send(Event(event.number + 1))
 
         try:
             subscription = loop.run_until_complete(begin())

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import COUNTS_REFERENCES, let_go
 from tests.schedules import toys
 from tests.schedules.budget import Budget
 from tests.schedules.choosers import Chooser, parse, written
 from tests.schedules.explore import Failed, explore, run_schedule
 from tests.schedules.models import MODELS
+from tests.shared import COUNTS_REFERENCES, let_go
 
 REPLAY = Path(__file__).parent / "schedules" / "replay.py"
 ADDRESS = re.compile(r"0x[0-9a-f]+")

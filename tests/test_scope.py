@@ -12,25 +12,13 @@ from typing import Any
 import anyio
 import pytest
 
+from tests.shared import Ping, Pong, turns
+
 pytestmark = pytest.mark.anyio
-
-
-class Ping:
-    def __init__(self, number: int = 0) -> None:
-        self.number = number
-
-
-class Pong(Ping):
-    pass
 
 
 class Total(Ping):
     pass
-
-
-async def turns(count: int = 5) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 class TestBuses:
@@ -541,7 +529,7 @@ class TestEnd:
         self, hb: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Contract 5.5: whatever is raised while the scope looks at its tasks, they are ended first."""
-        activity = sys.modules["haiway_bus._scope.idle"].Activity
+        kind = sys.modules["haiway_bus._scope.idle"].IdleCheck
         seen: list[Any] = []
 
         def broken(self: Any, task: Any) -> bool:
@@ -554,7 +542,7 @@ class TestEnd:
             async for _ in hb.ctx.subscribe(Ping):
                 pass
 
-        monkeypatch.setattr(activity, "found_in", broken)
+        monkeypatch.setattr(kind, "at_work", broken)
         with pytest.raises(ExceptionGroup) as failed:
             async with asyncio.timeout(5):
                 async with hb.ctx.scope("test"):

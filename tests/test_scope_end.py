@@ -11,26 +11,11 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.conftest import factory
+from tests.shared import Ping, Pong, factory, read
 
 pytestmark = pytest.mark.anyio
 
 TICK = 0.005
-
-
-class Ping:
-    pass
-
-
-class Pong:
-    pass
-
-
-async def read(subscription: Any) -> int:
-    number = 0
-    async for _ in subscription:
-        number += 1
-    return number
 
 
 async def sleep() -> None:
@@ -525,16 +510,16 @@ class TestCost:
         self, hb: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Guarantee 5.12: and walks over the loop's once each time all of its own have become idle."""
-        activity = sys.modules["haiway_bus._scope.idle"]
+        idle = sys.modules["haiway_bus._scope.idle"]
         walks = 0
-        children = activity.children
+        tasks_by_parent = idle.tasks_by_parent
 
         def walk() -> Any:
             nonlocal walks
             walks += 1
-            return children()
+            return tasks_by_parent()
 
-        monkeypatch.setattr(activity, "children", walk)
+        monkeypatch.setattr(idle, "tasks_by_parent", walk)
 
         async def work() -> None:
             for _ in range(20):
@@ -556,9 +541,9 @@ class TestCost:
         self, hb: Any, helper: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Guarantee 5.12: linear, counted."""
-        kind = sys.modules["haiway_bus._scope.idle"].Activity
+        kind = sys.modules["haiway_bus._scope.idle"].IdleCheck
         asked = 0
-        awaited_by, found_in = kind.awaited_by, kind.found_in
+        waits_on, at_work = kind.waits_on, kind.at_work
 
         def count(function: Any) -> Any:
             def counted(self: Any, one: Any) -> Any:
@@ -568,8 +553,8 @@ class TestCost:
 
             return counted
 
-        monkeypatch.setattr(kind, "awaited_by", count(awaited_by))
-        monkeypatch.setattr(kind, "found_in", count(found_in))
+        monkeypatch.setattr(kind, "waits_on", count(waits_on))
+        monkeypatch.setattr(kind, "at_work", count(at_work))
         helpers = sys.modules["haiway_bus._scope.asyncio_waits"]
         unfinished = helpers.unfinished
 
@@ -608,9 +593,9 @@ class TestCost:
         self, hb: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Guarantee 5.12: the rounds, one type each, do not begin from scratch while nothing else happens."""
-        kind = sys.modules["haiway_bus._scope.idle"].Activity
+        kind = sys.modules["haiway_bus._scope.idle"].IdleCheck
         asked = 0
-        found_in, waits_of = kind.found_in, kind.waits_of
+        at_work, reads_of = kind.at_work, kind.reads_of
 
         def count(function: Any) -> Any:
             def counted(*given: Any) -> Any:
@@ -620,8 +605,8 @@ class TestCost:
 
             return counted
 
-        monkeypatch.setattr(kind, "found_in", count(found_in))
-        monkeypatch.setattr(kind, "waits_of", count(waits_of))
+        monkeypatch.setattr(kind, "at_work", count(at_work))
+        monkeypatch.setattr(kind, "reads_of", count(reads_of))
         types = [type(f"Type{at}", (), {}) for at in range(300)]
         async with hb.ctx.scope("test"):
             readers = [hb.ctx.spawn(read, hb.ctx.subscribe(one)) for one in types]

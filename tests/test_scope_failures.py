@@ -12,18 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import COUNTS_REFERENCES, let_go
+from tests.shared import COUNTS_REFERENCES, Ping, Pong, let_go, turns
 
 pytestmark = pytest.mark.anyio
-
-
-class Ping:
-    def __init__(self, number: int = 0) -> None:
-        self.number = number
-
-
-class Pong(Ping):
-    pass
 
 
 class Inner(Exception):
@@ -74,11 +65,6 @@ async def after(seconds: float, error: BaseException) -> None:
 
 async def forever() -> None:
     await asyncio.get_running_loop().create_future()
-
-
-async def turns(count: int = 5) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 async def raised_by(work: Any) -> BaseException | None:

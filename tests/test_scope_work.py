@@ -10,6 +10,8 @@ from typing import Any
 import anyio
 import pytest
 
+from tests.shared import read
+
 pytestmark = pytest.mark.anyio
 
 
@@ -55,13 +57,6 @@ async def serve(hb: Any, asks: Any) -> None:
     async for _ in asks:
         await work()
         hb.ctx.send(Answer())
-
-
-async def read(subscription: Any) -> int:
-    number = 0
-    async for _ in subscription:
-        number += 1
-    return number
 
 
 class TestServices:
@@ -421,15 +416,15 @@ class TestCost:
 
     @pytest.fixture
     def asked(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-        kind = sys.modules["haiway_bus._scope.idle"].Activity
-        found_in, number = kind.found_in, 0
+        kind = sys.modules["haiway_bus._scope.idle"].IdleCheck
+        at_work, number = kind.at_work, 0
 
         def counted(self: Any, task: Any) -> Any:
             nonlocal number
             number += 1
-            return found_in(self, task)
+            return at_work(self, task)
 
-        monkeypatch.setattr(kind, "found_in", counted)
+        monkeypatch.setattr(kind, "at_work", counted)
         return lambda: number
 
     async def test_jobs_behind_a_lock_and_idle_readers_before_them(

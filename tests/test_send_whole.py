@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.test_faults import alone
+from tests.shared import alone, turns
 
 pytestmark = pytest.mark.anyio
 
@@ -21,11 +21,6 @@ OVERFLOWS = ("drop_oldest", "drop_newest", "raise")
 
 class Sent:
     pass
-
-
-async def turns(count: int = 5) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 def in_depth(depth: int, call: Callable[[], Any]) -> Any:
@@ -260,7 +255,7 @@ def test_a_dropped_event_that_closes_a_long_backlog_does_not_crash(hb: Any) -> N
         thread.start()
         thread.join()
     """
-    assert alone(hb, code) == "closed\n"
+    assert alone(hb, "-c", code) == "closed\n"
 
 
 SIGNALS = """
@@ -296,4 +291,4 @@ asyncio.run(main())
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no such signal here")
 def test_a_signal_s_handler_that_sends_in_the_middle_of_a_send_breaks_nothing(hb: Any) -> None:
     """Guarantee 2.1, 4.1: as one that sends `Shutdown()` at SIGTERM."""
-    assert alone(hb, SIGNALS) == ""
+    assert alone(hb, "-c", SIGNALS) == ""

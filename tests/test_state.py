@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal
 import pytest
 
 from haiway_bus.state import Default, State, StateError
-from tests.conftest import let_go
+from tests.shared import let_go
 
 
 class Color(Enum):

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import COUNTS_REFERENCES, let_go
+from tests.shared import COUNTS_REFERENCES, let_go
 
 pytestmark = pytest.mark.anyio
 
@@ -850,7 +850,7 @@ class TestAttach:
                 hb.ctx.send(Sent(0, 1))
                 async with hb.ctx.scope("request") as trace_id:
                     hb.ctx.send(Sent(0, 2))
-                    assert hb.ctx.trace_id() == trace_id == scope.identity.trace_id
+                    assert hb.ctx.trace_id() == trace_id == scope._inside.identity.trace_id
                 hb.ctx.spawn(send_later)
             with pytest.raises(hb.ContextMissing):
                 hb.ctx.trace_id()

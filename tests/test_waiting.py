@@ -16,7 +16,7 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.conftest import factory
+from tests.shared import factory, turns, until
 
 pytestmark = pytest.mark.anyio
 
@@ -48,11 +48,6 @@ class Told:
                     self.more.set()
 
         self.recorder = Recorder()
-
-
-async def settled() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
 
 
 async def put(queue: asyncio.Queue[int]) -> None:
@@ -223,7 +218,7 @@ async def test_each_kind_of_wait_has_its_words(hb: Any, tasks: str, kind: str) -
             task = hb.ctx.spawn(make())
             task.set_name("job")
             with anyio.fail_after(5):
-                await settled()
+                await turns()
                 while hb.ctx.waiting()[0].waits_for.split(":")[0] != words.split(":")[0]:
                     if kind not in ("a stream", "a subprocess"):
                         break
@@ -280,9 +275,9 @@ async def test_what_the_bus_lets_wait_has_its_words(hb: Any, tasks: str) -> None
                 task.set_name(name)
             hb.ctx.on(Order, handle)
             hb.ctx.on(Paid, handle)
-            await settled()
+            await turns()
             hb.ctx.send(Paid())
-            await settled()
+            await turns()
             found = {one.task: one for one in hb.ctx.waiting()}
             go.set()
             made["request"].cancel()
@@ -319,7 +314,7 @@ async def test_who_holds_a_lock_is_told_where_that_can_be_known(hb: Any) -> None
     async with hb.ctx.scope("shop"):
         first, second = hb.ctx.spawn(want), hb.ctx.spawn(want)
         first.set_name("holder")
-        await settled()
+        await turns()
         found = hb.ctx.waiting()
         first.cancel()
         second.cancel()
@@ -364,12 +359,12 @@ class TestFlush:
 
         async with hb.ctx.scope("shop"):
             hb.ctx.spawn(slow, hb.ctx.subscribe(Order)).set_name("slow one")
-            await settled()
+            await turns()
             for _ in range(3):
                 hb.ctx.send(Order())
             flush = hb.ctx.spawn(hb.ctx.flush, Order)
             flush.set_name("flush")
-            await settled()
+            await turns()
             found = {one.task: one.waits_for for one in hb.ctx.waiting()}
             go.set()
         assert found == {
@@ -382,7 +377,7 @@ class TestFlush:
             kept = [hb.ctx.subscribe(Order) for _ in range(3)]
             hb.ctx.send(Order())
             hb.ctx.spawn(hb.ctx.flush, Order)
-            await settled()
+            await turns()
             (found,) = hb.ctx.waiting()
             for one in kept:
                 one.close()
@@ -499,24 +494,26 @@ class TestWarning:
         """Guarantee 5.12: a thousand requests do not set a thousand timers."""
         loop = asyncio.get_running_loop()
 
-        async def request(name: str, seconds: float) -> None:
-            async with hb.ctx.scope(name, warn_after=0.02):
-                hb.ctx.spawn(asyncio.sleep, seconds)
+        def warned() -> list[str]:
+            return [one.name for one in caplog.records if "has waited" in one.getMessage()]
+
+        async def request(name: str, *work: Any) -> None:
+            async with hb.ctx.scope(name, warn_after=0.1):
+                hb.ctx.spawn(*work)
 
         root = hb.ctx.scope("root", warn_after=None)
         async with root:
             async with asyncio.TaskGroup() as group:
                 for number in range(5):
-                    group.create_task(request(f"short {number}", 0.001))
-                    group.create_task(request(f"long {number}", 0.035))
+                    group.create_task(request(f"short {number}", asyncio.sleep, 0.001))
+                    group.create_task(request(f"long {number}", until, lambda: len(warned()) >= 5))
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
-                (alarm,) = root.tasks.family.alarms.values()
+                (alarm,) = root._inside.tasks.bus_scopes.alarms.values()
                 assert alarm.loop is loop
                 assert len(alarm.due) == 10
             assert (alarm.timer, len(alarm.due)) == (None, 0)
-        warned = [one.name for one in caplog.records if "has waited" in one.getMessage()]
-        assert sorted(warned) == [f"long {number}" for number in range(5)]
+        assert sorted(warned()) == [f"long {number}" for number in range(5)]
 
     @pytest.mark.parametrize("quiet", ["off", "in time", "no task", "the outer one's time"])
     async def test_else_nothing_is_said_and_no_timer_is_left(self, hb: Any, quiet: str) -> None:
@@ -606,7 +603,7 @@ class TestAsking:
     async def test_another_thread_may_ask(self, hb: Any) -> None:
         async with hb.ctx.scope("shop"):
             task = hb.ctx.spawn(asyncio.Event().wait)
-            await settled()
+            await turns()
             found = await asyncio.to_thread(hb.ctx.waiting)
             assert [one.waits_for for one in found] == ["asyncio.Event.wait"]
             task.cancel()
@@ -616,9 +613,9 @@ class TestAsking:
         found: list[Any] = []
         async with hb.ctx.scope("shop") as _:
             task = hb.ctx.spawn(asyncio.Event().wait)
-            await settled()
+            await turns()
             asyncio.get_running_loop().call_soon(lambda: found.append(hb.ctx.waiting()))
-            await settled()
+            await turns()
             context = contextvars.copy_context()
             thread = threading.Thread(target=lambda: found.append(context.run(hb.ctx.waiting)))
             thread.start()
@@ -634,7 +631,7 @@ class TestAsking:
 
         async with hb.ctx.scope("shop"):
             task = hb.ctx.spawn(login, secret)
-            await settled()
+            await turns()
             assert secret not in repr(hb.ctx.waiting())
             task.cancel()
 
@@ -669,7 +666,7 @@ async def test_a_task_stands_in_the_users_code_and_not_in_a_library(
 
     async with hb.ctx.scope("shop"):
         tasks = [hb.ctx.spawn(query), hb.ctx.spawn(driver.Connection().fetch)]
-        await settled()
+        await turns()
         found = hb.ctx.waiting()
         for task in tasks:
             task.cancel()

@@ -29,7 +29,7 @@ DISHES = ("Flat white", "Espresso", "Cardamom bun", "Lemon tart", "Oat cappuccin
 
 
 class Happened(State):
-    """What every open page is told; `pages` is how many there were."""
+    """The event that every open page shows. `pages` is the number of open pages."""
 
     number: int
     source: str
@@ -38,14 +38,14 @@ class Happened(State):
 
 
 class Settings(State):
-    """`limit`: how many events wait for a page that does not keep up. `interval`: seconds between two orders."""
+    """`limit`: the most events that wait for a page. `interval`: seconds between two orders, None for no orders."""
 
     limit: int = 100
     interval: float | None = 1.0
 
 
 class Journal:
-    """Numbers what happens, so that a page can tell that nothing is missing."""
+    """Numbers the events, so that a page can tell whether an event is missing."""
 
     def __init__(self) -> None:
         self.last = 0
@@ -77,17 +77,17 @@ async def listen(request: Request) -> EventStream[Happened]:
     journal: Journal = request.app.state.journal
 
     def encode(event: Happened) -> ServerSentEvent:
-        # Beside the event, how many this page has missed so far.
+        # With the event, the page gets the number of events that it has missed so far.
         told = {**event.to_mapping(), "dropped": subscription.dropped}
         return ServerSentEvent(json.dumps(told), id=str(event.number))
 
-    # The subscription stands, so the page sees every event after this number.
+    # The subscription is there already, so the page sees every event after this number.
     hello = ServerSentEvent(json.dumps({"last": journal.last}), event="hello")
     return EventStream(subscription, encode, greeting=hello)
 
 
 async def tell(request: Request) -> Response:
-    """Post {"text": "..."}: every open page shows it."""
+    """Accept {"text": "..."}, which every open page then shows."""
     try:
         text = (await request.json())["text"]
     except (ValueError, KeyError, TypeError):
@@ -106,7 +106,7 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
         return
     producer = ctx.spawn(take_orders, app.state.journal, interval)
     yield
-    # A producer that sleeps between its events keeps the scope open, and this one would never end.
+    # A producer that sleeps between its events keeps the scope open, and this producer never ends.
     producer.cancel()
 
 
@@ -124,7 +124,7 @@ def make_service(settings: Settings | None = None) -> ScopeMiddleware:
 
 
 class Server(uvicorn.Server):
-    """Ends the streams when it is stopped, where uvicorn would wait for the browsers to go."""
+    """Ends the streams when the server stops. uvicorn by itself waits for the browsers to go."""
 
     def __init__(self, config: uvicorn.Config, service: ScopeMiddleware) -> None:
         super().__init__(config)
@@ -142,9 +142,9 @@ def make_server(service: ScopeMiddleware, port: int, log_level: str = "info") ->
         port=port,
         log_level=log_level,
         access_log=False,
-        # Without a lifespan there is no scope, so that a failure in it is one of the service.
+        # Without a lifespan there is no scope, so a failure in it must stop the service.
         lifespan="on",
-        # For a client that does not even read the end of its stream.
+        # A client may not even read the end of its stream.
         timeout_graceful_shutdown=5,
     )
     return Server(config, service)
@@ -156,7 +156,7 @@ def main() -> None:
     parser.add_argument("--interval", type=float, default=1.0, help="seconds between two orders")
     given = parser.parse_args()
     service = make_service(Settings(interval=given.interval))
-    # Once it has stopped in good order, uvicorn raises the Ctrl+C that stopped it again.
+    # When uvicorn has stopped in good order, it raises the Ctrl+C that stopped it again.
     with suppress(KeyboardInterrupt):
         make_server(service, given.port).run()
 

@@ -1,4 +1,4 @@
-"""Terminal 1: bills the orders that shop.py creates, until Ctrl-C. Start a second one, and they share the work."""
+"""Terminal 1: bills the orders that shop.py creates, until Ctrl-C. A second program of this kind shares the work."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What both programs know: the event, and a server to meet at."""
+"""The event and the server that both programs use."""
 
 import shutil
 import signal
@@ -23,7 +23,7 @@ class OrderCreated(State):
 
 @contextmanager
 def a_server() -> Iterator[None]:
-    """Start a server for this example, unless one is there. A service has its server elsewhere, and none of this."""
+    """Start a server for this example, unless a server is running. A real service has its server elsewhere."""
     address = urlsplit(URL)
     try:
         socket.create_connection((address.hostname, address.port), timeout=2).close()
@@ -35,7 +35,7 @@ def a_server() -> Iterator[None]:
     else:
         yield
         return
-    # Ended by another program, it ends in good order as well, and the server with it.
+    # When another program ends this program, it still exits in good order and ends the server.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     with tempfile.TemporaryDirectory() as store:
         command = [program, "-js", "-a", "127.0.0.1", "-p", str(address.port), "-sd", store]

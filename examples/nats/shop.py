@@ -1,4 +1,4 @@
-"""Terminal 2: creates ten orders. It ends when the server has them all, whether somebody bills them now or later."""
+"""Terminal 2: creates ten orders. It ends when the server has all orders. They may be billed now or later."""
 
 import asyncio
 

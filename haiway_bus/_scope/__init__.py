@@ -1,1 +1,1 @@
-"""What a scope is made of: its life, its tasks, its handlers, its state, and when it has ended."""
+"""The parts of a scope: its life, its tasks, its handlers, its state, and its end."""

@@ -1,11 +1,11 @@
-"""Who a task waits for behind asyncio's helpers: gather, wait, wait_for, shield, as_completed, TaskGroup.
+"""What a task waits for behind asyncio's helpers: gather, wait, wait_for, shield, as_completed, TaskGroup.
 
-A task that awaits one of them waits on a future that the helper has made, and nothing on that future says what will
-finish it. The task itself says it: the innermost of the coroutines that it is in is the helper's own, and has what it
-waits for in a variable. Only asyncio's own code is read so, and anyio's: anybody else's means what its author knows.
+A task that awaits a helper waits on a future that the helper has made, and that future does not say what will finish
+it. The task does: its innermost coroutine is the helper's own, which holds in a variable what it waits for. This module
+reads the code of asyncio and anyio alone. What other code means by its variables, only its author knows.
 
-The names are those of CPython 3.11 to 3.15. Where a later one has others, its helper counts as work that is going on;
-`tests/test_scope_end.py` fails then.
+The names are those of CPython 3.11 to 3.15. If a later Python renames one, its helper counts as work in progress, and
+`tests/test_scope_end.py` fails.
 """
 
 from __future__ import annotations
@@ -19,256 +19,264 @@ from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType
 from typing import Any, Final
 
 __all__ = (
-    "behind",
-    "children",
-    "coroutines",
+    "await_chain",
+    "call_when_done",
+    "callbacks_of",
+    "cancel_wait",
+    "full_name",
+    "helper_futures",
+    "inner_futures",
     "is_done",
-    "is_ours",
+    "is_own_code",
+    "is_running",
     "is_task",
-    "let_go",
-    "place_of",
-    "runs",
-    "told_by",
-    "until",
+    "position_of",
+    "tasks_by_parent",
 )
 
 
-def is_task(one: Any) -> bool:
-    """Whether it is a task, of whichever class: that of `asyncio.Task` changes when nest_asyncio is applied."""
-    return hasattr(one, "get_coro")
+def is_task(item: Any) -> bool:
+    """Whether it is a task, of any class: nest_asyncio replaces `asyncio.Task` by another class."""
+    return hasattr(item, "get_coro")
 
 
-def told_by(future: Any) -> Iterable[Any] | None:
-    """What a future that tells this itself waits for, gather's or shield's: at least one, if it is not about to end.
+def inner_futures(future: Any) -> Iterable[Any] | None:
+    """What the future of gather or shield waits for; None for any other future.
 
-    None for any other.
+    The result is empty when the future is about to end.
     """
     if isinstance(future, _GATHERING):
-        return gathered(future)
-    for function, _ in getattr(future, "_callbacks", None) or ():
-        if named(function) == ("asyncio.tasks", "shield.<locals>._outer_done_callback"):
-            inner = variables(function).get("inner")
+        return futures_of_gather(future)
+    for function, _ in callbacks_of(future):
+        if full_name(function) == ("asyncio.tasks", "shield.<locals>._outer_done_callback"):
+            inner = closure_variables(function).get("inner")
             return None if inner is None else unfinished((inner,))
-        break  # it is the first one there
+        break  # shield adds its callback first
     return None
 
 
-def behind(task: Any) -> Iterable[Any] | None:
-    """What a task waits for through a helper whose coroutine it is in: at least one, if it is not about to go on.
+def helper_futures(task: Any) -> Iterable[Any] | None:
+    """What a task waits for through the helper that it awaits; None when it awaits none.
 
-    None when it is in none.
+    The result is empty when the task is about to go on.
     """
-    path = list(coroutines(task))
-    # Below the last coroutine there is what a future gives to be awaited by; as_completed waits in a Queue.
-    for at in range(len(path) - 1, max(len(path) - 4, -1), -1):
-        one = path[at]
-        if type(one) is CoroutineType and one.cr_code.co_qualname in _HELPERS:
-            frame = one.cr_frame
+    chain = list(await_chain(task))
+    # Its coroutine is among the last three: the last is the iterator of a future, and as_completed waits in Queue.get.
+    for at in range(len(chain) - 1, max(len(chain) - 4, -1), -1):
+        step = chain[at]
+        if type(step) is CoroutineType and step.cr_code.co_qualname in _HELPERS:
+            frame = step.cr_frame
             if frame is None or frame.f_globals.get("__name__") not in _MODULES:
                 return None
             try:
-                return _HELPERS[one.cr_code.co_qualname](frame.f_locals, path[:at])
-            except (KeyError, AttributeError):  # a name that it does not have, or not yet
+                return _HELPERS[step.cr_code.co_qualname](frame.f_locals, chain[:at])
+            except (KeyError, AttributeError):  # the variable has another name, or no value yet
                 return None
     return None
 
 
-def coroutines(task: Any) -> Iterator[Any]:
-    """The coroutines and generators that a task is in, the outermost first, and what lies between them."""
-    one = task.get_coro()
-    while one is not None:
-        yield one
-        if type(one) is CoroutineType:
-            one = one.cr_await
+def await_chain(task: Any) -> Iterator[Any]:
+    """The coroutines and generators of a task from the outermost inwards, with the awaitables between them."""
+    step = task.get_coro()
+    while step is not None:
+        yield step
+        if type(step) is CoroutineType:
+            step = step.cr_await
             continue
         for name in ("cr_await", "gi_yieldfrom", "ag_await"):
-            if hasattr(one, name):
-                one = getattr(one, name)
+            if hasattr(step, name):
+                step = getattr(step, name)
                 break
         else:
-            # What `async for` and `anext()` await stands between the coroutine and the generator.
-            inner = gc.get_referents(one) if type(one).__name__ in _BETWEEN else ()
-            one = next(
+            # `async for` and `anext()` put an object between the coroutine and the generator.
+            inner = gc.get_referents(step) if type(step).__name__ in _BETWEEN else ()
+            step = next(
                 (
                     it
                     for it in inner
                     if isinstance(it, _STEPS)
-                    or hasattr(it, "cr_await")  # Cython's: flush, uvloop's
+                    or hasattr(it, "cr_await")  # coroutines of Cython: flush, and uvloop's
                     or type(it).__name__ in _BETWEEN
                 ),
                 None,
             )
 
 
-def is_done(one: Any) -> bool:
-    """Of what asyncio takes for a future: it need not have more than a task asks of one."""
-    done = getattr(one, "done", None)
+def is_done(item: Any) -> bool:
+    """Whether it has a `done()` that says so. What a task awaits need not have it."""
+    done = getattr(item, "done", None)
     return done is not None and bool(done())
 
 
-def runs(task: Any) -> bool:
-    """Whether it is in the middle of a step, in which it runs the loop."""
+def is_running(task: Any) -> bool:
+    """Whether the task is in the middle of a step, in which it runs the loop again (nest_asyncio)."""
     return is_task(task) and bool(getattr(task.get_coro(), "cr_running", False))
 
 
-def is_ours(task: Any) -> bool:
-    """Whether the task stands in code of this package alone."""
+def is_own_code(task: Any) -> bool:
+    """Whether all coroutines of the task are code of this package."""
     return all(
-        one.cr_frame is not None
-        and str(one.cr_frame.f_globals.get("__name__")).startswith("haiway_bus.")
-        for one in coroutines(task)
-        if isinstance(one, CoroutineType)
+        step.cr_frame is not None
+        and str(step.cr_frame.f_globals.get("__name__")).startswith("haiway_bus.")
+        for step in await_chain(task)
+        if isinstance(step, CoroutineType)
     )
 
 
-def until(future: Any, call: Callable[..., object]) -> Callable[[], object]:
-    """Have it called when the future is done; returns what withdraws that."""
+def callbacks_of(future: Any) -> Any:
+    """The done callbacks of a future, each with its context. None are known of a future that does not show them."""
+    return getattr(future, "_callbacks", None) or ()
+
+
+def call_when_done(future: Any, call: Callable[..., object]) -> Callable[[], object]:
+    """Add a done callback; return a function that removes it."""
     future.add_done_callback(call)
     remove = getattr(future, "remove_done_callback", None)
     return object if remove is None else partial(remove, call)
 
 
-def place_of(task: Any) -> tuple[Any, ...]:
-    """Where in its code a task stands: of each coroutine and generator the code, and how far in that it is."""
-    place: list[Any] = []
-    for one in coroutines(task):
+def position_of(task: Any) -> tuple[Any, ...]:
+    """Where in its code a task waits: the code and the instruction of each coroutine and generator."""
+    position: list[Any] = []
+    for step in await_chain(task):
         for name in ("cr_frame", "ag_frame", "gi_frame"):
-            frame = getattr(one, name, None)
+            frame = getattr(step, name, None)
             if frame is not None:
-                place += frame.f_code, frame.f_lasti
-    return tuple(place)
+                position += frame.f_code, frame.f_lasti
+    return tuple(position)
 
 
-def children() -> dict[int, list[Any]]:
-    """By the id of the task that has opened a TaskGroup, asyncio's or anyio's, or a scope, the tasks in it: a walk over
-    all."""
-    every: dict[int, list[Any]] = {}
+def tasks_by_parent() -> dict[int, list[Any]]:
+    """The tasks of all scopes and TaskGroups (asyncio's and anyio's), by the id of the task that opened the group.
+
+    This walks over all tasks of the loop.
+    """
+    found: dict[int, list[Any]] = {}
     for task in asyncio.all_tasks():
-        for function, _ in getattr(task, "_callbacks", None) or ():
+        for function, _ in callbacks_of(task):
             parent = None
             if type(function) is MethodType:
                 parent = getattr(function.__self__, "_parent_task", None)
-            elif named(function) == (_ANYIO, "TaskGroup._spawn.<locals>.task_done"):
-                group = variables(function).get("self")
+            elif full_name(function) == (_ANYIO, "TaskGroup._spawn.<locals>.task_done"):
+                group = closure_variables(function).get("self")
                 parent = getattr(getattr(group, "cancel_scope", None), "_host_task", None)
             if parent is not None:
-                every.setdefault(id(parent), []).append(task)
+                found.setdefault(id(parent), []).append(task)
                 break
-    return every
+    return found
 
 
-def let_go(task: Task[Any]) -> None:
-    """Raise CancelledError in a task that waits, and leave what it waits for alone.
-
-    `Task.cancel()` would cancel that with it.
-    """
+def cancel_wait(task: Task[Any]) -> None:
+    """Raise CancelledError in a waiting task, but do not cancel what it waits for, as `Task.cancel()` would."""
     waited: Any = getattr(task, "_fut_waiter", None)
-    for function, context in getattr(waited, "_callbacks", None) or ():
+    for function, context in callbacks_of(waited):
         if getattr(function, "__self__", None) is task:
             loop = task.get_loop()
-            ended: Future[Any] = loop.create_future()
-            ended.cancel("the scope ended, and what this task waits for goes on in another one")
+            cancelled: Future[Any] = loop.create_future()
+            cancelled.cancel("the scope ended, and what this task waits for goes on in another one")
             waited.remove_done_callback(function)
             if not is_task(waited):
-                # Nobody is left to hear of an error that comes of it.
-                waited.add_done_callback(lambda one: one.cancelled() or one.exception())
-            loop.call_soon(function, ended, context=context)
+                # Nobody else retrieves its exception: asyncio would log that.
+                waited.add_done_callback(lambda future: future.cancelled() or future.exception())
+            loop.call_soon(function, cancelled, context=context)
             return
 
 
-def named(function: Any) -> tuple[str, str] | None:
+def full_name(function: Any) -> tuple[str, str] | None:
+    """The module and the qualified name of a plain function."""
     return (function.__module__, function.__qualname__) if type(function) is FunctionType else None
 
 
-def variables(function: FunctionType) -> dict[str, Any]:
-    """What a function shares with the one that it was written in."""
+def closure_variables(function: FunctionType) -> dict[str, Any]:
     found = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
             found[name] = cell.cell_contents
-        except ValueError:  # empty yet
+        except ValueError:  # no value yet
             continue
     return found
 
 
-def unfinished(members: Iterable[Any]) -> list[Any]:
-    """Those that are not done. From the middle on: those that end first tend to stand at one of the ends, and who has
-    found one at work looks again when that one is not."""
-    left = [one for one in members if not one.done()]
+def unfinished(futures: Iterable[Any]) -> list[Any]:
+    """The futures that are not done, from the middle on.
+
+    The first of them is checked first, and again once it has ended. Futures tend to end from the first or the last on.
+    """
+    left = [future for future in futures if not future.done()]
     middle = len(left) // 2
     return left[middle:] + left[:middle] if middle else left
 
 
-def gathered(future: Any) -> list[Any] | None:
-    every = future._children
-    left = unfinished(every)
-    if left and any(one.done() and failed(one) for one in every):
-        # It ends with the first that fails, or with the last of all: which one is known to its callback alone.
-        for function, _ in getattr(left[0], "_callbacks", None) or ():
-            if named(function) == ("asyncio.tasks", "gather.<locals>._done_callback"):
-                names = variables(function)
+def futures_of_gather(future: Any) -> list[Any] | None:
+    children = future._children
+    left = unfinished(children)
+    if left and any(child.done() and has_failed(child) for child in children):
+        # It ends with the first failure, or with the last child (return_exceptions=True). Only its callback knows.
+        for function, _ in callbacks_of(left[0]):
+            if full_name(function) == ("asyncio.tasks", "gather.<locals>._done_callback"):
+                names = closure_variables(function)
                 if names.get("outer") is future:
-                    done = len({id(one) for one in every if one.done()})
+                    done = len({id(child) for child in children if child.done()})
                     return left if names.get("nfinished") == done else []
         return None
     return left
 
 
-def failed(one: Any) -> bool:
-    return bool(one.cancelled() or getattr(one, "_exception", None) is not None)
+def has_failed(future: Any) -> bool:
+    return bool(future.cancelled() or getattr(future, "_exception", None) is not None)
 
 
-def waited(names: Any, _: list[Any]) -> list[Any]:
+def futures_of_wait(names: Any, _: list[Any]) -> list[Any]:
     left = unfinished(names["fs"])
-    return left if len(left) == names["counter"] else []  # one ended, and that is yet to be counted
+    return left if len(left) == names["counter"] else []  # wait() has yet to count what ended
 
 
-def only(names: Any, _: list[Any]) -> list[Any] | None:
-    one = names["fut"]
-    return unfinished((one,)) if asyncio.isfuture(one) else None
+def future_of_wait_for(names: Any, _: list[Any]) -> list[Any] | None:
+    future = names["fut"]
+    return unfinished((future,)) if asyncio.isfuture(future) else None
 
 
-def grouped(names: Any, _: list[Any]) -> list[Any] | None:
-    return none_done(names["self"]._tasks)
+def tasks_of_group(names: Any, _: list[Any]) -> list[Any] | None:
+    return unless_one_is_done(names["self"]._tasks)
 
 
-def none_done(members: Iterable[Any]) -> list[Any] | None:
-    """Of those that are forgotten as soon as it is known that they are done. None when there are none."""
-    members = list(members)
-    left = unfinished(members)
-    return None if not members else left if len(left) == len(members) else []
+def unless_one_is_done(futures: Iterable[Any]) -> list[Any] | None:
+    """The futures of a helper that drops each as soon as it hears of its end: nothing if one is done, None if empty."""
+    futures = list(futures)
+    left = unfinished(futures)
+    return None if not futures else left if len(left) == len(futures) else []
 
 
-def completed(names: Any, outer: list[Any]) -> list[Any] | None:
+def futures_of_as_completed(names: Any, outer: list[Any]) -> list[Any] | None:
     if "self" in names:  # from 3.13
-        return none_done(names["self"]._todo)
-    # The loop around it holds the generator that knows.
-    for one in reversed(outer):
-        for held in gc.get_referents(one):
+        return unless_one_is_done(names["self"]._todo)
+    # The coroutine that loops over it holds the generator that knows.
+    for step in reversed(outer):
+        for held in gc.get_referents(step):
             if isinstance(held, GeneratorType) and held.gi_code.co_qualname == "as_completed":
                 inner = held.gi_frame.f_locals if held.gi_frame is not None else {}
                 if inner.get("done") is names["done"]:
-                    return none_done(inner["todo"])
-    # It is awaited elsewhere. Its members know.
+                    return unless_one_is_done(inner["todo"])
+    # Another task awaits what the loop gave. The callbacks of the futures know.
     for task in asyncio.all_tasks():
-        for function, _ in getattr(task, "_callbacks", None) or ():
-            if named(function) == ("asyncio.tasks", "as_completed.<locals>._on_completion"):
-                inner = variables(function)
+        for function, _ in callbacks_of(task):
+            if full_name(function) == ("asyncio.tasks", "as_completed.<locals>._on_completion"):
+                inner = closure_variables(function)
                 if inner.get("done") is names["done"]:
-                    return none_done(inner["todo"])
+                    return unless_one_is_done(inner["todo"])
     return None
 
 
 _ANYIO: Final = "anyio._backends._asyncio"
 _MODULES: Final = ("asyncio.tasks", "asyncio.taskgroups", _ANYIO)
 _HELPERS: Final[dict[str, Callable[[Any, list[Any]], list[Any] | None]]] = {
-    "_wait": waited,
-    "wait_for": only,  # 3.11
-    "_cancel_and_wait": only,
-    "TaskGroup.__aexit__": grouped,
-    "TaskGroup._aexit": grouped,
-    "as_completed.<locals>._wait_for_one": completed,  # to 3.12
-    "_AsCompletedIterator._wait_for_one": completed,  # from 3.13
+    "_wait": futures_of_wait,
+    "wait_for": future_of_wait_for,  # 3.11
+    "_cancel_and_wait": future_of_wait_for,
+    "TaskGroup.__aexit__": tasks_of_group,
+    "TaskGroup._aexit": tasks_of_group,
+    "as_completed.<locals>._wait_for_one": futures_of_as_completed,  # to 3.12
+    "_AsCompletedIterator._wait_for_one": futures_of_as_completed,  # from 3.13
 }
 _BETWEEN: Final = (
     "anext_awaitable",

@@ -1,4 +1,4 @@
-"""What a scope enters before its body and leaves after its tasks (contract 5.10)."""
+"""Disposables: context managers that a scope enters before its body and leaves after its tasks (guarantee 5.10)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TEXTS: Final = (str, bytes, bytearray)
 
 
 def checked_disposables(given: Any) -> tuple[Disposable, ...]:
-    """The disposables of a scope; None is none. Raises TypeError for what `async with` does not take."""
+    """Return the disposables, without None. Raise TypeError for a value that `async with` does not take."""
     if given is None or given is _NONE:
         return ()
     if not offers(given, "__iter__") or issubclass(type(given), _TEXTS) or can_be_left(given):
@@ -42,7 +42,7 @@ def can_be_left(one: Any) -> bool:
 
 
 def way_out(one: Any) -> str:
-    """What to write in place of it, where that is known."""
+    """The end of the error: what to write instead, if that is known."""
     kind = type(one)
     if is_class(one):
         return f": call it, {name_of_type(one)}(...)" if offers_itself(one) else ""
@@ -68,7 +68,7 @@ def offers_itself(kind: type[Any]) -> bool:
 
 
 async def enter(disposable: Disposable, held: list[Disposable]) -> Iterable[State]:
-    """Enter it, note that it is to be left, and return the state that it gives."""
+    """Enter the disposable, add it to `held`, and return the state that it gives."""
     given = await type(disposable).__aenter__(disposable)
     held.append(disposable)
     if given is None:
@@ -78,7 +78,7 @@ async def enter(disposable: Disposable, held: list[Disposable]) -> Iterable[Stat
 
 
 async def leave(disposable: Disposable, failures: Failures) -> None:
-    """Leave it, with what is about to come out of the scope. What it raises is added to that, or it suppresses it."""
+    """Leave the disposable with the exception that is about to leave the scope. It may suppress it, or add its own."""
     shown = failures.outcome
     leave = type(disposable).__aexit__
     try:
@@ -89,6 +89,4 @@ async def leave(disposable: Disposable, failures: Failures) -> None:
     except BaseException as error:
         failures.add(error)
     finally:
-        del (
-            shown
-        )  # the traceback of an exception keeps the variables of the functions that it came through
+        del shown  # its traceback keeps the variables of this function alive

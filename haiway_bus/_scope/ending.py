@@ -1,15 +1,18 @@
-"""When a scope ends. A TaskGroup waits until its tasks are finished, and a reader of events never is. So when the body
-is over:
+"""When a scope ends.
 
-1. The tasks run, until each is finished or idle: waiting for an event that is not there, itself or through what it
-   awaits (`activity.py`). One that is known to be at work is enough; what that waits on tells when to look again.
-2. All idle: all tasks of the loop are walked once, for children at work in TaskGroups whose body reads.
-3. Then the reads of the scope's own bus end, one type of event a round, those of the latest task first. Whatever comes
-   of it is at work, and it begins anew with 1.
-4. Some wait for others: `first()` for an answer, a read of another bus for an event. Nothing ends while somebody of
-   that bus is at work, or of those that these wait for. At last, who waits for a task of another scope is let go.
+An asyncio.TaskGroup waits until its tasks have ended, but a task that reads events does not end by itself. So when the
+body is over:
 
-The same is done for tasks that are being cancelled and read on their way out, but for waiting in 4 (guarantee 5.5).
+1. The tasks run until each is finished or idle: it waits for an event that is not there, itself or through what it
+   awaits (`idle.py`). One task at work is enough to know; what it waits on says when to check again.
+2. When all are idle, all tasks of the loop are walked once, to find children that are at work in TaskGroups.
+3. Then the reads of the scope's own bus end, one event type a round, those of the latest task first. What the readers
+   do then is work, and 1 begins again.
+4. Some waits depend on other scopes: `first()` on an answer, a read of another bus on an event. They end only when no
+   task is at work on that bus, nor on a bus on which its tasks read. A task that waits for a task of another scope is
+   cancelled last.
+
+Tasks that are being cancelled and read on their way out go the same way, but nothing waits in 4 (guarantee 5.5).
 """
 
 from __future__ import annotations
@@ -23,264 +26,266 @@ from typing import Any, Final
 
 from haiway_bus._bus import Receive
 from haiway_bus._bus.first import asking
-from haiway_bus._scope.asyncio_waits import let_go, until
-from haiway_bus._scope.idle import ELSEWHERE, Activity, Settling
-from haiway_bus._scope.members import Members, family_of
-from haiway_bus._scope.search import Search
-from haiway_bus._scope.stops import Stop
+from haiway_bus._scope.asyncio_waits import call_when_done, cancel_wait
+from haiway_bus._scope.bus_scopes import TaskOwner, bus_scopes_of
+from haiway_bus._scope.ended_waits import EndedWait
+from haiway_bus._scope.idle import TRIGGERS_ONLY, DrainFuture, IdleCheck
+from haiway_bus._scope.search import WorkSearch
 from haiway_bus._values.printable import described, name_of_type
 
 __all__ = ("Ending",)
 
-# The waits of a settled scope end one event type at a time. With very many types that would be very many rounds, so
-# that a round then takes its share of those that are left: this many rounds, and some more.
+# A round ends the reads of one event type, or of a share of the types that are left if there are very many. There are
+# hardly more rounds than this.
 _ROUNDS: Final = 1024
-# A loop around a loop that reads comes back for more each time its wait has ended. So often it may, for each type of
-# event: code that reads several times and then goes on is not cut off.
+# So often a task may read the same event type again after its read was ended; then it is cancelled. Code that reads
+# several times and then goes on is not cut off.
 _ENDS: Final = 8
 
-# By channel, the reads of it, each with the task of the scope that waits and the task that reads, which are often one.
+# By channel, its reads: the task of the scope that waits, the task that reads (often the same), and the read.
 Reads = dict[Any, list[tuple[Task[Any], Task[Any], Receive]]]
 
 
 class Ending:
-    """The end of a scope: it looks at the tasks by callbacks, until it is withdrawn or they have settled.
+    """The end of a scope. Callbacks call `step`, until the tasks have ended or `stop` is called.
 
-    With `settling` it tells that when no task is left. Without, the tasks are being cancelled, and who leaves the scope
-    waits in its group: what they read on their way out ends, too.
+    It completes `drain` when no task is left. Without a `drain` the tasks are being cancelled, and the task that leaves
+    the scope waits in the group: reads on the tasks' way out end, too.
 
-    Invariants: `rested` says that at the last look nobody was at work who could send what is waited for. `ended` counts
-    rounds that ended waits, by the task and by the id of the type, which it keeps beside: waits of the task's own, and
-    of those that it waited for. `lately` are the tasks of the last rounds that have yet to wait again; `away` has
-    those that then waited for something else than events. Both say where they had read. `plan` has the reads to end in
-    the next rounds, `acting` the tasks whose reads it ended, and `wakes` tells whether the bus has woken anybody since.
+    Invariants:
+    - `senders_idle`: at the last check no task was at work that could send what the scope's tasks wait for.
+    - `end_counts`: by task, and by the id of an event type, the type and the number of rounds that ended waits for it.
+      The waits are the task's own and those of the tasks that it waited for.
+    - `just_ended` has the tasks of the last rounds that have yet to wait again, `moved_on` those that then waited for
+      something else than an event. Both say where the task had read.
+    - `plan` has the reads to end in the next rounds, `resumed` the tasks whose reads were ended, and `wakes` how often
+      the bus had woken readers by then.
     """
 
     __slots__ = (
-        "acting",
-        "away",
-        "ended",
-        "lately",
-        "members",
+        "drain",
+        "end_counts",
+        "just_ended",
+        "moved_on",
+        "owner",
         "plan",
-        "rested",
+        "resumed",
         "search",
-        "settling",
+        "senders_idle",
+        "stop",
         "wakes",
-        "withdraw",
     )
 
-    def __init__(self, members: Members) -> None:
-        self.members: Members = members
-        self.settling: Settling | None = None
-        self.withdraw: Callable[[], object] = object
-        self.search: Search = Search()
-        self.rested: bool = False
-        self.ended: dict[Task[Any], dict[int, tuple[type[Any], int]]] = {}
-        self.lately: dict[Task[Any], Stop] = {}
-        self.away: dict[Task[Any], Stop] = {}
+    def __init__(self, owner: TaskOwner) -> None:
+        self.owner: TaskOwner = owner
+        self.drain: DrainFuture | None = None
+        self.stop: Callable[[], object] = object
+        self.search: WorkSearch = WorkSearch()
+        self.senders_idle: bool = False
+        self.end_counts: dict[Task[Any], dict[int, tuple[type[Any], int]]] = {}
+        self.just_ended: dict[Task[Any], EndedWait] = {}
+        self.moved_on: dict[Task[Any], EndedWait] = {}
         self.plan: Reads = {}
-        self.acting: list[Task[Any]] = []
+        self.resumed: list[Task[Any]] = []
         self.wakes: int = 0
 
-    def begin(self, settling: Settling | None) -> None:
-        """Look from now on. Not at once: a group has yet to cancel its tasks."""
-        self.withdraw()
-        self.settling = settling
-        self.withdraw = asyncio.get_running_loop().call_soon(self.look).cancel
+    def start(self, drain: DrainFuture | None) -> None:
+        """Check the tasks from the loop's next turn on: a group has yet to cancel them in this one."""
+        self.stop()
+        self.drain = drain
+        self.stop = asyncio.get_running_loop().call_soon(self.step).cancel
 
-    def look(self, _: object = None) -> None:
-        settling = self.settling
-        if settling is not None and settling.done():
+    def step(self, _: object = None) -> None:
+        drain = self.drain
+        if drain is not None and drain.done():
             return
         try:
-            if self.members.tasks:
-                self.withdraw = self.see().when_changed(self.look)
-            elif settling is not None:
-                settling.set_result(None)
+            if self.owner.tasks:
+                self.stop = self.end_idle_waits().call_when_changed(self.step)
+            elif drain is not None:
+                drain.set_result(None)
         except BaseException as broken:
-            if settling is None or settling.done():
+            if drain is None or drain.done():
                 raise
-            settling.set_exception(broken)
+            drain.set_exception(broken)
 
-    def see(self) -> Activity:
-        """See what the tasks are doing, and end what they wait for when all of them are idle."""
-        members = self.members
-        active = Activity()
-        self.rest(False)
-        # One that is known to be busy is enough to know, so that the others are not looked at meanwhile.
-        if not self.search.holds(active):
-            planned = self.plan_stands(active)
-            if self.search.witness is None and (
-                planned or not self.search.one_of(members.tasks, active)
+    def end_idle_waits(self) -> IdleCheck:
+        """Check the tasks; when all of them are idle, end what they wait for. The check says when to check again."""
+        owner = self.owner
+        check = IdleCheck()
+        self.set_idle(False)
+        # One task at work is enough to know: the others are not checked meanwhile.
+        if not self.search.still_at_work(check):
+            planned = self.plan_is_current(check)
+            if self.search.chain is None and (
+                planned or not self.search.any_at_work(owner.tasks, check)
             ):
-                active.found = None
-                idle = planned or any(not task.done() for task in members.tasks)
-                if idle and not members.bus.inbox.deliver():
+                check.blocked_on = None
+                idle = planned or any(not task.done() for task in owner.tasks)
+                if idle and not owner.bus.inbox.deliver():
                     if planned:
                         self.end_round()
                     else:
-                        self.plan_rounds(active)
-        if active.found is not None:
-            self.rested = False
-            if isinstance(active.found, Settling):
-                self.rest(True)  # until the scope that one of its tasks has opened has ended
-            active.watch(self.search.witness)
-            self.see_who_is_away(active)
-        return active
+                        self.plan_rounds(check)
+        if check.blocked_on is not None:
+            self.senders_idle = False
+            if isinstance(check.blocked_on, DrainFuture):
+                self.set_idle(True)  # until the scope has ended that a task of this one has opened
+            check.watch_chain(self.search.chain)
+            self.update_just_ended(check)
+        return check
 
-    def rest(self, rests: bool) -> None:
-        if self.settling is not None:
-            self.settling.rests = rests
+    def set_idle(self, idle: bool) -> None:
+        if self.drain is not None:
+            self.drain.idle = idle
 
-    def plan_rounds(self, idle: Activity) -> None:
-        """Find what the idle tasks wait for, and begin to end it, unless a child of theirs is at work.
+    def plan_rounds(self, check: IdleCheck) -> None:
+        """Find the reads of the idle tasks and end the first round of them, unless a child of the tasks is at work.
 
-        What such a reader sends when its loop has ended must still find its own readers. They are best spawned
-        before it (a subscription has to stand before the events are sent), so the latest goes first, and the
-        others when the scope has settled again.
+        What a reader sends after its loop must still find its own readers. They are best spawned before it, as a
+        subscription has to exist before the events are sent. So the reads of the latest task end first, and the others
+        when all tasks are idle again.
         """
-        members = self.members
-        waits: Reads = {}
-        others: Reads = {}
-        stranded: list[tuple[Task[Any], Task[Any]]] = []
-        for task in reversed(members.tasks):
-            for waiting, receive in idle.waits_of(task, members.group):
+        owner = self.owner
+        own_reads: Reads = {}
+        other_reads: Reads = {}
+        outside: list[tuple[Task[Any], Task[Any]]] = []
+        for task in reversed(owner.tasks):
+            for waiting, receive in check.reads_of(task, owner.group):
                 if receive is None:
-                    stranded.append((task, waiting))
+                    outside.append((task, waiting))
                     continue
                 channel = receive.channel
-                plain = waiting not in asking and members.is_own(channel)
-                (waits if plain or self.settling is None else others).setdefault(
-                    channel, []
-                ).append((task, waiting, receive))
-        if others and self.others_at_work(idle, others):
+                own = self.drain is None or (waiting not in asking and owner.is_own(channel))
+                reads = own_reads if own else other_reads
+                reads.setdefault(channel, []).append((task, waiting, receive))
+        if other_reads and self.senders_at_work(check, other_reads):
             return
-        idle.found = None
-        if idle.child_found():
-            self.search.witness = idle.witness
+        check.blocked_on = None
+        if check.child_at_work():
+            self.search.chain = check.chain
             return
-        if not waits and others:
-            if not self.rested:
-                # Once more in the next turn: another scope may be about to end what its own tasks wait for.
-                self.rested = True
-                return
-            waits = others
-        self.rest(False)
-        self.rested = False
-        self.plan, self.acting = waits, []
-        if waits:
+        if other_reads and not own_reads and not self.senders_idle:
+            # Check again in the next turn: another scope may be about to end the reads of its own tasks.
+            self.senders_idle = True
+            return
+        self.set_idle(False)
+        self.senders_idle = False
+        self.plan, self.resumed = own_reads or other_reads, []
+        if self.plan:
             self.end_round()
-            if waits is others:
-                self.plan = {}  # whoever could send it is to be asked again
+            if not own_reads:
+                self.plan = {}  # check again which tasks could send the other events
             return
-        # All that is left waits for tasks of other scopes, which go on reading.
-        for task, waiting in stranded:
-            self.ended.setdefault(task, {})
-            let_go(waiting)
+        # The tasks that are left wait for tasks of other scopes, which go on reading.
+        for task, waiting in outside:
+            self.end_counts.setdefault(task, {})
+            cancel_wait(waiting)
 
-    def plan_stands(self, active: Activity) -> bool:
-        """Whether the plan is as good as new: who was ended by it has finished, and the bus woke nobody else.
+    def plan_is_current(self, check: IdleCheck) -> bool:
+        """Whether the tasks whose reads were ended have finished, and the bus has woken no other reader since.
 
-        Then nobody needs to be asked again, which for each of very many types would take very long. One of those whom
-        it ended may be at work yet: that is found then.
+        Then no task has to be checked again: with very many event types that would take very long. If a task whose read
+        was ended is still at work, the search remembers it.
         """
-        if self.members.bus.wakes != self.wakes:
+        if self.owner.bus.wakes != self.wakes:
             self.plan = {}
-        while self.plan and self.acting:
-            if not self.acting[-1].done():
-                if active.found_in(self.acting[-1]):
-                    self.search.found(self.acting[-1], active)
+        while self.plan and self.resumed:
+            if not self.resumed[-1].done():
+                if check.at_work(self.resumed[-1]):
+                    self.search.remember(self.resumed[-1], check)
                     return False
                 self.plan = {}
-            self.acting.pop()
+            self.resumed.pop()
         return bool(self.plan)
 
     def end_round(self) -> None:
-        """End the planned waits for the event type that comes first, or with very many types for a share of them."""
-        name = described(self.members.name)
-        ending = list(islice(self.plan, max(1, len(self.plan) // _ROUNDS)))
-        # Before they are ended: what a thread sends from here on would wait for readers that are gone (guarantee 6.2).
-        if not self.members.refuse_threads(ending):
+        """End the planned reads of the first event type, or with very many types of a share of them."""
+        name = described(self.owner.name)
+        channels = list(islice(self.plan, max(1, len(self.plan) // _ROUNDS)))
+        # Before the reads end: what a thread sends from here on would wait for readers that are gone (guarantee 6.2).
+        if not self.owner.refuse_threads(channels):
             return
-        for channel in ending:
+        for channel in channels:
             reads = self.plan.pop(channel)
             for task, waiting, receive in {read[0]: read for read in reads}.values():
-                self.acting.append(task)
-                if self.too_many(task, Stop.of(task, waiting, receive)):
+                self.resumed.append(task)
+                if self.keeps_reading(task, EndedWait.of(task, waiting, receive)):
                     task.cancel(
                         f"the scope {name} is ending, and this task waits again and again for events of"
                         f" {name_of_type(channel.event_type)} that nobody is left to send"
                     )
             for _, _, receive in reads:
                 receive.end()
-        self.wakes = self.members.bus.wakes
+        self.wakes = self.owner.bus.wakes
 
-    def too_many(self, task: Task[Any], stop: Stop) -> bool:
-        """Count one that ends waits of the task; say whether it comes back all the time.
+    def keeps_reading(self, task: Task[Any], ended_wait: EndedWait) -> bool:
+        """Count a round that ends a wait of the task. Returns whether the task reads again and again.
 
-        One that has waited for something else meanwhile, and then reads again as it did, does so all the time.
+        It does if the count is full, or if it waited for something else and now repeats the read before that.
         """
-        event_type = stop.channel.event_type
-        counts = self.ended.setdefault(task, {})
+        event_type = ended_wait.channel.event_type
+        counts = self.end_counts.setdefault(task, {})
         before = counts.get(id(event_type), (event_type, 0))[1]
-        away = self.away.pop(task, None)
-        self.lately[task] = stop
-        often = before == _ENDS or (away is not None and stop.is_again(away))
+        earlier = self.moved_on.pop(task, None)
+        self.just_ended[task] = ended_wait
+        often = before == _ENDS or (earlier is not None and ended_wait.repeats(earlier))
         counts[id(event_type)] = event_type, 0 if often else before + 1
         return often
 
-    def see_who_is_away(self, active: Activity) -> None:
-        """Of the tasks whose waits ended lately, see which came back at once and which wait for something else."""
-        found = active.found
-        for task in list(self.lately):
-            if not active.found_in(task):
-                del self.lately[task]
-            elif active.found is not None:
-                self.away[task] = self.lately.pop(task)
-        active.found = found
+    def update_just_ended(self, check: IdleCheck) -> None:
+        """Find the tasks of `just_ended` that wait again: those that read are done with, the others have moved on."""
+        found = check.blocked_on
+        for task in list(self.just_ended):
+            if not check.at_work(task):
+                del self.just_ended[task]
+            elif check.blocked_on is not None:
+                self.moved_on[task] = self.just_ended.pop(task)
+        check.blocked_on = found
 
-    def others_at_work(self, idle: Activity, reads: Reads) -> bool:
-        """Whether anybody is at work who could send what is waited for, or what those wait for who could.
+    def senders_at_work(self, check: IdleCheck, reads: Reads) -> bool:
+        """Whether a task is at work that could send what these reads wait for, on their buses or through others.
 
-        Then it is told when to look again by a task that waits for it, and by the last one at work.
+        If so, the check gets triggers: a read gets its event, or no such task is at work any more.
         """
-        self.rest(True)
-        active = Activity(through=True)
+        self.set_idle(True)
+        senders = IdleCheck(through_scopes=True)
         left, seen = list(reads), set()
         while left:
-            family = family_of(left.pop().bus)
-            if family is None or id(family) in seen:
+            scopes = bus_scopes_of(left.pop().bus)
+            if scopes is None or id(scopes) in seen:
                 continue
-            seen.add(id(family))
-            if not family.at_work(active):
-                left += family.reads
+            seen.add(id(scopes))
+            if not scopes.any_at_work(senders):
+                left += scopes.awaited_channels
                 continue
-            self.rested = False
-            # While one question is open there is nothing to see. The latest, which may have to wait longest.
-            channel, each = next(iter(reads.items()))
-            task, waiting, _ = each[0]
-            gone_on = Activity()
-            for _ in gone_on.waits_of(task):
+            self.senders_idle = False
+            # Nothing changes while one of the reads waits. That of the latest task may have to wait longest.
+            channel, latest = next(iter(reads.items()))
+            task, waiting, _ = latest[0]
+            path = IdleCheck()
+            for _ in path.reads_of(task):
                 pass
-            idle.found = ELSEWHERE
-            idle.others = [
-                partial(family.wait, active=active),
-                partial(tell_of, waiting) if waiting in asking else channel.bus.when_stirred,
-                *(partial(until, one) for one in (*gone_on.between, task)),
+            check.blocked_on = TRIGGERS_ONLY
+            check.triggers = [
+                partial(scopes.call_when_idle, check=senders),
+                partial(call_when_answered, waiting)
+                if waiting in asking
+                else channel.bus.when_stirred,
+                *(partial(call_when_done, future) for future in (*path.between, task)),
             ]
             return True
         return False
 
 
-def tell_of(task: Task[Any], call: Callable[[], object]) -> Callable[[], object]:
-    """Have it called when the task has its answer from `first()`, or ends; returns what withdraws that."""
+def call_when_answered(task: Task[Any], call: Callable[[], object]) -> Callable[[], object]:
+    """Call it when the task has its answer from `first()`, or ends; return a function that removes the callback."""
     loop = asyncio.get_running_loop()
 
     def told(_: object = None) -> None:
         loop.call_soon(call)
 
-    def withdraw() -> None:
+    def remove() -> None:
         if asking.get(task) is told:
             asking[task] = None
         task.remove_done_callback(told)
@@ -288,4 +293,4 @@ def tell_of(task: Task[Any], call: Callable[[], object]) -> Callable[[], object]
     if task in asking:
         asking[task] = told
     task.add_done_callback(told)
-    return withdraw
+    return remove

@@ -1,10 +1,10 @@
-"""The tasks of a scope, as an asyncio.TaskGroup has them. Three things are not as there, on one Python or another:
+"""The tasks of a scope, as asyncio.TaskGroup has them, with three differences:
 
-- Who leaves a scope may be another task than the one that entered it, which may have ended or gone on to other work: a
-  test's fixture, a generator. The one that leaves it is the one that waits (guarantee 5.14).
-- While it waits it is not cancelled when a task fails: it is only woken.
-- A cancellation that was meant for a scope further out, or came from outside, is not lost to the errors of this one
-  when both come at once (guarantee 5.15). `Task.cancel` counts; what is counted beyond our own is somebody else's.
+- The task that leaves a scope may be another than the one that entered it, in a test's fixture or a generator. The task
+  that leaves is the one that waits (guarantee 5.14).
+- A failing task cancels the body, but it only wakes a task that waits at the end.
+- A cancellation from outside, or for an outer scope, is not lost when errors of this scope come out at the same time
+  (guarantee 5.15). `Task.cancel` counts: what exceeds the group's own cancellation came from elsewhere.
 """
 
 from __future__ import annotations
@@ -17,67 +17,74 @@ from inspect import CO_ASYNC_GENERATOR
 from types import FrameType, MethodType
 from typing import Any, Final, TypeVar
 
-from haiway_bus._scope.asyncio_waits import coroutines
+from haiway_bus._scope.asyncio_waits import await_chain, callbacks_of
 from haiway_bus._scope.failures import Failures
 
 __all__ = ("ScopeGroup", "generator_around", "group_of")
 
 Result = TypeVar("Result")
 
-# From 3.14 on: for those who draw which task waits for which.
-_awaited: Final[Any] = getattr(asyncio, "future_add_to_awaited_by", None)
-_awaited_no_more: Final[Any] = getattr(asyncio, "future_discard_from_awaited_by", None)
+# From 3.14 on: they tell asyncio's tools which task waits for which.
+_add_awaited_by: Final[Any] = getattr(asyncio, "future_add_to_awaited_by", None)
+_discard_awaited_by: Final[Any] = getattr(asyncio, "future_discard_from_awaited_by", None)
 
 
 class ScopeGroup:
-    """The tasks of one scope, what they failed with, and who is to be told.
+    """The tasks of one scope, their errors, and the tasks that enter and leave the scope.
 
-    Invariants: `tasks` holds, in the order in which they were spawned, every task that has not been seen to end.
-    `_parent_task` is the one that entered the scope, `before` how often it had been cancelled by then. `asked` says
-    that the group has cancelled it, once. `leaver` is the task that leaves the scope, None before; `waited` what it
-    waits on. `aborted`: the tasks were cancelled.
+    Invariants:
+    - `tasks` has every task that has not been seen to end, in the order in which they were spawned.
+    - `_parent_task` is the task that entered the scope, named as in asyncio.TaskGroup. `cancels_before` is how often it
+      had been cancelled by then. `cancelled_parent`: the group has cancelled it, once.
+    - `leaver` is the task that leaves the scope, `waiter` the future on which it waits; None before.
+    - `aborted`: the tasks were cancelled.
     """
 
     __slots__ = (
         "_parent_task",
         "aborted",
-        "asked",
-        "before",
+        "cancelled_parent",
+        "cancels_before",
         "errors",
         "generator",
         "leaver",
         "leaving",
         "on_abort",
         "tasks",
-        "waited",
+        "waiter",
     )
 
     def __init__(self) -> None:
         self._parent_task: Task[Any] | None = None
         self.generator: FrameType | None = None
-        self.before: int = 0
-        # Ordered, as a plain dict is walked from its first entry on, those included that were taken out.
+        self.cancels_before: int = 0
+        # An OrderedDict: a loop over a plain dict also passes the empty places of removed entries.
         self.tasks: OrderedDict[Task[Any], None] = OrderedDict()
         self.errors: list[BaseException] = []
         self.on_abort: Callable[[], object] | None = None
         self.aborted: bool = False
-        self.asked: bool = False
+        self.cancelled_parent: bool = False
         self.leaving: bool = False
         self.leaver: Task[Any] | None = None
-        self.waited: Future[None] | None = None
+        self.waiter: Future[None] | None = None
 
     def enter(
         self, on_abort: Callable[[], object], generator: FrameType | None = None
     ) -> Task[Any]:
-        """Begin. The task that calls is the one that is cancelled when a task fails, while it is in the body.
+        """Begin, in the task that runs the body. When a task fails while the body runs, the body is cancelled.
 
-        `on_abort` is called just before the tasks are cancelled; `generator` is what `generator_around` says.
+        Args:
+            on_abort: is called just before the tasks are cancelled.
+            generator: the frame that `generator_around` found.
+
+        Raises:
+            RuntimeError: No task runs.
         """
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a scope is entered in a task: run what enters it by create_task()")
         self._parent_task = task
-        self.before = task.cancelling()
+        self.cancels_before = task.cancelling()
         self.on_abort = on_abort
         self.generator = generator
         return task
@@ -85,39 +92,40 @@ class ScopeGroup:
     def spawn(self, coroutine: Coroutine[Any, Any, Result]) -> Task[Result]:
         task = asyncio.get_running_loop().create_task(coroutine)
         self.tasks[task] = None
-        task.add_done_callback(self.ended)
-        if _awaited is not None and not task.done():
-            _awaited(task, self._parent_task)
+        task.add_done_callback(self.on_task_done)
+        if _add_awaited_by is not None and not task.done():
+            _add_awaited_by(task, self._parent_task)
         return task
 
-    def ended(self, task: Task[Any]) -> None:
+    def on_task_done(self, task: Task[Any]) -> None:
         del self.tasks[task]
-        if _awaited_no_more is not None:
-            _awaited_no_more(task, self._parent_task)
-        failed = None if task.cancelled() else task.exception()
-        if failed is not None:
-            self.errors.append(failed)
+        if _discard_awaited_by is not None:
+            _discard_awaited_by(task, self._parent_task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.errors.append(error)
             if not self.aborted:
                 self.abort()
-                body = None if self.leaving else self.in_body()
+                body = None if self.leaving else self.body_task()
                 if body is not None:
                     if body is not self._parent_task:
-                        self._parent_task, self.before = body, body.cancelling()
-                    self.asked = body.cancel()
-        waited = self.waited
-        if (failed is not None or not self.tasks) and waited is not None and not waited.done():
-            waited.set_result(None)
+                        self._parent_task, self.cancels_before = body, body.cancelling()
+                    self.cancelled_parent = body.cancel()
+        waiter = self.waiter
+        if (error is not None or not self.tasks) and waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
-    def in_body(self) -> Task[Any] | None:
-        """The task that is in the body, as far as can be known: the one that entered it, and has not ended.
+    def body_task(self) -> Task[Any] | None:
+        """The task that runs the body, as far as can be known: the one that entered it, unless that has ended.
 
-        None when the body is that of a generator which has given an item and has yet to go on. Any task may do that.
+        If a generator holds the scope open over a `yield`, it is the task that has resumed the generator; None while
+        the generator is suspended.
         """
         parent = self._parent_task
         if self.generator is None:
             return None if parent is None or parent.done() else parent
         for task in asyncio.all_tasks():
-            if any(getattr(one, "ag_frame", None) is self.generator for one in coroutines(task)):
+            if any(getattr(step, "ag_frame", None) is self.generator for step in await_chain(task)):
                 return task
         return None
 
@@ -132,49 +140,49 @@ class ScopeGroup:
             task.cancel()
 
     def begin_leaving(self, failures: Failures) -> None:
-        """From here on the task that calls is the one that waits, and nobody is cancelled."""
+        """From here on the calling task waits, and a failing task does not cancel it."""
         self.leaving = True
         self.leaver = asyncio.current_task()
         if self.leaver is not None and self.leaver is not self._parent_task:
-            # Who was cancelled for this scope is so once. More often it was before.
-            self.before = max(0, self.leaver.cancelling() - failures.cancelled)
+            # At most one of its cancellations has ended the body. The others were there before.
+            self.cancels_before = max(0, self.leaver.cancelling() - failures.cancelled)
 
     async def wait(self, failures: Failures) -> None:
-        """Return when all tasks have ended, and tell of what they failed with.
+        """Return when all tasks have ended, and add their errors to the failures.
 
-        Cancelled meanwhile, it cancels them, and goes on waiting.
+        If it is cancelled, it cancels the tasks and goes on waiting.
         """
-        while self.tasks and not failures.thrown_away:
-            self.waited = asyncio.get_running_loop().create_future()
-            if await failures.attempt(self.waited):
+        while self.tasks and not failures.closing:
+            self.waiter = asyncio.get_running_loop().create_future()
+            if await failures.attempt(self.waiter):
                 self.abort()
-        self.waited = None
+        self.waiter = None
         parent = self._parent_task
-        if self.asked and parent is not None and not parent.done():
+        if self.cancelled_parent and parent is not None and not parent.done():
             parent.uncancel()
-            if parent is self.leaver and failures.cancelled and not self.cancelled_beyond():
-                failures.signal = None  # it was our own
+            if parent is self.leaver and failures.cancelled and not self.cancelled_by_others():
+                failures.signal = None  # it was the group's own
         if self.errors:
-            failures.add_tasks(self.errors)
+            failures.add_task_errors(self.errors)
             self.errors.clear()
 
-    def cancelled_beyond(self) -> bool:
-        """Whether the one that leaves was cancelled by others, too, since it has entered."""
-        return self.leaver is not None and self.leaver.cancelling() > self.before
+    def cancelled_by_others(self) -> bool:
+        """Whether the task that leaves the scope was cancelled by others than the group since it entered."""
+        return self.leaver is not None and self.leaver.cancelling() > self.cancels_before
 
     def close(self, failures: Failures) -> None:
-        """See to it that a cancellation from elsewhere is not lost to the errors that come out in its place."""
-        leaver, before = self.leaver, self.before
+        """Cancel the task that leaves once more if errors come out instead of a cancellation from elsewhere."""
+        leaver, before = self.leaver, self.cancels_before
         if (
             leaver is not None
-            and (self.asked or failures.cancelled)
+            and (self.cancelled_parent or failures.cancelled)
             and not isinstance(failures.outcome, CancelledError)
-            and self.cancelled_beyond()
+            and self.cancelled_by_others()
         ):
             message = failures.signal.args[:1] if failures.signal is not None else ()
 
-            # In the loop's next turn: whoever has cancelled it may take that back first, as asyncio.timeout() does when
-            # the errors go through it. Up to 3.12 what `cancel` has begun comes even so.
+            # In the loop's next turn: until then the cancellation can be taken back, as asyncio.timeout() does when the
+            # errors pass through it. Up to Python 3.12, uncancel() does not stop a cancellation that has begun.
             def again() -> None:
                 if not leaver.done() and leaver.cancelling() > before:
                     leaver.cancel(*message)
@@ -185,18 +193,17 @@ class ScopeGroup:
 
 
 def group_of(task: Any) -> ScopeGroup | None:
-    """The group of the scope to which the task belongs."""
-    for function, _ in getattr(task, "_callbacks", None) or ():
+    """The group to which the task belongs; None if no scope has spawned it."""
+    for function, _ in callbacks_of(task):
         if type(function) is MethodType and isinstance(function.__self__, ScopeGroup):
             return function.__self__
     return None
 
 
 def generator_around(frame: FrameType | None) -> FrameType | None:
-    """The frame of the async generator that enters a scope and holds it open over a `yield`, given who enters it.
+    """The frame of the async generator that enters a scope in this frame, and holds it open over a `yield`.
 
-    None where the body is that of a coroutine, or of the `async with` block over a generator with
-    `@asynccontextmanager`.
+    None if a coroutine runs the body, itself or in an `async with` block over a generator with `@asynccontextmanager`.
     """
     while frame is not None:
         if not is_contextlib(frame):

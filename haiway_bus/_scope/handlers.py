@@ -1,4 +1,4 @@
-"""Handlers: a function for each event, in tasks of a scope (contract 2.11)."""
+"""Handlers: `ctx.on` calls a function for each event, in tasks of a scope (guarantee 2.11)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from haiway_bus._bus import Subscription
 from haiway_bus._bus.refusals import check_type
-from haiway_bus._scope.scope import Scope
+from haiway_bus._scope.context import OpenScope
 from haiway_bus._scope.vitals import Handling, teller_of_handler
 from haiway_bus._scope.within import DONE, Within
 from haiway_bus._values.arguments import can_be_awaited, is_class, offered_by
@@ -29,12 +29,12 @@ Handler: TypeAlias = Callable[[Event], Awaitable[object] | object]
 ErrorPolicy: TypeAlias = Literal["log", "raise"]
 ERROR_POLICIES: Final = ("log", "raise")
 HANDLER: Final = "a function of one event, plain or async"
-# Each is a task: a number above this is a mistake, which would otherwise be found when the memory is used up.
+# Each worker is a task. A larger number is a mistake, which would show only when the memory is used up.
 MOST_WORKERS: Final = 100_000
 
 
 def handle(
-    scope: Scope,
+    scope: OpenScope,
     subscription: Subscription[Event],
     handler: Handler[Event],
     workers: int,
@@ -42,13 +42,13 @@ def handle(
 ) -> None:
     """Spawn the workers that run the handler for each event of the subscription."""
     if workers > 1:
-        # So that flush() waits for each of them, also when they were never in line together.
+        # flush() then waits for each worker, even if they never waited together.
         subscription.share_work()
     name = name_of_function(handler)
     told = teller_of_handler(scope.observability, scope.identity, name, subscription.event_type)
     handling = Handling(name, subscription, told)
-    handlings, working = scope.tasks.family.handlings, handling.working
-    # Until the last worker has ended, so that what is left then can be counted.
+    handlings, working = scope.tasks.bus_scopes.handlings, handling.working
+    # Kept until the last worker has ended, so that the events left then can be counted.
     kept = [subscription]
 
     def ended(task: Task[None]) -> None:
@@ -57,15 +57,15 @@ def handle(
             return
         handlings.pop(handling, None)
         left = kept.pop()
-        # A bus that goes on would keep every further event for a subscription that nobody reads any more.
+        # The bus goes on, and would keep each further event for a subscription that nobody reads.
         if not scope.owns_bus:
             if scope.tasks.group.aborted and scope.bus.parted is None and left.pending:
                 scope.unread.append((left.event_type, left.pending))
             left.close()
 
     for _ in range(workers):
-        task = scope.spawn(work, (scope, subscription, handler, errors, handling), {})
-        # What asyncio's debug mode says of a handler that blocks the loop.
+        task = scope.spawn(work, scope, subscription, handler, errors, handling)
+        # asyncio's debug mode names the task when a handler blocks the loop.
         task.set_name(f"{name} of {name_of_type(subscription.event_type)}")
         working.add(task)
         handlings[handling] = None
@@ -73,7 +73,7 @@ def handle(
 
 
 def check(event_type: Any, handler: Any, workers: Any, errors: Any) -> None:
-    """Raise TypeError or ValueError for what `ctx.on` cannot work with."""
+    """Raise TypeError or ValueError for arguments that `ctx.on` cannot use."""
     if is_class(handler) and callable(event_type) and not is_class(event_type):
         name = name_of_function(event_type)
         raise TypeError(
@@ -95,7 +95,7 @@ def check(event_type: Any, handler: Any, workers: Any, errors: Any) -> None:
 
 
 def check_handler(handler: Any) -> None:
-    """Raise TypeError for what can do nothing with one event."""
+    """Raise TypeError for a handler that can do nothing with an event."""
     made = called(handler).function
     if is_class(made) and not offered_by(made, "__await__"):
         name = name_of_type(made)
@@ -107,13 +107,13 @@ def check_handler(handler: Any) -> None:
 
 
 async def work(
-    scope: Scope,
+    scope: OpenScope,
     subscription: Subscription[Any],
     handler: Handler[Any],
     errors: ErrorPolicy,
     handling: Handling | None = None,
 ) -> None:
-    """Handle events until the subscription ends. Losses of a full subscription are told like a handler's errors."""
+    """Handle events until the subscription ends. The error policy applies to lost events, too."""
     if handling is None:
         handling = Handling(name_of_function(handler), subscription, None)
     steps = handle_each(scope, subscription, handler, errors, handling)
@@ -122,12 +122,12 @@ async def work(
     while True:
         try:
             async for event in subscription:
-                # What the handler binds for one event is not seen by the next.
+                # Context variables that the handler sets for this event are not seen by the next.
                 context = copy_context()
                 waited = context.run(step, event)
                 if waited is not DONE:
                     await within.until_done(context, waited)
-                # A worker that waits for the next event holds nothing of this one (contract 3.2).
+                # A worker that waits for the next event does not keep this one alive (guarantee 3.2).
                 del event, context, waited
         except SubscriptionOverflow as overflow:
             if errors == "raise":
@@ -139,13 +139,13 @@ async def work(
 
 @coroutine
 def handle_each(
-    scope: Scope,
+    scope: OpenScope,
     subscription: Subscription[Any],
     handler: Handler[Any],
     errors: ErrorPolicy,
     handling: Handling,
 ) -> Generator[Any, Any, None]:
-    """Is sent the events, one after the other, and yields DONE for each, and whatever the handler waits on before."""
+    """A generator that is sent the events. For each it yields what the handler waits on, and then DONE."""
     told = handling.told
     event = yield DONE
     while True:
@@ -165,7 +165,7 @@ def handle_each(
         except CancelledError as error:
             if scope.tasks.is_ending(asyncio.current_task()):
                 raise
-            # Not this task was cancelled, but what the handler awaited: an error of the handler's.
+            # What the handler awaited was cancelled, and not this task: an error of the handler.
             handling.fail(began, error)
             if errors == "raise":
                 raise cancelled(handler, subscription) from error
@@ -182,7 +182,7 @@ async def awaited(awaitable: Awaitable[Any]) -> Any:
 
 
 def cancelled(handler: Handler[Any], subscription: Subscription[Any]) -> RuntimeError:
-    # A task that raises CancelledError counts as cancelled, and fails nothing.
+    # A task that raises CancelledError counts as cancelled and would not fail the scope.
     return RuntimeError(
         f"{name_of_function(handler)} failed to handle an event of {name_of_type(subscription.event_type)}: what it"
         " awaited was cancelled, and it was not; catch CancelledError around that `await` if this may happen"
@@ -190,7 +190,7 @@ def cancelled(handler: Handler[Any], subscription: Subscription[Any]) -> Runtime
 
 
 def tell(
-    scope: Scope,
+    scope: OpenScope,
     message: str,
     handler: Handler[Any],
     subscription: Subscription[Any],

@@ -1,4 +1,4 @@
-"""The state that scopes hold: one instance a type, looked up from the innermost level outwards."""
+"""The state that scopes hold: an instance for each type, looked up from the innermost scope outwards."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ StateT = TypeVar("StateT", bound=State)
 
 
 def state_refused(one: Any) -> TypeError:
-    """The error for what is no instance of a State, and what to write in its place."""
+    """The error for a value that is no instance of a State, with what to write instead."""
     given = name_of_type(one if is_class(one) else type(one))
     what = f"an instance of {given}"
     way_out = "pass an instance of a State class"
@@ -37,10 +37,11 @@ def state_refused(one: Any) -> TypeError:
 
 
 class States:
-    """One level of state: that of a scope, or that of a `ctx.updated` block inside it.
+    """A level of state: that of a scope, or that of a `ctx.updated` block in it.
 
-    Invariant: `held[id(T)]` is an instance of exactly T, which hides every other one further out. `made` is the level
-    that keeps what is made on demand: that of the scope around, so that it is made once a scope (contract 5.10).
+    Invariants: `held[id(T)]` is an instance of exactly T. It hides the instances of T in outer levels. `made` is the
+        level
+    of the scope, which keeps the instances that are made from defaults: once for each scope (guarantee 5.10).
     """
 
     __slots__ = ("held", "made", "outer", "scope_name")
@@ -53,23 +54,25 @@ class States:
         self.add(state)
 
     def updated(self, state: Iterable[State]) -> States:
-        """A level of the same scope on top of this one."""
+        """Make a level of the same scope on top of this one."""
         level = States(self.scope_name, state, self)
         level.made = self.made
         return level
 
     def add(self, state: Iterable[Any]) -> None:
-        """Hold these, each in place of one of its type. Raises TypeError for what is no instance of a State."""
+        """Hold these instances, each in place of a former one of its type. Raise TypeError for any other value."""
         for one in state:
-            # By its real type, as it is found again by that.
+            # By the real type, under which it is found again.
             if not issubclass(type(one), State):
                 raise state_refused(one)
             self.held[id(type(one))] = one
 
     def get(self, state_type: type[StateT]) -> StateT:
-        """The innermost instance of exactly this type, or else one made of its defaults (contract 5.10).
+        """The innermost instance of exactly this type, or a new one from its defaults (guarantee 5.10).
 
-        Raises ContextStateMissing when there is none and a field has no default.
+        Raises:
+            ContextStateMissing: There is no instance, and a field has no default.
+            TypeError: `state_type` is not a State class.
         """
         for level in self.levels():
             held = level.held.get(id(state_type))

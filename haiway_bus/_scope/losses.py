@@ -1,4 +1,4 @@
-"""What a scope tells of events that nobody got: those that a limit cost, and those that were left at its end."""
+"""What a scope reports of events that nobody got: those that a limit dropped, and those left unread at its end."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from haiway_bus._bus.stats import EventStats
 from haiway_bus._values.printable import described, name_of_type
 from haiway_bus.observability import Observability, ScopeIdentity
 
-__all__ = ("tell_unread", "teller_of_dropped", "teller_of_forgotten")
+__all__ = ("drop_callback", "forgotten_callback", "log_unread")
 
 
-def tell_unread(
+def log_unread(
     recorder: Observability, scope: ScopeIdentity, unread: Iterable[tuple[type[Any], int]]
 ) -> None:
-    """Tell once a type how many events were left in subscriptions (guarantee 5.5)."""
+    """Log once for each event type how many events were left in subscriptions (guarantee 5.5)."""
     numbers: dict[int, tuple[type[Any], int]] = {}
     for event_type, number in unread:
         before = numbers.get(id(event_type), (event_type, 0))[1]
@@ -33,12 +33,12 @@ def tell_unread(
         )
 
 
-def teller_of_dropped(recorder: Observability, scope: ScopeIdentity) -> Callable[[Dropped], None]:
-    """What a bus calls when subscriptions with a limit have lost events (guarantee 4.2)."""
-    return partial(_tell_dropped, recorder, scope)
+def drop_callback(recorder: Observability, scope: ScopeIdentity) -> Callable[[Dropped], None]:
+    """What a bus is to call when subscriptions with a limit have dropped events (guarantee 4.2)."""
+    return partial(_log_dropped, recorder, scope)
 
 
-def _tell_dropped(recorder: Observability, scope: ScopeIdentity, dropped: Dropped) -> None:
+def _log_dropped(recorder: Observability, scope: ScopeIdentity, dropped: Dropped) -> None:
     event_type, *numbers, name, limit, overflow = dropped
     which = "one" if name is None else described(name)
     recorder.log(
@@ -50,9 +50,9 @@ def _tell_dropped(recorder: Observability, scope: ScopeIdentity, dropped: Droppe
     )
 
 
-def teller_of_forgotten(
+def forgotten_callback(
     recorder: Observability, scope: ScopeIdentity
 ) -> Callable[[type[Any], EventStats], None] | None:
-    """What tells a recorder that wants to know it of the types that the scope's bus forgets."""
-    told = getattr(type(recorder), "type_forgotten", None)
-    return None if told is None else partial(told, recorder, scope)
+    """What the scope's bus is to call for each event type that it forgets; None if the recorder has no use for it."""
+    method = getattr(type(recorder), "type_forgotten", None)
+    return None if method is None else partial(method, recorder, scope)

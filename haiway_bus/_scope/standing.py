@@ -19,8 +19,14 @@ from typing import Any, Final, TypeAlias
 from haiway_bus._bus import Receive
 from haiway_bus._bus.first import asking
 from haiway_bus._bus.flush import flush
-from haiway_bus._scope.asyncio_waits import behind, coroutines, is_task, named, told_by
-from haiway_bus._scope.members import families_of_all
+from haiway_bus._scope.asyncio_waits import (
+    await_chain,
+    full_name,
+    helper_futures,
+    inner_futures,
+    is_task,
+)
+from haiway_bus._scope.bus_scopes import all_bus_scopes
 from haiway_bus._values.printable import (
     described,
     full_name_of_type,
@@ -53,7 +59,7 @@ Place: TypeAlias = tuple[str | None, int | None, str | None]
 def stands(task: Any, further: int = _FOLLOWED) -> tuple[str | None, int | None, str | None, str]:
     """Where a task stands, and what it waits for."""
     # Its frames, from the outermost inwards.
-    path: list[Any] = [it for one in coroutines(task) if (it := frame_of(one)) is not None]
+    path: list[Any] = [it for one in await_chain(task) if (it := frame_of(one)) is not None]
     frame: Any
     if task is running(task):
         frame = sys._getframe()
@@ -92,20 +98,20 @@ def words(task: Any, below: list[Any], further: int) -> str:
         return "nothing: it is about to run" if call is None else f"{call}, which is over"
     if is_task(waited):
         return f"the task {follow([waited], further)}"
-    members = told_by(waited)
+    members = inner_futures(waited)
     if members is not None:
         # gather's future knows all that it was given.
         every = getattr(waited, "_children", None)
         kind = "asyncio.shield" if every is None else f"asyncio.gather of {len(every)}"
         return f"{kind}: {follow(members, further)}"
-    members = behind(task)
+    members = helper_futures(task)
     if members is not None and call is not None:
         members = list(members)
         return f"{call} of {len(members)}: {follow(members, further)}"
     if call is not None:
         return call
     for function, _ in getattr(waited, "_callbacks", None) or ():
-        if named(function) == ("asyncio.futures", "_chain_future.<locals>._call_check_cancel"):
+        if full_name(function) == ("asyncio.futures", "_chain_future.<locals>._call_check_cancel"):
             return "an executor, or another thread"
     kind = full_name_of_type(type(waited))
     return (
@@ -136,7 +142,7 @@ def ours(frame: Any, task: Any) -> str | None:
     if (module, name) == (flush.__module__, "flush"):
         found = frame.f_locals
         return flushing(found["channel"], found.get("found"), task.get_loop())
-    if (module, name) == (f"{_SCOPE}.scope", "Scope.settled"):
+    if (module, name) == (f"{_SCOPE}.context", "OpenScope.settled"):
         return f"the scope {described(frame.f_locals['self'].name)} to settle"
     return None
 
@@ -172,11 +178,11 @@ def flushing(channel: Any, current: Any, loop: Any) -> str:
 
 def holders(subscription: Any, loop: Any) -> Iterator[Any]:
     """The tasks whose coroutines hold the subscription, or a loop over it; not that of a body which is over."""
-    over = {one.host for family in families_of_all() for one in list(family) if one.ending}
+    over = {one.host for scopes in all_bus_scopes() for one in list(scopes) if one.body_done}
     for task in asyncio.all_tasks(loop):
         if task in over:
             continue
-        for one in coroutines(task):
+        for one in await_chain(task):
             if any(
                 it is subscription or getattr(it, "subscription", None) is subscription
                 for it in gc.get_referents(one)

@@ -1,7 +1,4 @@
-"""The tasks that belong to a scope: a group (`group.py`) that also ends when its tasks only wait for events.
-
-When that is, `ending.py` says.
-"""
+"""The tasks of a scope: a group (`group.py`) that also ends when its tasks only wait for events (`ending.py`)."""
 
 from __future__ import annotations
 
@@ -11,11 +8,11 @@ from collections.abc import Coroutine
 from types import FrameType
 from typing import Any, TypeVar
 
+from haiway_bus._scope.bus_scopes import TaskOwner
 from haiway_bus._scope.ending import Ending
 from haiway_bus._scope.failures import Failures
-from haiway_bus._scope.idle import Activity, Settling
-from haiway_bus._scope.members import Members
-from haiway_bus._scope.search import Search
+from haiway_bus._scope.idle import DrainFuture, IdleCheck
+from haiway_bus._scope.search import WorkSearch
 from haiway_bus._scope.waiting import Voice, check_warn_after
 from haiway_bus._values.printable import described
 from haiway_bus.errors import ContextMissing
@@ -26,10 +23,13 @@ __all__ = ("ScopeTasks",)
 Result = TypeVar("Result")
 
 
-class ScopeTasks(Members):
-    """The tasks of one scope, to be entered and left.
+class ScopeTasks(TaskOwner):
+    """The tasks of one scope, from its entry until they have ended.
 
-    Invariant: `end` is there from when the body is over, or the tasks are cancelled, until they have ended.
+    Invariants:
+    - `end` is set from the end of the body, or the cancellation of the tasks, until the tasks have ended. Then `closed`
+      is set.
+    - After `warn_after` seconds of waiting the end warns through `teller`, as this scope; never if one of them is None.
     """
 
     __slots__ = ("closed", "end", "teller", "warn_after")
@@ -39,56 +39,58 @@ class ScopeTasks(Members):
         super().__init__(name)
         self.end: Ending | None = None
         self.closed: bool = False
-        # After how many seconds it is told for whom the end waits, to whom, and as which scope.
         self.warn_after: float | None = warn_after
         self.teller: tuple[Observability, ScopeIdentity] | None = None
 
-    def part(self) -> None:
-        """Be none of the scopes on the bus any more."""
-        if hasattr(self, "family"):
-            self.family.pop(self, None)
+    def leave_bus(self) -> None:
+        """Leave the scopes on the bus. A scope whose entry failed may not have joined them."""
+        if hasattr(self, "bus_scopes"):
+            self.bus_scopes.pop(self, None)
 
     def enter(self, generator: FrameType | None) -> None:
-        self.host = self.group.enter(self.broken_off, generator)
+        self.host = self.group.enter(self.on_abort, generator)
 
     async def leave(self, failures: Failures) -> None:
-        """Wait for the tasks: settled first after a body that went well, cancelled after one that did not.
+        """Wait for the tasks. If the body has failed, they are cancelled first.
 
-        It raises nothing: what tasks have raised, and what comes meanwhile, is added to the failures.
+        It raises nothing, but adds to the failures what tasks have raised, and what is raised here while it waits.
         """
         group = self.group
-        self.ending = True
+        self.body_done = True
         end = self.end = self.end or Ending(self)
         voice = Voice(self, self.warn_after, self.teller) if self.tasks else None
         group.begin_leaving(failures)
         if voice is not None and failures.outcome is None and not group.aborted:
-            # Cancelled from outside, it raises; when a task fails it returns, and the others are being cancelled.
-            await failures.attempt(self.settle(end, voice), of_tasks=True)
+            # It raises when it is cancelled. When a task fails it returns: then the other tasks are being cancelled.
+            await failures.attempt(self.drain(end, voice), of_tasks=True)
         if failures.outcome is not None:
             group.abort()
-        # From here on nobody of the scope reads: its tasks have ended, or are being cancelled.
+        # From here on no task of the scope reads: its tasks have ended, or are being cancelled.
         self.refuse_threads(None)
         await group.wait(failures)
         self.closed = True
         self.host = None
-        end.withdraw()
+        end.stop()
         if voice is not None:
             voice.end()
         self.end = None
 
-    def broken_off(self) -> None:
-        """The tasks are about to be cancelled: as the body has failed, or in the moment in which one of them has, long
-        before the body may come to its end."""
+    def on_abort(self) -> None:
+        """The group calls this before it cancels the tasks: the body has failed, or a task has while the body runs."""
         self.refuse_threads(None)
         if self.owns_bus:
             self.bus.break_off()
         if self.tasks:
             self.end = self.end or Ending(self)
-            self.end.begin(None)
+            self.end.start(None)
 
     def spawn(self, coroutine: Coroutine[Any, Any, Result]) -> Task[Result]:
-        """Start a task. Raises ContextMissing when the scope's tasks have ended or are being cancelled."""
-        if self.closed or (self.ending and not self.tasks):
+        """Start a task.
+
+        Raises:
+            ContextMissing: The scope's tasks have ended or are being cancelled.
+        """
+        if self.closed or (self.body_done and not self.tasks):
             coroutine.close()
             raise ContextMissing(
                 f"spawn() came after the tasks of the scope {described(self.name)} had ended:"
@@ -101,52 +103,48 @@ class ScopeTasks(Members):
                 " a task that is cancelled can finish its own work, but start no other"
             )
         if self.end is not None:
-            self.end.plan = {}
+            self.end.plan = {}  # made without the new task
         return self.group.spawn(coroutine)
 
     def is_ending(self, task: Task[Any] | None) -> bool:
-        """Whether a CancelledError in this task is meant for it: it is being cancelled, or waits of it were ended."""
+        """Whether a CancelledError in this task is to end it: it is being cancelled, or the end has ended its waits."""
         return task is not None and (
-            task.cancelling() > 0 or (self.end is not None and task in self.end.ended)
+            task.cancelling() > 0 or (self.end is not None and task in self.end.end_counts)
         )
 
-    async def settle(self, end: Ending, voice: Voice) -> None:
-        """Let the tasks run until none is left, ending their waits whenever all of them are idle."""
-        settling = Settling(loop=asyncio.get_running_loop())
-        settling.tasks = self.tasks
-        settling.rests = False
-        settling.when_cancelled = voice.cancelled
-        self.group.waited = settling  # which is over also when a task fails
-        end.begin(settling)
+    async def drain(self, end: Ending, voice: Voice) -> None:
+        """Let the tasks run until none is left, and end their waits whenever all of them are idle."""
+        drain = DrainFuture(self.tasks, voice.cancelled)
+        self.group.waiter = drain  # the group completes it, too, when a task fails
+        end.start(drain)
         try:
-            await settling
+            await drain
         except asyncio.CancelledError as broken:
             voice.broken(broken)
             raise
         finally:
-            if end.settling is settling:
-                end.withdraw()
+            if end.drain is drain:
+                end.stop()
 
-    async def idle(self) -> None:
-        """Return when the tasks of all scopes on the bus are finished or idle, but for the one that asks.
-
-        It ends no wait, unlike `settle`: what is idle then is so until somebody sends.
-        """
-        search = Search()
+    async def wait_until_idle(self) -> None:
+        """Return when all tasks of the scopes on the bus, except the caller, are finished or idle. It ends no wait."""
+        search = WorkSearch()
         while True:
-            active = Activity()
-            if not search.holds(active) and not search.one_of(self.others(), active):
+            check = IdleCheck()
+            if not search.still_at_work(check) and not search.any_at_work(
+                self.other_tasks(), check
+            ):
                 if not self.bus.inbox.deliver():
                     return
-                active.found = None
-            active.watch(search.witness)
-            await active.changed()
+                check.blocked_on = None
+            check.watch_chain(search.chain)
+            await check.wait_for_change()
 
-    def busy(self, active: Activity) -> list[Task[Any]]:
-        """Tasks of the scopes on the bus that are neither finished nor idle."""
-        return list(filter(active.found_in, self.others()))
+    def tasks_at_work(self) -> list[Task[Any]]:
+        """The tasks of the scopes on the bus, except the caller, that are neither finished nor idle."""
+        return list(filter(IdleCheck().at_work, self.other_tasks()))
 
-    def others(self) -> list[Task[Any]]:
-        """The tasks of the scopes on the bus, but for the one that asks."""
+    def other_tasks(self) -> list[Task[Any]]:
+        """The tasks of the scopes on the bus, except the caller."""
         here = asyncio.current_task()
-        return [task for scope in self.family for task in scope.tasks if task is not here]
+        return [task for scope in self.bus_scopes for task in scope.tasks if task is not here]

@@ -12,7 +12,7 @@ from weakref import ref
 
 from haiway_bus._bus import Bus, Receive, Subscription
 from haiway_bus._bus.stats import Observer
-from haiway_bus._scope.members import family_of
+from haiway_bus._scope.bus_scopes import bus_scopes_of
 from haiway_bus.observability import Observability, ScopeIdentity
 
 __all__ = ("HandlerStats", "Handling", "Pulse", "Vitals", "teller_of_handler", "vitals_of")
@@ -81,10 +81,10 @@ def at_work(task: Any, subscription: Subscription[Any] | None) -> bool:
 
 def vitals_of(bus: Bus) -> Vitals:
     """How the bus is doing. In its loop's thread."""
-    family = family_of(bus)
-    handlings = [] if family is None else list(family.handlings)
+    scopes = bus_scopes_of(bus)
+    handlings = [] if scopes is None else list(scopes.handlings)
     return Vitals(
-        scopes=0 if family is None else len(family),
+        scopes=0 if scopes is None else len(scopes),
         from_threads=len(bus.inbox.events),
         handlers=[one.stats() for one in handlings],
     )

@@ -15,7 +15,7 @@ from contextvars import Context, copy_context
 from typing import Any, Final, NamedTuple
 
 from haiway_bus._bus import Receive
-from haiway_bus._scope.members import Family, Members, families_of_all
+from haiway_bus._scope.bus_scopes import BusScopes, TaskOwner, all_bus_scopes
 from haiway_bus._scope.standing import counted, one_line, stands
 from haiway_bus._values.arguments import is_number, is_seconds
 from haiway_bus._values.printable import described, name_of_type
@@ -118,11 +118,11 @@ class Voice:
 
     def __init__(
         self,
-        members: Members,
+        members: TaskOwner,
         seconds: float | None,
         teller: tuple[Observability, ScopeIdentity] | None,
     ) -> None:
-        self.members: Members = members
+        self.members: TaskOwner = members
         self.teller: tuple[Observability, ScopeIdentity] | None = teller
         self.timer: TimerHandle | None = None
         self.note: str | None = None
@@ -131,7 +131,7 @@ class Voice:
         loop = members.bus.loop
         members.since = loop.time()
         if seconds is not None and teller is not None:
-            alarms = members.family.alarms
+            alarms = members.bus_scopes.alarms
             alarm = self.alarm = alarms.get(seconds) or alarms.setdefault(
                 seconds, Alarm(loop, seconds)
             )
@@ -177,17 +177,17 @@ class Voice:
             self.timer = None
 
 
-def waiting_on(members: Members) -> tuple[WaitingTask, ...]:
+def waiting_on(members: TaskOwner) -> tuple[WaitingTask, ...]:
     """The unfinished tasks of a scope, and then of the others on its bus."""
-    others = (one for one in list(members.family) if one is not members)
+    others = (one for one in list(members.bus_scopes) if one is not members)
     return tuple(records((members, *others)))
 
 
-def at_the_end(family: Family | None = None) -> list[str]:
+def at_the_end(scopes: BusScopes | None = None) -> list[str]:
     """For each scope of this process, or of one bus, that waits at its end: a line, and one for each task of the first
     ten that it waits for."""
     lines = []
-    for each in families_of_all() if family is None else (family,):
+    for each in all_bus_scopes() if scopes is None else (scopes,):
         for one in list(each):
             if one.since is not None and one.tasks:
                 seconds = one.bus.loop.time() - one.since
@@ -198,7 +198,7 @@ def at_the_end(family: Family | None = None) -> list[str]:
     return lines[:LINES]
 
 
-def listed(scopes: Iterable[Members]) -> list[str]:
+def listed(scopes: Iterable[TaskOwner]) -> list[str]:
     """The first ten tasks that these scopes wait for, a line each, and the number of the others.
 
     Those that wait for an event themselves end with the scope, and keep it waiting only when there are no others.
@@ -215,14 +215,14 @@ def listed(scopes: Iterable[Members]) -> list[str]:
     return lines
 
 
-def records(scopes: Iterable[Members]) -> Iterator[WaitingTask]:
+def records(scopes: Iterable[TaskOwner]) -> Iterator[WaitingTask]:
     for scope in scopes:
         for task in list(scope.tasks):
             if not task.done():
                 yield record(task, scope)
 
 
-def record(task: Any, scope: Members) -> WaitingTask:
+def record(task: Any, scope: TaskOwner) -> WaitingTask:
     seconds = None if scope.since is None else scope.bus.loop.time() - scope.since
     try:
         file, line, function, words = stands(task)

@@ -1,1 +1,1 @@
-"""What can be said of an object without running its code: what refusals and tables are made of."""
+"""Questions about an object that run none of its code: its name and text, its type, how it can be called."""

@@ -1,7 +1,7 @@
-"""What was given as an argument, and what it can do, found out without running any code of it.
+"""Checks of arguments that run no code of the argument.
 
-`isinstance` with an abstract class, `asyncio.iscoroutine` and `inspect.isawaitable` hash the class that they are asked
-about, which fails for one whose metaclass cannot be hashed, and believe its `__class__`, which may raise.
+`isinstance` with an abstract class, `asyncio.iscoroutine` and `inspect.isawaitable` hash the class of the argument,
+which fails when its metaclass is not hashable. They also believe its `__class__`, which may raise.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ __all__ = (
     "offers",
 )
 
-# As `type` itself has them: no code of a metaclass runs.
+# The descriptors of `type` itself, so that no code of a metaclass runs.
 _mro: Final[Any] = type.__dict__["__mro__"].__get__
 _dict: Final[Any] = type.__dict__["__dict__"].__get__
 
 _NUMBERS: Final = (int, float)
 
-# The coroutines that were given to spawn() and have not started, or not ended, yet.
+# The coroutines that spawn() was given, while they live.
 _spawned: Final[set[ref[CoroutineType[Any, Any, Any]]]] = set()
 
 
 def offered_by(kind: type[Any], name: str) -> Any:
-    """What a class has for its instances by this name, as it stands there; None for nothing."""
+    """The attribute of this name in the class or its bases, without binding it; None if there is none."""
     for base in _mro(kind):
         found = _dict(base)
         if name in found:
@@ -53,27 +53,29 @@ def offers(value: object, *methods: str) -> bool:
 
 
 def is_class(value: object) -> TypeGuard[type[Any]]:
-    """Whether it is a class, not what says it is one."""
+    """Whether the value is a class, whatever its `__class__` says."""
     return issubclass(type(value), type)
 
 
 def is_coroutine(value: Any) -> TypeGuard[Coroutine[Any, Any, Any]]:
-    """Whether asyncio can run it in a task."""
+    """Whether asyncio can run the value in a task."""
     kind = type(value)
     if kind is CoroutineType:
         return True
-    if kind is FunctionType:  # the usual case of what is none
+    if kind is FunctionType:  # the usual value that is not a coroutine
         return False
     if kind is GeneratorType:
-        # Those of types.coroutine, where asyncio takes them: Python 3.11.
+        # A generator of types.coroutine, which asyncio takes up to Python 3.11.
         return bool(value.gi_code.co_flags & CO_ITERABLE_COROUTINE) and asyncio.iscoroutine(value)
     return offers(value, "__await__", "send", "throw", "close")
 
 
 def coroutine_of(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The coroutine that `ctx.spawn` was given, or what the function makes of the arguments.
+    """Return the coroutine that `ctx.spawn` was given, or call the function to get it.
 
-    Raises TypeError for what gives none, ValueError for a coroutine that somebody else runs.
+    Raises:
+        TypeError: The call does not return a coroutine.
+        ValueError: The coroutine already runs, or has run.
     """
     if is_coroutine(function):
         if args or kwargs:
@@ -82,7 +84,7 @@ def coroutine_of(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
                 "spawn() takes arguments with a function only: a coroutine already has its own"
             )
         if type(function) is CoroutineType:
-            # Found again by its referent, and forgotten with it.
+            # A weak reference equals another one to the same coroutine, and leaves the set when the coroutine dies.
             once = ref(function, _spawned.discard)
             if once in _spawned or getcoroutinestate(function) != CORO_CREATED:
                 raise ValueError(
@@ -112,7 +114,7 @@ def coroutine_of(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
 
 
 def name_of_scope(given: Any) -> str:
-    """The name, of a subclass what it is and not what it says. Raises TypeError for what is none."""
+    """Return the name as a plain str. Raise TypeError if it is no str, or empty."""
     if not issubclass(type(given), str) or not str.__len__(given):
         raise TypeError(
             f"a scope needs a name, a str that is not empty, not {described(given)}:"
@@ -122,7 +124,7 @@ def name_of_scope(given: Any) -> str:
 
 
 def can_be_awaited(value: Any) -> TypeGuard[Awaitable[Any]]:
-    """Whether it can stand behind `await`."""
+    """Whether `await` takes the value."""
     kind = type(value)
     if kind is GeneratorType:
         return bool(value.gi_code.co_flags & CO_ITERABLE_COROUTINE)
@@ -130,13 +132,13 @@ def can_be_awaited(value: Any) -> TypeGuard[Awaitable[Any]]:
 
 
 def is_number(value: object) -> bool:
-    """Whether it is an int or a float, and not what says it is one."""
+    """Whether the value is an int or a float, and not a bool."""
     kind = type(value)
     return issubclass(kind, _NUMBERS) and kind is not bool
 
 
 def is_seconds(number: Any) -> bool:
-    """Whether a loop can reckon with this number: NaN it cannot, nor an int that is larger than any float."""
+    """Whether a loop can compute with this number. It cannot with NaN, or with an int that is larger than any float."""
     try:
         return not math.isnan(number)
     except OverflowError:

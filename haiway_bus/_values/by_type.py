@@ -1,4 +1,4 @@
-"""A mapping from classes, told apart by identity: what a metaclass makes of `==` and `hash()` is its own business."""
+"""A mapping whose keys are classes, compared by identity, as a metaclass may redefine `==` and `hash()`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ _ABSENT: Final = object()
 
 
 class ByType(Mapping[type[Any], Value]):
-    """A read-only mapping from classes to values. A key is found if it is that class, and not if it equals it.
+    """A read-only mapping from classes to values. A lookup compares classes by identity.
 
-    Invariant: `_held` has for the id of each class the class, which it thus keeps alive, and the value.
+    Invariant: `_held` maps the id of each class to the class and its value. It keeps the class alive, so the id is
+        unique.
     """
 
     __slots__ = ("_held",)
@@ -38,8 +39,8 @@ class ByType(Mapping[type[Any], Value]):
         return len(self._held)
 
     def __eq__(self, other: object) -> bool:
-        """Whether it has the same classes with equal values, as a dict may have them, too."""
-        # Not any Mapping: that question hashes the class of what it is asked about.
+        """Whether the other mapping, a ByType or a dict, has the same classes with equal values."""
+        # isinstance(other, Mapping) would hash the class of `other`.
         if type(other) is not ByType and not issubclass(type(other), dict):
             return NotImplemented
         given = cast("Mapping[Any, Any]", other)

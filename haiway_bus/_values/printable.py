@@ -1,9 +1,9 @@
-"""Names and other text of strangers as it can be shown anywhere: in one line, of bounded length, with nothing that a
-terminal obeys, and without an exception.
+"""Names and values as text that is safe in an error or a log: one line, of bounded length, without control characters.
 
-A refusal names the value that broke the rule. That value may be anything: its `__repr__` may raise or give a megabyte,
-its class may have a metaclass that does, and an int of 5,000 digits has no text at all. The caller has to get our error
-nevertheless, so every refusal of the package describes what it was given by `described` and `name_of_type`.
+An error names the value that broke the rule. That value may be anything. Its `__repr__` may raise, or return a
+megabyte; the metaclass of its class may do the same; an int of 5,000 digits has no text at all. The caller must get
+our error all the same, so each error of the package describes values with `described` and types with `name_of_type`.
+Neither raises.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ __all__ = (
 LONGEST: Final = 100
 _LONGEST_NAME: Final = 200
 _LONGEST_TEXT: Final = 2000
-# How many elements of a container are shown, and how many containers within each other.
+# The number of elements shown of a container, and the depth of nested containers.
 _ELEMENTS: Final = 6
 _DEPTH: Final = 3
-# Above this an int is told by its number of digits: Python refuses to write it out, or takes long to.
+# A larger int is described by its number of digits: Python refuses to write it, or takes long.
 _LONGEST_INT_BITS: Final = 400
 
-# As `type` itself has them: no code of a metaclass runs.
+# The descriptors of `type` itself, so that no code of a metaclass runs.
 _name: Final[Any] = type.__dict__["__name__"].__get__
 _qualname: Final[Any] = type.__dict__["__qualname__"].__get__
 _module: Final[Any] = type.__dict__["__module__"].__get__
@@ -42,8 +42,7 @@ _BRACKETS: Final = ((list, "[", "]"), (tuple, "(", ")"), (set, "{", "}"), (froze
 
 
 def printable(text: str) -> str:
-    """The text with what is no printable character (line breaks, terminal sequences, lone surrogates) written as Python
-    escapes it."""
+    """Escape the characters that are not printable: line breaks, terminal sequences, lone surrogates."""
     if text.isprintable():
         return text
     return "".join(
@@ -52,7 +51,7 @@ def printable(text: str) -> str:
 
 
 def shortened(text: str, longest: int) -> str:
-    """The beginning and the end of it: the end of a repr often says which one it is."""
+    """Cut the middle out of a long text. The end stays, as the end of a repr often identifies the object."""
     if len(text) <= longest:
         return text
     end = longest // 4
@@ -60,40 +59,39 @@ def shortened(text: str, longest: int) -> str:
 
 
 def described(value: object, longest: int = LONGEST) -> str:
-    """The value for the text of an error: a short repr, whatever its repr does."""
+    """A short repr of the value for an error. It never raises."""
     try:
         text = _brief(value, longest, _DEPTH)
-    except Exception as error:  # RecursionError, as a rule: the stack may be nearly used up
+    except Exception as error:  # often RecursionError, when the stack is nearly used up
         text = _failed(value, error)
     return shortened(printable(shortened(text, longest)), longest)
 
 
 def name_of_type(kind: type[Any], *, qualified: bool = True) -> str:
-    """The name of a class, whatever its metaclass makes of it: with those of the classes and functions around it, or
-    alone."""
+    """The name of a class, even if its metaclass redefines it. `qualified` adds the classes and functions around it."""
     return _whole_name(_qualname(kind) if qualified else _name(kind))
 
 
 def module_of_type(kind: type[Any]) -> str:
-    """The name of the module that a class says it is of."""
+    """The name of the module that the class gives, or "?"."""
     try:
         module = _module(kind)
     except AttributeError:  # deleted
         module = None
-    # A class may have anything for it.
+    # `__module__` of a class may be any object.
     return printable(str.__str__(module)[:_LONGEST_NAME]) if issubclass(type(module), str) else "?"
 
 
 def full_name_of_type(kind: type[Any]) -> str:
-    """The name of a class with its module's."""
+    """The name of a class, after the name of its module."""
     return f"{module_of_type(kind)}.{name_of_type(kind)}"
 
 
 def name_of_function(function: object) -> str:
-    """The qualified name of a function, or of what is called like one; without a name, its repr."""
+    """The qualified name of a function or another callable; its repr if it has no name."""
     try:
         name: Any = getattr(function, "__qualname__", None)
-    except Exception:  # of a proxy, or of an object that makes up its attributes
+    except Exception:  # a proxy, or an object with its own __getattr__
         name = None
     if issubclass(type(name), str) and str.__len__(name):
         return _whole_name(name)
@@ -101,7 +99,7 @@ def name_of_function(function: object) -> str:
 
 
 def written(value: object, write: Callable[[object], str] = repr) -> str:
-    """All of its text, for a log or a trace, or else a description of it."""
+    """The whole text of a value, for a log or a trace. A value whose text cannot be made is described."""
     try:
         return str.__str__(write(value))
     except Exception:
@@ -109,7 +107,7 @@ def written(value: object, write: Callable[[object], str] = repr) -> str:
 
 
 def text_of(error: BaseException) -> str:
-    """What an exception says, whatever its `__str__` does; lines stay lines."""
+    """The message of an exception, even if its `__str__` raises. Line breaks stay."""
     try:
         return shortened(str.__str__(str(error)), _LONGEST_TEXT)
     except Exception:
@@ -117,12 +115,12 @@ def text_of(error: BaseException) -> str:
 
 
 def _whole_name(name: str) -> str:
-    # An exact str first: one of a subclass may say anything.
+    # As an exact str: a subclass may override what follows.
     return shortened(printable(shortened(str.__str__(name), _LONGEST_NAME)), _LONGEST_NAME)
 
 
 def _brief(value: Any, longest: int, depth: int) -> str:
-    # Exact types only: what a subclass does with len() or slices is its own. And by identity: a metaclass may compare.
+    # Exact types only, as a subclass may redefine len() and slices. By identity, as a metaclass may redefine `==`.
     kind = type(value)
     if kind is int and value.bit_length() > _LONGEST_INT_BITS:
         sign = "negative " if value < 0 else ""
@@ -145,7 +143,7 @@ def _brief(value: Any, longest: int, depth: int) -> str:
 
 
 def _part(value: object, longest: int, depth: int) -> str:
-    """An element of a container: that its repr fails is said in its place."""
+    """An element of a container. If its repr fails, the text says so in its place."""
     try:
         return shortened(_brief(value, longest, depth - 1), longest) if depth > 1 else "..."
     except Exception as error:

@@ -1,9 +1,9 @@
-"""Whether a function can be called with one event, found out before the first one comes.
+"""Check that a function can be called with one event, before the first event comes.
 
-What is called in the end is a function of Python, or a builtin: behind a partial, a bound method, an instance with
-`__call__`. What it takes stands in its own code. A `__wrapped__` or `__signature__` tells what a function is for, and
-not what it takes (a decorator may add an argument), so neither is asked. What nothing is known of is taken as it is: a
-false refusal is worse than a late error.
+Behind a partial, a bound method or an instance with `__call__`, a call ends in a Python function or a builtin. Its
+code says which arguments it takes. `__wrapped__` and `__signature__` describe what a function is for; a decorator may
+add an argument, so they are not used. A callable whose arguments are unknown is accepted: a false error is worse than
+a late one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _YIELDS: Final = CO_GENERATOR | CO_ASYNC_GENERATOR
 
 
 def is_plain(function: Any, *, or_async: bool = False) -> bool:
-    """Whether it is a function or method of one event. Quick, and False for much that can be called with one, too."""
+    """Whether it is a plain function or method of one argument. A quick check: False means "look closer"."""
     given = 1
     if type(function) is MethodType:
         function, given = function.__func__, 2
@@ -51,9 +51,9 @@ def is_plain(function: Any, *, or_async: bool = False) -> bool:
 
 
 class Called(NamedTuple):
-    """What a call of a function with one event calls in the end, and with what.
+    """What a call with one event reaches in the end: the function, and the arguments it gets.
 
-    `instance` says whether the first of the arguments is the instance of a method.
+    `instance` says whether the first argument is the instance of a method.
     """
 
     function: Any
@@ -73,7 +73,7 @@ def called(function: Any) -> Called:
             break
         if issubclass(kind, partial):
             left = list(args)
-            # What a Placeholder keeps free is filled first.
+            # A Placeholder takes the first arguments.
             own = [left.pop(0) if left and one is _PLACEHOLDER else one for one in function.args]
             args = (*own, *left) if _PLACEHOLDER is not None else (*function.args, *args)
             kwargs = {**function.keywords, **kwargs}
@@ -93,16 +93,16 @@ def called(function: Any) -> Called:
 
 
 def is_async(function: Any) -> bool:
-    """Whether a call of it makes a coroutine, as far as can be seen."""
+    """Whether a call of the function makes a coroutine, as far as can be known."""
     if _flags(called(function).function) & (CO_COROUTINE | CO_ITERABLE_COROUTINE):
         return True
-    with suppress(Exception):  # asked in its own ways: AsyncMock, inspect.markcoroutinefunction
+    with suppress(Exception):  # AsyncMock, inspect.markcoroutinefunction
         return inspect.iscoroutinefunction(function)
     return False
 
 
 def check_takes_event(call: str, what: str, function: Any) -> None:
-    """Raise TypeError for a function that runs nothing when called, or cannot be called with one event."""
+    """Raise TypeError if a call of the function with one event would fail, or would run nothing."""
     if not callable(function):
         raise TypeError(f"{call} takes {what}, not {described(function)}")
     found = called(function)
@@ -129,14 +129,14 @@ def check_takes_event(call: str, what: str, function: Any) -> None:
 
 def _signature(function: Any) -> Signature | None:
     if type(function) is FunctionType:
-        # The code alone: what is written on the function may lie, and annotations would be evaluated.
+        # From the code alone: attributes of the function may be wrong, and annotations would be evaluated.
         bare = FunctionType(
             function.__code__, {}, None, function.__defaults__, function.__closure__
         )
         bare.__kwdefaults__ = function.__kwdefaults__
         return inspect.signature(bare)
     if type(function) is BuiltinFunctionType:
-        with suppress(Exception):  # ValueError for one that does not tell
+        with suppress(Exception):  # ValueError for a builtin without a signature
             return inspect.signature(function)
     return None
 
@@ -150,8 +150,7 @@ def _binds(signature: Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) 
 
 
 def _without_instance(signature: Signature, found: Called) -> bool:
-    """Whether `self` was forgotten: it has another name for its first argument, and could be called if it were no
-    method."""
+    """Whether `self` was forgotten: the first parameter has another name, and the call without an instance works."""
     if next(iter(signature.parameters), "") in ("self", "cls"):
         return False
     return not signature.parameters or _binds(signature, found.args[1:], found.kwargs)

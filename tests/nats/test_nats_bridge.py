@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ nats = pytest.importorskip("nats", reason="nats-py is not installed: pip install
 
 from haiway_bus import State, ctx
 from haiway_bus.integrations.nats import NatsBridge, received
+from tests.shared import run, until
 
 SECONDS = 15.0
 
@@ -24,12 +25,6 @@ class Order(State):
 
 class Note(State):
     text: str
-
-
-async def until(condition: Callable[[], object], seconds: float = SECONDS) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 @asynccontextmanager
@@ -62,10 +57,6 @@ async def publish(server: Any, numbers: range, **options: Any) -> NatsBridge:
             ctx.send(Order(number=number))
         await ctx.flush(Order, timeout=SECONDS)
     return bridge
-
-
-def run(work: Any) -> None:
-    asyncio.run(asyncio.wait_for(work, 60))
 
 
 def test_each_group_gets_every_event_in_order(server: Any) -> None:

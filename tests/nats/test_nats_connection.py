@@ -17,20 +17,11 @@ from haiway_bus import State, ctx
 from haiway_bus.integrations.nats import NatsBridge, NatsBridgeError
 from haiway_bus.integrations.nats import bridge as bridge_module
 from haiway_bus.integrations.nats.secrets import Redaction
+from tests.shared import run, until
 
 
 class Note(State):
     text: str
-
-
-def run(work: Any) -> None:
-    asyncio.run(asyncio.wait_for(work, 60))
-
-
-async def until(condition: Any, seconds: float = 15) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize(

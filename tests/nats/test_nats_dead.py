@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -12,22 +11,13 @@ nats = pytest.importorskip("nats", reason="nats-py is not installed: pip install
 from haiway_bus import State, ctx
 from haiway_bus.integrations.nats import NatsBridge
 from haiway_bus.integrations.nats.wire import about
+from tests.shared import run, until
 
 SUBJECT = "haiway.events.Order"
 
 
 class Order(State):
     number: int
-
-
-async def until(condition: Any, seconds: float = 15) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
-def run(work: Any) -> None:
-    asyncio.run(asyncio.wait_for(work, 60))
 
 
 def publisher(server: Any) -> NatsBridge:

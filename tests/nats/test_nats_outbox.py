@@ -14,6 +14,7 @@ nats = pytest.importorskip("nats", reason="nats-py is not installed: pip install
 from haiway_bus import State, StateError, ctx
 from haiway_bus.integrations.nats import NatsBridge, NatsBridgeError, NatsEventRefused
 from haiway_bus.integrations.nats import observe as observe_module
+from tests.shared import run, until
 
 
 class Note(State):
@@ -22,16 +23,6 @@ class Note(State):
 
 class Tree(State):
     child: Tree | None = None
-
-
-def run(work: Any) -> None:
-    asyncio.run(asyncio.wait_for(work, 60))
-
-
-async def until(condition: Any, seconds: float = 15) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 def deep(levels: int) -> Tree:

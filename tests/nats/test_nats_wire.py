@@ -26,6 +26,7 @@ from haiway_bus.integrations.nats.prune import prune
 from haiway_bus.integrations.nats.secrets import Redaction, shown
 from haiway_bus.integrations.nats.streams import _covers
 from haiway_bus.integrations.nats.wire import decode
+from tests.shared import run, until
 
 
 class Item(State):
@@ -157,16 +158,6 @@ def test_which_subjects_a_stream_covers() -> None:
     assert not _covers("haiway.events.Order", "haiway.events.>")
     assert not _covers("other.>", "haiway.events.>")
     assert not _covers("haiway.*", "haiway.events.>")
-
-
-async def until(condition: Any, seconds: float = 15) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
-def run(work: Any) -> None:
-    asyncio.run(asyncio.wait_for(work, 60))
 
 
 def test_poison_and_wrong_types_become_dead_letters_and_stop_nothing(

@@ -226,5 +226,5 @@ def package(kind: type[Toy]) -> Any:
 
     return SimpleNamespace(
         ctx=SimpleNamespace(scope=scope, subscribe=subscribe, send=send),
-        bus=SimpleNamespace(current=SimpleNamespace(get=lambda: kind)),
+        _bus=SimpleNamespace(current=SimpleNamespace(get=lambda: kind)),
     )

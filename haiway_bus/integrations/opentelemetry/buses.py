@@ -25,7 +25,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from haiway_bus import EventStats, ScopeIdentity
 from haiway_bus._bus import Bus
 from haiway_bus._bus.stats import Observer
-from haiway_bus._scope.context import place
+from haiway_bus._scope.context import current
 from haiway_bus._scope.vitals import Pulse, Vitals, vitals_of
 from haiway_bus.integrations.opentelemetry.attributes import type_name
 from haiway_bus.integrations.opentelemetry.names import (
@@ -70,7 +70,7 @@ class Source:
 
     def __init__(self, name: str) -> None:
         self.name: str = name
-        self.bus: Bus = place("events()").scope.bus
+        self.bus: Bus = current("events()").scope.bus
         self.observer: Observer = Observer()
         self.pulse: Pulse = Pulse(self.bus)
         self.lateness: float = 0.0

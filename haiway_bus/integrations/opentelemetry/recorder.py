@@ -188,11 +188,11 @@ class OpenTelemetryObservability(LoggingObservability):
     ) -> None:
         """Log to `logging`, within a span of the scope."""
         with self._within(scope):
-            self.write(scope, level, message, args, exception)
+            self._write(scope, level, message, args, exception)
 
-    def identifiers(self, scope: ScopeIdentity | None) -> dict[str, object]:
+    def _identifiers(self, scope: ScopeIdentity | None) -> dict[str, object]:
         """The scope's, and those of the current span, which may be the user's own in the scope."""
-        found = super().identifiers(scope)
+        found = super()._identifiers(scope)
         current = trace.get_current_span().get_span_context()
         if current.is_valid:
             found["trace_id"] = trace.format_trace_id(current.trace_id)
@@ -211,7 +211,7 @@ class OpenTelemetryObservability(LoggingObservability):
         if span is not None:
             span.set_attributes(attributes_of(attributes))
         else:
-            self.write(scope, level, "attributes after the end of the scope: %s", (attributes,))
+            self._write(scope, level, "attributes after the end of the scope: %s", (attributes,))
 
     def record_event(
         self, scope: ScopeIdentity | None, level: int, event: str, attributes: Mapping[str, Any]
@@ -223,7 +223,9 @@ class OpenTelemetryObservability(LoggingObservability):
         if span is not None:
             span.add_event(event, attributes_of(attributes))
         else:
-            self.write(scope, level, "event %s after the end of the scope: %s", (event, attributes))
+            self._write(
+                scope, level, "event %s after the end of the scope: %s", (event, attributes)
+            )
 
     def record_metric(
         self,

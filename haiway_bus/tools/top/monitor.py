@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Final, cast
 
 from haiway_bus._bus.stats import Observer
-from haiway_bus._scope.context import place
+from haiway_bus._scope.context import current
 from haiway_bus._scope.vitals import Pulse
 from haiway_bus._scope.waiting import at_the_end
 from haiway_bus.tools.top.client import connected
@@ -123,14 +123,14 @@ class Monitor:
     async def __aenter__(self) -> None:
         if self._server is not None:
             raise RuntimeError("a Monitor is entered once: make another by Monitor()")
-        scope = place("Monitor()").scope
+        scope = current("Monitor()").scope
         since = monotonic()
 
         # While somebody is connected.
         pulse = self._pulse = Pulse(scope.bus)
 
         def snapshot(observer: Observer) -> bytes:
-            waiting = at_the_end(scope.tasks.family)
+            waiting = at_the_end(scope.tasks.bus_scopes)
             late = pulse.lateness()
             return Snapshot.of(scope.name, scope.bus, since, waiting, observer, late).to_line()
 
