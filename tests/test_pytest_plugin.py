@@ -356,7 +356,7 @@ UNDER = {
 def need_what_runs(under: str) -> None:
     needed = {"anyio": "anyio", "two processes": "xdist"}.get(under, "pytest_asyncio")
     if importlib.util.find_spec(needed) is None:
-        pytest.skip(f"needs the extra web-test ({needed})")
+        pytest.skip(f"needs the dependency group servers ({needed})")
 
 
 @pytest.mark.parametrize("under", sorted(UNDER))
