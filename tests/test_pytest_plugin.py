@@ -63,7 +63,7 @@ class TestSettle:
     async def test_tasks_of_all_scopes_on_the_bus_are_waited_for(
         self, hb: Any, testing: Any
     ) -> None:
-        """Of nested scopes, asked from the outer; of the outer, asked from a nested one."""
+        """The outer scope asks about a nested scope, and a nested scope about the outer."""
         done, inside = [], asyncio.Event()
 
         async def work(name: str) -> None:
@@ -228,7 +228,7 @@ class TestRecorder:
             ]
 
 
-# A user's suite. MARK is what makes a test run under the plugin for async tests.
+# A user's tests. MARK makes a test run under the plugin for async tests.
 SUITE = """
 import asyncio
 from contextlib import asynccontextmanager
@@ -319,7 +319,7 @@ def anyio_backend():
 
 
 def run_suite(folder: Path, suite: str, *args: str, pure: bool = False) -> tuple[str, int]:
-    """A pytest process of its own, in which warnings are errors. Without plugins that take long to import."""
+    """Run pytest in another process, where warnings are errors."""
     (folder / "pytest.ini").write_text("[pytest]\n")
     (folder / "test_suite.py").write_text(textwrap.dedent(suite))
     result = subprocess.run(
@@ -363,7 +363,7 @@ def need_what_runs(under: str) -> None:
 def test_a_users_suite_runs_under_both_plugins_for_async_tests(
     hb: Any, tmp_path: Path, under: str
 ) -> None:
-    """In strict, auto and session-loop mode of pytest-asyncio, and shared out by pytest-xdist; warnings are errors."""
+    """In strict, auto and session-loop mode of pytest-asyncio, and with pytest-xdist. Warnings are errors."""
     mark, fixture, args = UNDER[under]
     need_what_runs(under)
     suite = SUITE.replace("MARK", mark).replace("ASYNC_FIXTURE", fixture)
@@ -388,7 +388,7 @@ def test_a_users_suite_runs_under_both_plugins_for_async_tests(
 
 @pytest.mark.parametrize("under", sorted(UNDER))
 def test_the_tests_on_the_page_about_testing_pass(hb: Any, tmp_path: Path, under: str) -> None:
-    """docs/guide/testing.md, without the `asyncio.run` that stands for a plugin there."""
+    """docs/guide/testing.md, without the `asyncio.run` that replaces a plugin there."""
     mark, _, args = UNDER[under]
     need_what_runs(under)
     page = Path(__file__).resolve().parent.parent / "docs" / "guide" / "testing.md"
@@ -443,7 +443,7 @@ def test_a_test_that_runs_out_of_time_shows_whom_its_scope_waits_for(
     who = r"the task 'Task-\d+' at \S+test_suite.py:\d+ in poll_database waits for asyncio.sleep"
     assert re.search(f"the end of the scope 'test_from_outside' waited for {who}", output), output
     if how == "time-out":
-        # In the traceback, too.
+        # It is in the traceback too.
         found = re.findall(f"the end of the scope 'shop' waited for {who}", output)
         assert (output.count(name), len(found)) == (2, 2), output
 
@@ -455,7 +455,7 @@ def test_a_test_that_is_not_async_is_told_so(tmp_path: Path) -> None:
 
 
 def test_a_mark_on_one_parameter_is_for_that_one(tmp_path: Path) -> None:
-    """Neither for the others, whichever comes first, nor an error for those of a test that is not async."""
+    """Other parameters run without a scope, in any order. A marked test that is not async is an error."""
     output, code = run_suite(
         tmp_path,
         """
@@ -488,7 +488,7 @@ def test_a_mark_on_one_parameter_is_for_that_one(tmp_path: Path) -> None:
 
 
 def test_a_test_of_unittest_is_told_so_and_how_to_have_a_scope(tmp_path: Path) -> None:
-    """unittest runs the test itself, where a fixture cannot open a scope around it."""
+    """unittest runs the test itself, so a fixture cannot open a scope around it."""
     output, _ = run_suite(
         tmp_path,
         """
@@ -535,7 +535,7 @@ def test_another_backend_of_anyio_is_told_so(tmp_path: Path) -> None:
 
 
 def test_pytest_starts_without_importing_the_package(tmp_path: Path) -> None:
-    """Coverage tools start after the plugins, and a suite may want to choose the backend first."""
+    """Coverage tools start after the plugins, and tests may want to choose the backend first."""
     output, code = run_suite(
         tmp_path,
         """

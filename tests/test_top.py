@@ -227,7 +227,7 @@ async def test_it_ends_with_the_scope_and_holds_it_up_no_more_than_nothing(
 
 
 async def test_only_its_user_can_connect(hb: Any, top: Any, folder: Path) -> None:
-    """The socket has the rights 0600, the file of a TCP port too; without its secret, the port tells nothing."""
+    """Socket and port file have the rights 0600. Without the secret the port tells nothing."""
     sock, tcp = top.Monitor(), top.Monitor(tcp=True)
     async with hb.ctx.scope("shop", disposables=(sock, tcp)):
         for monitor in (sock, tcp):
@@ -247,7 +247,7 @@ async def test_only_its_user_can_connect(hb: Any, top: Any, folder: Path) -> Non
 
 
 async def test_a_folder_that_others_may_enter_is_refused(hb: Any, top: Any, folder: Path) -> None:
-    """Or another user could put a socket of their own in the place of a service's."""
+    """Otherwise another user could replace a service's socket."""
     os.chmod(folder, 0o755)
     with pytest.raises(
         top.socket_folder.UnsafeFolderError, match="no other may enter, .* `chmod 700` it"
@@ -279,7 +279,7 @@ async def test_a_monitor_says_what_it_cannot_do(hb: Any, top: Any, folder: Path)
 async def test_what_a_killed_service_has_left_keeps_no_service_from_starting(
     hb: Any, top: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """In a container, the one that is started again has the same process id, and so the same names."""
+    """In a container, a restarted service has the same process id, and so the same names."""
     monkeypatch.setattr(top.monitor, "_numbers", itertools.count())
     left = folder / f"{os.getpid()}-0{'.port' if kind == 'tcp' else '.sock'}"
     with closing(socket.socket(socket.AF_INET if kind == "tcp" else socket.AF_UNIX)) as killed:
@@ -300,7 +300,7 @@ async def test_what_a_killed_service_has_left_keeps_no_service_from_starting(
 async def test_a_service_that_runs_keeps_its_place(
     hb: Any, top: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, tcp: bool
 ) -> None:
-    """Where two containers share a folder, two services may have one process id; and a file is no socket."""
+    """Two containers that share a folder can have the same process id. Also, a plain file is no socket."""
     files = [folder / f"{os.getpid()}-{number}{'.port' if tcp else '.sock'}" for number in range(4)]
     files[1].write_text("{}")
     files[2].symlink_to(folder / "nowhere")
@@ -320,7 +320,7 @@ async def test_a_service_that_runs_keeps_its_place(
 async def test_a_port_whose_file_cannot_be_written_is_closed(
     hb: Any, top: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody else would close it, as its scope was not entered."""
+    """Nobody else would close it, because its scope was not entered."""
     told = []
 
     def full(_: Path, text: str) -> None:
@@ -346,7 +346,7 @@ async def test_a_monitor_that_is_cancelled_while_it_opens_leaves_nothing(
             await asyncio.sleep(10)
 
     async def opened(turns: int | None) -> None:
-        """For that many turns, or until it is open."""
+        """Wait for that many turns, or until it is open."""
         task = asyncio.create_task(service())
         while turns != 0 and not (turns is None and os.listdir(folder)):
             await asyncio.sleep(0)
@@ -388,7 +388,7 @@ async def test_who_asks_and_does_not_read_is_cut_off(hb: Any, top: Any, folder: 
 async def test_a_blocked_service_is_told_from_one_that_is_gone(
     hb: Any, top: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    """`--once` gives up with exit code 1, the live table says how long there was no answer and then goes on."""
+    """`--once` gives up with exit code 1. The live table shows how long there was no answer, and then goes on."""
     monkeypatch.setattr(top.cli, "PATIENCE_SECONDS", 0.1)
     async with hb.ctx.scope("shop", disposables=(monitor := top.Monitor(),)):
         once = asyncio.create_task(run(top, "--once"))
@@ -406,7 +406,7 @@ async def test_a_blocked_service_is_told_from_one_that_is_gone(
 
 
 def test_without_a_service_it_says_how_to_have_one(top: Any, folder: Path, capsys: Any) -> None:
-    """Exit code 2. What a killed process left behind is no service, and is removed."""
+    """Exit code 2. A socket that a killed process has left is removed."""
     with closing(socket.socket(socket.AF_UNIX)) as left:
         left.bind(str(folder / "1-0.sock"))
     (folder / "1-1.port").write_text("{}")
@@ -447,7 +447,7 @@ async def test_top_does_not_ask_where_others_may_have_put_something(
 async def test_names_are_text_whatever_a_terminal_makes_of_them(
     hb: Any, top: Any, folder: Path, capsys: Any
 ) -> None:
-    """A service is the viewer's own, but where its names come from nobody knows."""
+    """The service is the viewer's own, but its names may come from anywhere."""
     evil = type("Evil\x1b]0;owned\x07\x9b2J\u202e", (), {})
     async with hb.ctx.scope("shop\x1b[31m\nsecond\ud800", disposables=(top.Monitor(),)):
         _evil = hb.ctx.subscribe(evil)
@@ -470,7 +470,7 @@ async def test_of_several_services_one_has_to_be_named(
 
 
 def test_something_else_that_answers_is_refused(hb: Any, top: Any) -> None:
-    """As a monitor of another version would."""
+    """For example a monitor of another version."""
     look = top.snapshot.Snapshot(
         1, "p", "shop", "pure", 0.0, 2.0, {"X": hb.EventStats(*[0] * 6)}, ["x"],
         1, 0, 0.0, [top.snapshot.HandlerRow("bill", "X", 3, 2, 1)],
@@ -525,7 +525,7 @@ def test_rates_are_of_the_time_between_two_looks(top: Any, hb: Any) -> None:
 
 
 def test_with_rich_the_terminal_shows_a_table_in_colour(top: Any, hb: Any) -> None:
-    """The numbers are whole however narrow the terminal is; names are no markup."""
+    """Numbers are never cut, however narrow the terminal is. Names are no markup."""
     rich = pytest.importorskip("haiway_bus.tools._top.rich_screen", reason="needs rich")
     console = importlib.import_module("rich.console").Console
     long = "[red]" + "VeryLongName" * 8
@@ -568,7 +568,7 @@ asyncio.run(main())
 
 @pytest.mark.parametrize("rich", [True, False])
 def test_another_process_is_seen(folder: Path, tmp_path: Path, rich: bool) -> None:
-    """As a user does it: a service, `python -m haiway_bus top`, also where rich is not installed."""
+    """As a user does it: a service and `python -m haiway_bus top`, with rich and without."""
     (tmp_path / "ticker.py").write_text(SERVICE)
     env = {**os.environ, "PYTHONWARNINGS": "error"}
     if not rich:
@@ -588,7 +588,7 @@ def test_another_process_is_seen(folder: Path, tmp_path: Path, rich: bool) -> No
                 check=True,
                 env=env,
             )
-            # A suite that a shell runs in the background has SIGINT ignored, and what it starts inherits that.
+            # If a shell runs the tests in the background, they ignore SIGINT, and so would this process.
             before = signal.signal(signal.SIGINT, signal.default_int_handler)
             live = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
             signal.signal(signal.SIGINT, before)
@@ -609,7 +609,7 @@ def test_another_process_is_seen(folder: Path, tmp_path: Path, rich: bool) -> No
 
 
 def test_the_service_on_the_page_is_seen(folder: Path, tmp_path: Path) -> None:
-    """docs/integrations/top.md: its handler falls behind, and that shows."""
+    """docs/integrations/top.md: the table shows that the handler falls behind."""
     page = Path(__file__).resolve().parent.parent / "docs" / "integrations" / "top.md"
     block = re.search(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     assert block is not None

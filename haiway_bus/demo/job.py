@@ -91,7 +91,7 @@ def _start_stages(job: Job, index: Index, seconds: list[float], progress: Progre
     ctx.spawn(stages.count_functions, ctx.subscribe(FunctionFound), counts)
     files = ctx.subscribe(FileFound)
     for _ in range(job.workers):
-        ctx.spawn(stages.work, files)
+        ctx.spawn(stages.examine_files, files)
     ctx.spawn(stages.walk)
 
 

@@ -16,8 +16,8 @@ from haiway_bus.demo.findings import (
     SourceError,
     foreign_source,
     line_count,
-    parse,
     read_text,
+    syntax_tree,
     tokens,
 )
 from haiway_bus.demo.index import RANKED, Index, Location, ModuleSize
@@ -41,7 +41,7 @@ def recount(root: Path, limit: int | None, progress: Progress) -> Index:
         try:
             with foreign_source():
                 text = read_text(root / path)
-                defined = list(_definitions(parse(text), module))
+                defined = list(_definitions(syntax_tree(text), module))
                 token_count = sum(1 for _ in tokens(text))
         except SourceError as failure:
             counts.failed += 1

@@ -39,7 +39,7 @@ async def walk() -> None:
         await asyncio.sleep(0)  # let others run: the list may be long
 
 
-async def work(files: Subscription[FileFound]) -> None:
+async def examine_files(files: Subscription[FileFound]) -> None:
     """Examine files and send what they define. All workers share `files`, and each file goes to a single worker."""
     job = ctx.state(Job)
     async for file in files:

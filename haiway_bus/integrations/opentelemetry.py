@@ -17,7 +17,7 @@ except ModuleNotFoundError as _missing:
         " pip install 'haiway-bus[opentelemetry]'"
     ) from _missing
 
-from haiway_bus.integrations._opentelemetry.recorder import OpenTelemetryObservability
+from haiway_bus.integrations._opentelemetry.scope_spans import OpenTelemetryObservability
 from haiway_bus.integrations._opentelemetry.senders import (
     receive_span,
     send,

@@ -1,4 +1,4 @@
-"""How the bridge connects: addresses, credentials, what a failure says, and what is never said."""
+"""How the bridge connects: addresses, credentials, what a failure tells, and what nothing may tell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The consumers on the server: whose they are, and where one goes on that was forgotten there."""
+"""The consumers on the server: whose they are, and where to go on after the server has forgotten a consumer."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_group_of_another_prefix_in_the_same_stream_is_an_error(server: Any) -
 
 
 async def forgotten(server: Any) -> None:
-    """Have the server forget its only consumer, as it does when nobody has pulled for long."""
+    """Make the server forget its only consumer, as it does when nobody has pulled for long."""
     client = await nats.connect(server.url)
     js = client.jetstream()
     (consumer,) = await js.consumers_info("haiway")
@@ -153,7 +153,7 @@ def test_a_consumer_that_takes_small_requests_only_is_asked_in_small_ones(
         await client.close()
         async with reader(server, "billing") as (taken, bridge):
             await until(lambda: len(taken) == 500)
-            # 512 and 256 were refused, and no request was as large since.
+            # 512 and 256 were refused. Later requests were smaller.
             assert bridge.stats().stalls <= 3
 
     run(main())
@@ -192,9 +192,9 @@ def test_all_is_done_with_up_to_the_first_that_went_back() -> None:
     assert position.after == 7
     position.acknowledged(8)
     assert position.after == 10
-    # The consumer that was there all the time, and one made anew.
+    # First the same consumer, then a new consumer.
     position.begin(11)
     assert position.after == 10
-    # In a stream that was made anew.
+    # A new stream begins at 1 again.
     position.begin(0)
     assert position.after == 0

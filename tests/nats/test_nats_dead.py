@@ -1,4 +1,4 @@
-"""Dead letters of hostile messages: what another sender can write into headers stops no group and no relay."""
+"""Dead letters of hostile messages: no header of another sender stops a group or a relay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way out: an event that cannot be published is refused, alone; what overflowed is told, and so is what is left."""
+"""The sending side: a refused event stops no other event, and every lost or unpublished event is reported."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def deep(levels: int) -> Tree:
     return tree
 
 
-# As a web request may well hold it: json.loads makes half a surrogate pair of it.
+# A web request can contain it: json.loads turns it into half a surrogate pair.
 HALF = json.loads('{"text": "\\ud800"}')["text"]
 
 
@@ -133,7 +133,7 @@ def test_what_overflows_while_the_server_is_away_is_counted_logged_and_reported(
         assert len(report.unpublished["Note"]) == waiting
         assert bridge.stats().lost == 1050 - waiting
         assert f"the outbox was full: {1050 - waiting} Note" in str(report)
-        # Once, though the observer, the reader and the end come to it.
+        # Logged once, although the observer, the reader and the end all look for it.
         assert caplog.text.count("were lost") == 1
 
     run(main())

@@ -1,4 +1,4 @@
-"""Messages that the class itself chokes on: each is a dead letter, and no scope ends by one."""
+"""Messages that make the class itself raise: each becomes a dead letter, and the scope goes on."""
 
 from __future__ import annotations
 

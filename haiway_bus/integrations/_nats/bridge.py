@@ -22,7 +22,7 @@ from haiway_bus.integrations._nats.bridge_stats import (
     NatsStats,
     observe,
     report_of,
-    stats_of,
+    totals_of,
 )
 from haiway_bus.integrations._nats.bridge_tasks import BridgeTasks, end
 from haiway_bus.integrations._nats.connection import Connection
@@ -264,7 +264,7 @@ class NatsBridge:
 
     def stats(self) -> NatsStats:
         """Return the numbers of this bridge: what it has done so far, and what waits."""
-        return stats_of(self._connection, self._publisher, self._dead, self._outboxes, self._lanes)
+        return totals_of(self._connection, self._publisher, self._dead, self._outboxes, self._lanes)
 
     def check(self, event: State) -> None:
         """Check before sending whether the server takes this event.

@@ -13,7 +13,7 @@ from haiway_bus.integrations._nats.lane import Lane
 from haiway_bus.integrations._nats.outbox import Outbox
 from haiway_bus.integrations._nats.publisher import Publisher
 
-__all__ = ("DrainReport", "NatsStats", "observe", "report_of", "stats_of")
+__all__ = ("DrainReport", "NatsStats", "observe", "report_of", "totals_of")
 
 OBSERVE_SECONDS: Final = 5.0
 NEARLY_FULL: Final = 0.8
@@ -122,7 +122,7 @@ async def observe(outboxes: Sequence[Outbox], lanes: Sequence[Lane]) -> None:
             )
 
 
-def stats_of(
+def totals_of(
     connection: Connection,
     publisher: Publisher,
     dead: DeadLetters,

@@ -51,7 +51,7 @@ TELL_SECONDS: Final = 10.0
 
 
 class Connection:
-    """The present connection, if there is one.
+    """The present connection, or None between two connections.
 
     Invariant: `client` is set exactly while `_ready` is set. `lost` is the future that ends with that client's
     connection.
@@ -109,8 +109,8 @@ class Connection:
             if not self._ready.is_set():
                 failure = f" (last: {self._failure})" if self._failure else ""
                 raise NatsBridgeError(
-                    f"no NATS server at {self.shown} within {seconds:g} s{failure}: start one, or pass"
-                    " require_server=False to begin without and connect when there is one"
+                    f"no NATS server at {self.shown} within {seconds:g} s{failure}: start a server, or pass"
+                    " require_server=False to begin without a server and connect later"
                 )
         finally:
             waiting.cancel()

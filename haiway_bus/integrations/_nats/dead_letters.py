@@ -52,7 +52,7 @@ class DeadLetters:
         given = message.headers or {}
         carried = {name: given[name][:LONGEST_HEADER] for name in CARRIED if name in given}
         # When an acknowledgement is lost, the message comes again. Its second dead letter has the same id, so the
-        # server stores a single one.
+        # server stores it once.
         own = {
             MESSAGE_ID: f"dead-{group}-{known.sequence}-{wire.name}",
             REASON: reason,

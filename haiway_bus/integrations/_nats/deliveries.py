@@ -1,7 +1,7 @@
 """What a lane remembers about messages, by their number in the stream: how often each was tried, and what is done.
 
 The server counts every delivery, also of messages that had only arrived when the readers left or the process died. The
-fewer other messages are handed over with one, the better we know which of them is at fault.
+fewer messages are handed over together, the better we know which of them is at fault.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Tries:
         tries = self.of(message)
         if tries > self._most:
             raise Undecodable(
-                f"handed to readers of this group {tries - 1} times and never acknowledged: an event that was so"
-                f" {self._most} times is taken for one that ends whoever handles it"
+                f"handed to readers of this group {tries - 1} times and never acknowledged:"
+                f" max_deliveries= allows {self._most}. It may be what ends the process that handles it"
             )
 
     def parts(self, batch: Sequence[Msg]) -> Iterator[list[Msg]]:
@@ -95,8 +95,8 @@ class StreamPosition:
     """How far a lane has come in the stream. The server forgets a consumer that nobody pulls from for a while: the next
     consumer then goes on from here.
 
-    Invariant: `_last` is the last sequence that was acknowledged, or the one before the consumer's first. `_open` are
-    the sequences that came and went back.
+    Invariant: `_last` is the last sequence that was acknowledged, or the sequence before the consumer's first. `_open`
+    holds the sequences that came and went back.
     """
 
     def __init__(self) -> None:

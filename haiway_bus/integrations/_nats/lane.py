@@ -130,9 +130,8 @@ class Lane:
         if not broken.refused:
             return ctx.log_info
         if "batch" in str(broken).lower():
-            self._most = max(
-                self.width // 2, 1
-            )  # the consumer was made with a limit on the size of requests
+            # The consumer was made with a limit on the size of requests.
+            self._most = max(self.width // 2, 1)
         now = asyncio.get_running_loop().time()
         if now - self._warned_at < WARN_SECONDS:
             return ctx.log_debug

@@ -46,7 +46,7 @@ TRACEPARENT: Final = "traceparent"
 CARRIED: Final[tuple[str, ...]] = (TYPE, VERSION, ORIGIN, HOPS, TIME, TRACEPARENT)
 """The headers that describe the event. They stay with it wherever it is passed on."""
 
-# Limits for headers from other programs. A bridge writes shorter ones. Whatever is passed on must fit, together with
+# Limits for headers from other programs. A bridge writes shorter headers. Whatever is passed on must fit, together with
 # its hops, into the 64 KiB of headers that a server accepts.
 LONGEST: Final = 256
 HOPS_READ: Final = 64
@@ -60,7 +60,7 @@ NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 @dataclass(frozen=True, slots=True)
 class WireType:
-    """How the events of one class travel.
+    """How the events of a class travel.
 
     Attributes:
         event: The class, a State.
@@ -164,7 +164,7 @@ class Received(NamedTuple):
 def about(headers: Mapping[str, str], sequence: int, delivered: int) -> Received:
     """Return what the headers say about a message, cut to a length that can be passed on.
 
-    A message without an id gets one from its sequence. An id that is too long becomes its digest, not its beginning,
+    A message without an id gets an id from its sequence. An id that is too long becomes its digest, not its beginning,
     so that two ids never become the same.
     """
     message_id = headers.get(MESSAGE_ID) or f"sequence-{sequence}"
@@ -186,7 +186,7 @@ def about(headers: Mapping[str, str], sequence: int, delivered: int) -> Received
 
 # Where the events came from that are being handed over, by identity: an event is the user's own object and cannot
 # carry it. The table holds each event, so no other object can get its id meanwhile. All bridges of the process share
-# the table: a bridge that publishes what another one received finds the hops and the message id here.
+# the table: a bridge that publishes what another bridge received finds the hops and the message id here.
 _in_hand: Final[dict[int, tuple[object, Received, str]]] = {}
 
 

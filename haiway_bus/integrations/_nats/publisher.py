@@ -66,7 +66,7 @@ class Sending:
 
     Attributes:
         left: How many have no answer yet.
-        answers: How many have one.
+        answers: How many have an answer.
         trouble: Why the server did not take a letter, as told last.
         done: Ends when every letter has its answer.
     """

@@ -88,7 +88,7 @@ class ServerStreams:
             ) from None
 
     def forget(self) -> None:
-        """Check the streams again next time: one of them did not answer, and may be gone."""
+        """Check the streams again next time: a stream did not answer, and may be gone."""
         self._checked = None
 
     async def _ensure(
@@ -151,7 +151,7 @@ class ServerStreams:
             if after is not None and not options.durable:
                 start = await self._resumed(js, after)
                 ctx.log_warning(
-                    "the consumer %s was gone, as the server forgets it after %s s without a pull: a new one begins %s",
+                    "the consumer %s was gone, as the server forgets it after %s s without a pull: another begins %s",
                     consumer,
                     IDLE_SECONDS,
                     f"at message {start.get('opt_start_seq', 1)}",

@@ -63,7 +63,7 @@ def send(event: object, /) -> None:
 
 
 def senders_of(event: object, /) -> tuple[SpanContext, ...]:
-    """Return the spans in which `send` of this module sent this event: usually one, none if it was not used."""
+    """Return the spans in which `send` of this module sent this event: usually a single span, or none."""
     found = _senders.get(id(event))
     return () if found is None else found[1]
 

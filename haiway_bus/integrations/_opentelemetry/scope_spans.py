@@ -1,4 +1,4 @@
-"""The recorder: from what a scope tells to spans, span events, metrics and logs of OpenTelemetry."""
+"""A scope as a span: from what a scope tells to spans, span events, metrics and logs of OpenTelemetry."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class OpenSpan:
 
 
 class OpenTelemetryObservability(LoggingObservability):
-    """Tells OpenTelemetry what scopes tell. Make one for the service and give it to the root scope.
+    """Tells OpenTelemetry what scopes tell. Make a recorder for the service and give it to the root scope.
 
     - A scope is a span. It is current inside the scope, so that other spans nest in it. An exception that leaves the
       scope is recorded and sets the span's status to error. The trace id and the scope id of the scope are the ids of
