@@ -18,10 +18,8 @@ class FrozenMap(Mapping[Key, Value_co]):
     """A mapping that cannot be changed.
 
     It keeps the order of insertion. It equals any mapping with equal items. It is hashable when its
-    values are. It can be pickled and copied.
-
-    Args:
-        items: a mapping, or pairs of key and value. They are copied.
+    values are. It can be pickled and copied. `FrozenMap(items)` copies a mapping, or pairs of key
+    and value.
     """
 
     __slots__ = ("__weakref__", "_items")
