@@ -15,9 +15,9 @@ from haiway_bus._scope.handlers import ErrorPolicy, Handler, check, handle
 from haiway_bus._scope.records import Records
 from haiway_bus._scope.scope import Scope
 from haiway_bus._scope.waiting import WaitingTask, waiting_tasks
+from haiway_bus._state import State
 from haiway_bus._values.printable import name_of_function
 from haiway_bus.observability import Observability
-from haiway_bus.state import State
 
 __all__ = ("ctx",)
 

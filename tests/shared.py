@@ -53,6 +53,10 @@ def import_copy(*, pure: bool) -> dict[str, ModuleType]:
             os.environ["HAIWAY_BUS_PURE"] = before
 
 
+# Taken out of the environment: the pure copy, and processes that tests start on it, could not be imported with it.
+REQUIRED = os.environ.pop("HAIWAY_BUS_REQUIRE_EXTENSIONS", "").lower() not in (
+    "", "0", "false", "no", "off",
+)  # fmt: skip
 COPIES = {"pure": import_copy(pure=True), "compiled": import_copy(pure=False)}
 INSTALLED = COPIES["compiled"]["haiway_bus"]
 if INSTALLED.backend != "compiled":

@@ -89,8 +89,8 @@ class TestThePairOfServices:
         self, tmp_path: Path, other: tuple[str, ...]
     ) -> None:
         pytest.importorskip("resource", reason="the driver needs POSIX")
-        pytest.importorskip("uvicorn", reason="needs the extra web-test")
-        pytest.importorskip("websockets", reason="needs the extra web-test")
+        pytest.importorskip("uvicorn", reason="needs the dependency group servers")
+        pytest.importorskip("websockets", reason="needs the dependency group servers")
         found = tmp_path / "found.json"
         command = [str(BENCHMARKS / "service" / "run.py"), "--tiny", "--pairs", "1", "--out"]
         done = run(*command, str(found), *other)

@@ -19,7 +19,7 @@ import pytest
 
 from haiway_bus.__main__ import main
 from haiway_bus.demo import cli, findings, progress, sources, stages, tables
-from haiway_bus.demo.index import Counts, Index, ModuleSize, Place
+from haiway_bus.demo.index import Counts, Index, Location, ModuleSize
 from haiway_bus.demo.recount import differences
 
 READABLE: dict[str, bytes] = {
@@ -96,7 +96,7 @@ EXPECTED = Counts(
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Source files that are odd in every way known to matter, links and pipes included."""
+    """Source files that are odd in every way that matters, also links and pipes."""
     root = tmp_path_factory.mktemp("tree")
     for path, content in {**READABLE, **FAILING, **SKIPPED}.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -108,7 +108,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
-    """Three plain modules, for what does not depend on odd ones."""
+    """Three plain modules, for tests that need no odd files."""
     (tmp_path / "a.py").write_text("class A:\n    def f(self): ...\n")
     (tmp_path / "b.py").write_text("class A: ...\n\n\n\nclass B: ...\n")
     (tmp_path / "c.py").write_text("async def f(): ...\n")
@@ -117,7 +117,7 @@ def small(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=["compiled", "pure"])
 def environment(request: pytest.FixtureRequest) -> dict[str, str]:
-    """The environment that makes a process use one of the backends."""
+    """The environment that makes a process use this backend."""
     environment = {k: v for k, v in os.environ.items() if k != "HAIWAY_BUS_PURE"}
     if request.param == "pure":
         environment["HAIWAY_BUS_PURE"] = "1"
@@ -180,7 +180,7 @@ class TestCounting:
     def test_what_is_too_deep_for_the_parser_breaks_nothing(
         self, tmp_path: Path, environment: dict[str, str]
     ) -> None:
-        # Whether these parse, and what they raise if not, is different from Python to Python.
+        # Whether these can be parsed, and what they raise if not, differs between versions of Python.
         (tmp_path / "unary.py").write_text("-" * 100_000 + "1\n")
         (tmp_path / "attributes.py").write_text("x" + ".y" * 100_000 + "\n")
         (tmp_path / "else_ifs.py").write_text("if x: pass\n" + "elif x: pass\n" * 20_000)
@@ -303,16 +303,16 @@ class TestVerdict:
         one.counts.tokens = 1
         one.largest.append(ModuleSize("a", "a.py", 1, 0, 0))
         one.failures["b.py"] = "why"
-        other.places["f"] += [Place("a", 1, "function")]
+        other.locations["f"] += [Location("a", 1, "function")]
         assert [line.split(" ")[0] for line in differences(one, other)] == [
             *("tokens:", "rank", "failure", "places")
         ]
 
     def test_the_order_of_places_is_none(self) -> None:
         one, other = Index(), Index()
-        places = [Place("a", 1, "class"), Place("b", 1, "class")]
-        one.places["A"] += places
-        other.places["A"] += reversed(places)
+        places = [Location("a", 1, "class"), Location("b", 1, "class")]
+        one.locations["A"] += places
+        other.locations["A"] += reversed(places)
         assert differences(one, other) == []
 
 
@@ -322,7 +322,7 @@ class TestUnusableRoots:
         [
             (lambda path: path / "missing", "No such file or directory"),
             (lambda path: path / "file.txt", "Not a directory"),
-            (lambda path: path, "is none: name another"),
+            (lambda path: path, "has none: name another folder"),
         ],
         ids=["missing", "a file", "without source"],
     )
@@ -357,7 +357,7 @@ class TestUnusableRoots:
                 raise PermissionError(13, "Permission denied", os.fspath(path))
             return scandir(path)
 
-        # By a stand-in for scandir, since the tests may run as a user who may do everything.
+        # Replace scandir, because the tests may run as root, who may list every folder.
         monkeypatch.setattr(os, "scandir", refuse)
         assert sources.source_files(small) == ["a.py", "b.py", "c.py", "closed"]
         with pytest.raises(findings.SourceError, match="IsADirectoryError"):
@@ -421,7 +421,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture(params=["rich", "plain"])
 def shown(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """Runs the job on a terminal, with rich and without, and gives all that it showed there."""
+    """Run the job on a terminal, with rich or without, and return all that it showed."""
     if request.param == "rich":
         pytest.importorskip("rich")
     else:
@@ -466,13 +466,13 @@ class TestInterrupt:
     def test_ctrl_c_is_exit_code_130_without_traceback(self, environment: dict[str, str]) -> None:
         code = (
             "import signal, sys; from haiway_bus.__main__ import main;"
-            # A suite that a shell runs in the background inherits SIGINT ignored, and so would this process.
+            # If a shell runs the tests in the background, they ignore SIGINT, and so would this process.
             "signal.signal(signal.SIGINT, signal.default_int_handler); print('ready', flush=True);"
             "sys.exit(main(['--json']))"
         )
         with subprocess.Popen(
             [sys.executable, "-P", "-c", code],
-            # asyncio's debug mode would complain of slow callbacks.
+            # asyncio's debug mode would log slow callbacks.
             env={**environment, "PYTHONASYNCIODEBUG": ""},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -485,7 +485,7 @@ class TestInterrupt:
             out, err = process.communicate(timeout=30)
         *lost, last = err.splitlines()
         assert (process.returncode, out, last) == (130, "", "interrupted")
-        # What the scope that was broken off tells of its events (guarantee 5.5).
+        # The cancelled scope tells which events it dropped (guarantee 5.5).
         assert all(line.startswith("events of ") and " left unread " in line for line in lost), err
 
     def test_ctrl_c_during_the_recount_too(

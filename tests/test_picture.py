@@ -1,4 +1,4 @@
-"""Contract 1.2, 2.11, 5.3 as a drawing: who sends and who reads what, exactly, and at no price when nobody asks."""
+"""Guarantee 1.2, 2.11, 5.3 as a drawing: who sends and who reads what, exactly, and at no price when nobody asks."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def help_to_answer(ctx: Any, question: Asked) -> None:
 
 
 async def test_the_picture_of_a_small_program_is_exact(hb: Any, collect: Any) -> None:
-    """Spawned functions, though helpers send for them; handlers; and who subscribes and keeps the subscription."""
+    """Spawned functions, also when helpers send for them; handlers; and functions that read what they subscribe to."""
     ctx = hb.ctx
 
     def count(answered: Answered) -> None:
@@ -111,7 +111,7 @@ async def test_the_picture_of_a_small_program_is_exact(hb: Any, collect: Any) ->
 
 
 async def test_a_subscription_is_read_by_those_it_is_handed_to(hb: Any, collect: Any) -> None:
-    """By all of a pool, through a coroutine's argument as well; its maker goes on reading what it keeps."""
+    """Every worker of a pool is a reader, also through a coroutine's argument. Its maker reads what it keeps."""
     ctx = hb.ctx
 
     async def left(asked: Any) -> None:
@@ -142,7 +142,7 @@ async def test_a_subscription_is_read_by_those_it_is_handed_to(hb: Any, collect:
 
 
 async def test_nothing_is_left_of_it_when_the_block_is_over(hb: Any, collect: Any) -> None:
-    """The hot path pays nothing: ctx has its own methods again; pictures nest, and each has its own time."""
+    """The hot path pays nothing: ctx has its own methods again. Pictures can nest and overlap."""
     ctx = hb.ctx
     before = dict(vars(ctx))
     send = ctx.send
@@ -164,7 +164,7 @@ async def test_nothing_is_left_of_it_when_the_block_is_over(hb: Any, collect: An
 async def test_collecting_changes_neither_errors_nor_lives(
     hb: Any, collect: Any, no_garbage: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Contract 1.4, 2.8, 2.11, 5.2: what is refused is refused, and not drawn; a subscription dies as ever."""
+    """Guarantee 1.4, 2.8, 2.11, 5.2: what is refused is refused, and not drawn; a subscription dies as ever."""
     ctx = hb.ctx
 
     async def fail(event: Any) -> None:
@@ -194,8 +194,8 @@ async def test_collecting_changes_neither_errors_nor_lives(
 
 
 def test_names_are_as_short_as_they_can_be_and_do_no_harm(hb: Any, collect: Any) -> None:
-    """A name of two things is told with what it is in; what a name holds is no markup of the drawing."""
-    drawing = importlib.import_module("haiway_bus.tools.picture.drawing")
+    """Two things with the same name are shown with their modules. Names are no markup."""
+    drawing = importlib.import_module("haiway_bus.tools._picture.drawing")
     name, picture = drawing.Name, drawing.Picture()
     for sender in (
         name("m", "A.run"),
@@ -205,7 +205,7 @@ def test_names_are_as_short_as_they_can_be_and_do_no_harm(hb: Any, collect: Any)
         name("m", "same"),
         name("n", "same"),
     ):
-        picture.add_sent(sender, name("m", 'E"<b>&'))
+        picture._add_sent(sender, name("m", 'E"<b>&'))
     assert [sender for sender, _ in picture.sent] == [
         "<lambda>",
         "A.run",
@@ -219,8 +219,8 @@ def test_names_are_as_short_as_they_can_be_and_do_no_harm(hb: Any, collect: Any)
 
 
 def test_a_name_stays_in_its_line_and_in_its_quotes(hb: Any, collect: Any) -> None:
-    """Of a class that was made of data: no line break, and no directive, entity or Markdown of Mermaid."""
-    drawing = importlib.import_module("haiway_bus.tools.picture.drawing")
+    """A class can be made from data. Its name is no line break, directive, entity or Markdown in Mermaid."""
+    drawing = importlib.import_module("haiway_bus.tools._picture.drawing")
     name, picture = drawing.Name, drawing.Picture()
     for number, event in enumerate(
         (
@@ -232,7 +232,7 @@ def test_a_name_stays_in_its_line_and_in_its_quotes(hb: Any, collect: Any) -> No
             "Box[ü]",
         )
     ):
-        picture.add_sent(name("m", f"f{number}"), name("m", event))
+        picture._add_sent(name("m", f"f{number}"), name("m", event))
     mermaid, dot = picture.mermaid().splitlines(), picture.dot().splitlines()
     assert len(mermaid) == 1 + 6 + 6 + 6
     assert len(dot) == 3 + 6 + 6 + 6 + 1
@@ -257,7 +257,7 @@ def test_a_name_stays_in_its_line_and_in_its_quotes(hb: Any, collect: Any) -> No
 @pytest.mark.parametrize("backend", ["compiled", "pure"])
 @pytest.mark.parametrize("suffix", ["mmd", "dot"])
 def test_the_main_job_draws_itself(tmp_path: Path, backend: str, suffix: str) -> None:
-    """`python -m haiway_bus --picture FILE`; a file that cannot be written is exit code 2."""
+    """`python -m haiway_bus --picture FILE`. If FILE cannot be written, the exit code is 2."""
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "one.py").write_text("class A: pass\ndef f(): pass\n")
     command = [sys.executable, "-P", "-m", "haiway_bus", "--root", str(tmp_path / "tree")]

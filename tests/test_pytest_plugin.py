@@ -45,7 +45,7 @@ class TestSettle:
     async def test_chains_of_handlers_have_done_their_work_and_go_on_waiting(
         self, hb: Any, testing: Any
     ) -> None:
-        """Contract 5.4: what is idle at the end of a scope is what settle() waits for, without ending it."""
+        """Guarantee 5.4: what is idle at the end of a scope is what settle() waits for, without ending it."""
         got = []
 
         async def pay(event: Ordered) -> None:
@@ -63,7 +63,7 @@ class TestSettle:
     async def test_tasks_of_all_scopes_on_the_bus_are_waited_for(
         self, hb: Any, testing: Any
     ) -> None:
-        """Of nested scopes, asked from the outer; of the outer, asked from a nested one."""
+        """The outer scope asks about a nested scope, and a nested scope about the outer."""
         done, inside = [], asyncio.Event()
 
         async def work(name: str) -> None:
@@ -109,7 +109,7 @@ class TestSettle:
         await task
 
     async def test_what_nobody_reads_and_what_threads_sent(self, hb: Any, testing: Any) -> None:
-        """Contract 6.2: an event of a thread is delivered; one that waits for no reader is in nobody's hands."""
+        """Guarantee 6.2: an event of a thread is delivered; one that waits for no reader is in nobody's hands."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             context = contextvars.copy_context()
@@ -136,7 +136,7 @@ class TestSettle:
             task.cancel()
 
     async def test_outside_a_scope_it_is_refused(self, hb: Any, testing: Any) -> None:
-        """Contract 5.2."""
+        """Guarantee 5.2."""
         with pytest.raises(hb.ContextMissing, match=r"settle\(\)"):
             await testing.settle()
 
@@ -155,7 +155,7 @@ class TestRecorder:
     async def test_it_records_by_type_and_in_the_order_of_delivery(
         self, hb: Any, testing: Any
     ) -> None:
-        """Contract 2.1: a recorder equals a list when each type's events are the same in the same order."""
+        """Guarantee 2.1: a recorder equals a list when each type's events are the same in the same order."""
         async with hb.ctx.scope("test"):
             hb.ctx.on(Ordered, lambda event: hb.ctx.send(Paid(event.number)))
             hb.ctx.send(Ordered(0))  # before
@@ -192,14 +192,14 @@ class TestRecorder:
             assert recorder == [Ordered(1)]
 
     async def test_it_does_not_keep_flush_waiting(self, hb: Any, testing: Any) -> None:
-        """Contract 4.4: a service under test that flushes goes on."""
+        """Guarantee 4.4: a service under test that flushes goes on."""
         async with hb.ctx.scope("test"):
             testing.record_events(Ordered)
             hb.ctx.send(Ordered(1))
             await hb.ctx.flush(Ordered, timeout=5)
 
     async def test_what_cannot_be_recorded_is_refused(self, hb: Any, testing: Any) -> None:
-        """Contract 1.4, 5.2."""
+        """Guarantee 1.4, 5.2."""
         with pytest.raises(hb.ContextMissing):
             testing.record_events(Ordered)
         async with hb.ctx.scope("test"):
@@ -228,7 +228,7 @@ class TestRecorder:
             ]
 
 
-# A user's suite. MARK is what makes a test run under the plugin for async tests.
+# A user's tests. MARK makes a test run under the plugin for async tests.
 SUITE = """
 import asyncio
 from contextlib import asynccontextmanager
@@ -319,7 +319,7 @@ def anyio_backend():
 
 
 def run_suite(folder: Path, suite: str, *args: str, pure: bool = False) -> tuple[str, int]:
-    """A pytest process of its own, in which warnings are errors. Without plugins that take long to import."""
+    """Run pytest in another process, where warnings are errors."""
     (folder / "pytest.ini").write_text("[pytest]\n")
     (folder / "test_suite.py").write_text(textwrap.dedent(suite))
     result = subprocess.run(
@@ -356,14 +356,14 @@ UNDER = {
 def need_what_runs(under: str) -> None:
     needed = {"anyio": "anyio", "two processes": "xdist"}.get(under, "pytest_asyncio")
     if importlib.util.find_spec(needed) is None:
-        pytest.skip(f"needs the extra web-test ({needed})")
+        pytest.skip(f"needs the dependency group servers ({needed})")
 
 
 @pytest.mark.parametrize("under", sorted(UNDER))
 def test_a_users_suite_runs_under_both_plugins_for_async_tests(
     hb: Any, tmp_path: Path, under: str
 ) -> None:
-    """In strict, auto and session-loop mode of pytest-asyncio, and shared out by pytest-xdist; warnings are errors."""
+    """In strict, auto and session-loop mode of pytest-asyncio, and with pytest-xdist. Warnings are errors."""
     mark, fixture, args = UNDER[under]
     need_what_runs(under)
     suite = SUITE.replace("MARK", mark).replace("ASYNC_FIXTURE", fixture)
@@ -388,7 +388,7 @@ def test_a_users_suite_runs_under_both_plugins_for_async_tests(
 
 @pytest.mark.parametrize("under", sorted(UNDER))
 def test_the_tests_on_the_page_about_testing_pass(hb: Any, tmp_path: Path, under: str) -> None:
-    """docs/guide/testing.md, without the `asyncio.run` that stands for a plugin there."""
+    """docs/guide/testing.md, without the `asyncio.run` that replaces a plugin there."""
     mark, _, args = UNDER[under]
     need_what_runs(under)
     page = Path(__file__).resolve().parent.parent / "docs" / "guide" / "testing.md"
@@ -443,19 +443,19 @@ def test_a_test_that_runs_out_of_time_shows_whom_its_scope_waits_for(
     who = r"the task 'Task-\d+' at \S+test_suite.py:\d+ in poll_database waits for asyncio.sleep"
     assert re.search(f"the end of the scope 'test_from_outside' waited for {who}", output), output
     if how == "time-out":
-        # In the traceback, too.
+        # It is in the traceback too.
         found = re.findall(f"the end of the scope 'shop' waited for {who}", output)
         assert (output.count(name), len(found)) == (2, 2), output
 
 
 def test_a_test_that_is_not_async_is_told_so(tmp_path: Path) -> None:
     output, _ = run_suite(tmp_path, "def test_it(bus_scope): pass", "-p", "no:asyncio")
-    assert "bus_scope runs an `async def` test in a scope, and test_it is none" in output
+    assert "bus_scope runs an `async def` test in a scope, and test_it is no such test" in output
     assert "1 error" in output
 
 
 def test_a_mark_on_one_parameter_is_for_that_one(tmp_path: Path) -> None:
-    """Neither for the others, whichever comes first, nor an error for those of a test that is not async."""
+    """Other parameters run without a scope, in any order. A marked test that is not async is an error."""
     output, code = run_suite(
         tmp_path,
         """
@@ -484,11 +484,11 @@ def test_a_mark_on_one_parameter_is_for_that_one(tmp_path: Path) -> None:
     )
     assert code == 1
     assert "5 passed, 1 error" in output
-    assert "test_that_is_not_async[True] is none" in output
+    assert "test_that_is_not_async[True] is no such test" in output
 
 
 def test_a_test_of_unittest_is_told_so_and_how_to_have_a_scope(tmp_path: Path) -> None:
-    """unittest runs the test itself, where a fixture cannot open a scope around it."""
+    """unittest runs the test itself, so a fixture cannot open a scope around it."""
     output, _ = run_suite(
         tmp_path,
         """
@@ -509,7 +509,7 @@ def test_a_test_of_unittest_is_told_so_and_how_to_have_a_scope(tmp_path: Path) -
         "-p",
         "no:asyncio",
     )
-    assert "does not reach into a unittest.TestCase such as TestMarked: open the" in output
+    assert "does not work in a unittest.TestCase such as TestMarked: open the" in output
     assert "ran without its scope" not in output.replace('raise AssertionError("', "")
     assert "1 passed, 1 error" in output
 
@@ -535,7 +535,7 @@ def test_another_backend_of_anyio_is_told_so(tmp_path: Path) -> None:
 
 
 def test_pytest_starts_without_importing_the_package(tmp_path: Path) -> None:
-    """Coverage tools start after the plugins, and a suite may want to choose the backend first."""
+    """Coverage tools start after the plugins, and tests may want to choose the backend first."""
     output, code = run_suite(
         tmp_path,
         """

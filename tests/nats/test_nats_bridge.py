@@ -31,7 +31,7 @@ class Note(State):
 async def reader(
     server: Any, group: str | None, **options: Any
 ) -> AsyncIterator[tuple[list[int], NatsBridge]]:
-    """A scope of its own, as in another process, that takes orders."""
+    """A separate scope that takes orders, as another process would."""
     taken: list[int] = []
     bridge = NatsBridge(
         server.url,
@@ -138,7 +138,7 @@ def test_an_event_is_acknowledged_when_every_local_subscription_has_taken_it(ser
             slow = ctx.subscribe(Order)
             ctx.on(Order, lambda order: quick.append(order.number))
             await until(lambda: len(quick) == 5)
-            # Longer than the server waits for an acknowledgement: the bridge has it wait.
+            # Longer than the server waits for an acknowledgement: the bridge asks it to wait.
             await asyncio.sleep(2.0)
             assert bridge.stats().acknowledged == 0
             assert bridge.stats().unacknowledged == {"Order": 5}
@@ -455,7 +455,7 @@ def test_a_consumer_and_a_stream_that_were_deleted_are_made_again(server: Any) -
 
 
 def test_a_task_of_the_bridge_that_ends_fails_the_scope() -> None:
-    from haiway_bus.integrations.nats.work import Work
+    from haiway_bus.integrations._nats.bridge_tasks import BridgeTasks
 
     async def ends() -> None:
         pass
@@ -463,14 +463,14 @@ def test_a_task_of_the_bridge_that_ends_fails_the_scope() -> None:
     async def main() -> None:
         with pytest.raises(ExceptionGroup) as caught:
             async with ctx.scope("x"):
-                work = Work()
-                work.watch()
-                work.begin("outbox of Order", ends())
+                tasks = BridgeTasks()
+                tasks.watch()
+                tasks.begin("outbox of Order", ends())
                 await asyncio.sleep(10)
         assert caught.group_contains(RuntimeError, match="outbox of Order has ended")
-        # and one that watches keeps no scope open
+        # The watching task does not keep the scope open.
         async with asyncio.timeout(5), ctx.scope("y"):
-            Work().watch()
+            BridgeTasks().watch()
 
     run(main())
 

@@ -1,4 +1,4 @@
-"""How the bridge connects: addresses, credentials, what a failure says, and what is never said."""
+"""How the bridge connects: addresses, credentials, what a failure tells, and what nothing may tell."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ nats = pytest.importorskip("nats", reason="needs nats-py")
 from nats_server import free_port
 
 from haiway_bus import State, ctx
+from haiway_bus.integrations._nats import bridge as bridge_module
+from haiway_bus.integrations._nats.addresses import Redaction
 from haiway_bus.integrations.nats import NatsBridge, NatsBridgeError
-from haiway_bus.integrations.nats import bridge as bridge_module
-from haiway_bus.integrations.nats.secrets import Redaction
 from tests.shared import run, until
 
 
@@ -35,7 +35,7 @@ class Note(State):
         ("bob:s3c/ret@h", "'/' before its '@'"),
         ("nats://bob:s3cret@h nats://h2", "blank"),
         ("nats://bob:s3cret@h\n", "blank"),
-        ("http://bob:s3cret@h", "another scheme"),
+        ("http://bob:s3cret@h", "a scheme that is none of"),
         ("", "is empty"),
         (b"nats://bob:s3cret@h", "is a bytes"),
     ],
@@ -162,7 +162,7 @@ def test_a_callback_that_raises_later_is_logged_and_called_again(
             assert calls >= 4
 
     run(main())
-    assert "LookupError: the vault is away; trying on" in caplog.text
+    assert "LookupError: the vault is away; trying again" in caplog.text
 
 
 def test_another_server_of_the_cluster_gets_the_credentials_of_the_address(

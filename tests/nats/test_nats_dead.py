@@ -1,4 +1,4 @@
-"""Dead letters of hostile messages: what another sender can write into headers stops no group and no relay."""
+"""Dead letters of hostile messages: no header of another sender stops a group or a relay."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 nats = pytest.importorskip("nats", reason="needs nats-py")
 
 from haiway_bus import State, ctx
+from haiway_bus.integrations._nats.messages import about
 from haiway_bus.integrations.nats import NatsBridge
-from haiway_bus.integrations.nats.wire import about
 from tests.shared import run, until
 
 SUBJECT = "haiway.events.Order"

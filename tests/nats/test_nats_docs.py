@@ -1,4 +1,4 @@
-"""The programs of docs/integrations/nats.md, run against a real server in the order in which they stand there."""
+"""The programs of docs/integrations/nats.md, run against a real server in the order of the page."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_programs_of_the_page_do_what_it_says(server: Any, tmp_path: Path) -
         running.kill()
         running.wait()
 
-    # A delivery, and the same once more.
+    # A delivery, and its redelivery.
     redelivered = """
 from types import SimpleNamespace
 received = lambda order: SimpleNamespace(message_id="a:1")
@@ -67,7 +67,7 @@ for _ in range(2):
     )
     assert done.stdout == "bill A1: 9.50\n"
 
-    # What was sent meanwhile is handled before the consumer stops.
+    # The consumer handles what was sent meanwhile, and then stops.
     subprocess.run(program(publisher.replace("A1", "A2")), timeout=30, check=True)
     stop_soon = (
         "\nbill = lambda order: (print('bill', order.order_id), stop.set())"

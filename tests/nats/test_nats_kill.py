@@ -1,4 +1,4 @@
-"""The kill test, shortened; in full: `python -P tests/nats/kill_run.py` (see there), or HAIWAY_BUS_NATS_KILL=full."""
+"""A short kill test. HAIWAY_BUS_NATS_KILL=full runs all of it, as does `python -P tests/nats/kill_run.py`."""
 
 from __future__ import annotations
 

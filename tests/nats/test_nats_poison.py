@@ -1,4 +1,4 @@
-"""Messages that the class itself chokes on: each is a dead letter, and no scope ends by one."""
+"""Messages that make the class itself raise: each becomes a dead letter, and the scope goes on."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from test_nats_bridge import nats, run, until
 
 from haiway_bus import State, ctx
+from haiway_bus.integrations._nats.decoding import Undecodable, reason_of
 from haiway_bus.integrations.nats import NatsBridge, WireType
-from haiway_bus.integrations.nats.errors import Undecodable, reason_of
 
 
 def no_zero(value: float) -> bool:

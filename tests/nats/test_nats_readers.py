@@ -1,4 +1,4 @@
-"""What the local readers have taken, and may be acknowledged, and what they have not."""
+"""Which messages the local readers have handled, so that they may be acknowledged, and which not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def billing(server: Any, **options: Any) -> NatsBridge:
 
 
 async def rest(server: Any, number: int) -> list[int]:
-    """What the successor of a process gets."""
+    """Return what the next process of the group gets."""
     async with reader(server, "billing") as (taken, _):
         await until(lambda: len(set(taken)) == number)
         return sorted(set(taken))
@@ -127,7 +127,7 @@ def test_only_the_outbox_of_its_own_class_is_no_reader(server: Any) -> None:
 
     async def main() -> None:
         await publish(server, range(20))
-        # One class under two names: its own outbox is the only subscription, and there is no reader.
+        # A class under two names: the bridge's own outbox is its only subscription, so there is no reader.
         alone = NatsBridge(
             server.url, publish=[WireType(Order, "out")], subscribe=[Order], durable="alone"
         )
@@ -137,7 +137,7 @@ def test_only_the_outbox_of_its_own_class_is_no_reader(server: Any) -> None:
             taken: list[int] = []
             ctx.on(Order, lambda order: taken.append(order.number))
             await until(lambda: len(taken) == 20)
-        # Two classes of one name: the one that is published has nothing to do with the other.
+        # Two classes with the same name: publishing the first has nothing to do with the second.
         two = NatsBridge(server.url, publish=[Order], subscribe=[Incoming.Order], durable="two")
         async with ctx.scope("two", disposables=[two], isolated=True):
             others: list[int] = []
@@ -167,7 +167,7 @@ def test_what_comes_in_does_not_wait_for_what_cannot_go_out(server: Any) -> None
             ctx.on(Order, lambda order: taken.append(order.number))
             await until(lambda: len(taken) == 10)
             await ctx.flush(Order, timeout=15)
-            # What was received meanwhile was passed over, and not published again.
+            # The outbox ignored what was received meanwhile and did not publish it again.
             assert bridge.stats().published == 1
             await until(lambda: bridge.stats().acknowledged == 11)
         assert sorted(taken) == list(range(10))
@@ -192,7 +192,7 @@ def test_what_was_received_is_not_reported_as_unpublished(server: Any) -> None:
             await until(lambda: bridge.stats().acknowledged == 5)
         assert bridge.report is not None
         assert bridge.report.unpublished == {"Order": (Order(number=100),)}
-        from haiway_bus.integrations.nats.received import _in_hand
+        from haiway_bus.integrations._nats.messages import _in_hand
 
         assert not _in_hand
 

@@ -1,4 +1,4 @@
-"""When a message becomes a dead letter: for what readers did with it, and not for what happened to others."""
+"""When a message becomes a dead letter: because of what readers did with it, not of what happened to others."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pytest
 from test_nats_bridge import Order, nats, publish, run, until
 
 from haiway_bus import ctx
+from haiway_bus.integrations._nats.deliveries import Tries
 from haiway_bus.integrations.nats import NatsBridge
-from haiway_bus.integrations.nats.tries import Tries
 
 ACTOR = Path(__file__).with_name("poison_actor.py")
 
 
 async def dead_numbers(server: Any) -> list[int]:
-    """The orders that have become dead letters."""
+    """Return the orders that have become dead letters."""
     client = await nats.connect(server.url)
     try:
         js = client.jetstream()
@@ -45,7 +45,7 @@ def test_what_no_reader_saw_becomes_no_dead_letter_however_often_readers_come_an
                 await until(lambda: bridge.stats().unacknowledged == {"Order": 0})
             dead = await dead_numbers(server)
             assert all(seen.count(number) >= 3 for number in dead)
-            # With a reader that stays, all others arrive.
+            # With a reader that survives, all others arrive.
             left = set(range(50)) - set(dead)
             ctx.on(Order, lambda order: left.discard(order.number))
             await until(lambda: not left)
@@ -150,7 +150,7 @@ def test_what_was_tried_often_is_handed_over_with_few_others_and_alone_at_last(
         batch = [message(number, tries) for number in range(300)]
         parts = list(Tries(most).parts(batch))
         assert max(map(len, parts)) == size
-        # As many as go over together are here at a time, and no more.
+        # No more are here than may be handed over together.
         assert Tries(most).width([message(1, 1), batch[0]], 300) == (1 if most == 1 else size)
         assert sorted(one.reply for part in parts for one in part) == sorted(
             one.reply for one in batch
@@ -169,7 +169,7 @@ def test_a_delivery_that_reached_no_reader_is_no_try() -> None:
     assert tries.of(message(1, 3)) == 1
     assert tries.of(message(1, 4)) == 2
     assert tries.of(message(2, 4)) == 4
-    # A stream that was made anew begins with these numbers again.
+    # A new stream begins with the same numbers again.
     assert tries.of(message(1, 1)) == 1
     tries.forget(message(1, 4))
     assert tries.of(message(1, 4)) == 4

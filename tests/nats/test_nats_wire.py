@@ -1,4 +1,4 @@
-"""The wire format: what other versions, other publishers and broken ones send, and what becomes of it."""
+"""The message format: what other versions, other publishers and broken publishers send, and what comes of it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ import pytest
 nats = pytest.importorskip("nats", reason="needs nats-py")
 
 from haiway_bus import State, ctx
+from haiway_bus.integrations._nats.addresses import Redaction, shown
+from haiway_bus.integrations._nats.decoding import Undecodable, decode, prune
+from haiway_bus.integrations._nats.server_streams import _covers
 from haiway_bus.integrations.nats import (
     NatsBridge,
     NatsEventRefused,
@@ -21,11 +24,6 @@ from haiway_bus.integrations.nats import (
     WireType,
     received,
 )
-from haiway_bus.integrations.nats.errors import Undecodable
-from haiway_bus.integrations.nats.prune import prune
-from haiway_bus.integrations.nats.secrets import Redaction, shown
-from haiway_bus.integrations.nats.streams import _covers
-from haiway_bus.integrations.nats.wire import decode
 from tests.shared import run, until
 
 
@@ -239,7 +237,7 @@ def test_an_event_over_the_limit_is_a_clear_error_and_the_others_go_on(
             with pytest.raises(NatsPayloadTooLarge, match="the server takes at most 4096"):
                 bridge.check(Blob(data="x" * 5000))
             bridge.check(Blob(data="x"))
-            # Just over the limit with its headers: nats-py looks at the body alone, and the server would hang up.
+            # Just over the limit with its headers: nats-py checks the body alone, and the server would hang up.
             for size in (10, 5000, 4000, 10):
                 ctx.send(Blob(data="x" * size))
             await ctx.flush(Blob, timeout=10)
@@ -330,7 +328,7 @@ def test_a_slow_reader_holds_the_server_back_and_loses_nothing(server: Any) -> N
             for number in range(300):
                 ctx.send(Order(number=number))
             await ctx.flush(Order, timeout=10)
-        # The server waits for a second, a batch takes longer than that.
+        # The server waits for a second. A batch takes longer.
         bridge = NatsBridge(
             server.url, subscribe=[Order], durable="slow", capacity=200, ack_wait=0.6, heartbeat=0.3
         )
