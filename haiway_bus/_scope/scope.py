@@ -184,7 +184,7 @@ class Scope:
         identity = inside.identity = identify(
             recorder, self.name, None if outer is None else outer.identity, self._isolated
         )
-        inside.tasks.teller = recorder, identity
+        inside.tasks.report_to = recorder, identity
         if inside.owns_bus:
             inside.bus.observer = drop_callback(recorder, identity)
             inside.bus.forgotten = forgotten_callback(recorder, identity)

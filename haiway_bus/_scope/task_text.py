@@ -1,8 +1,8 @@
-"""Where a task stands in the user's own code, and what it waits for, in words (guarantee 5.11).
+"""A task in words: where it stands in the user's own code, and what it waits for (guarantee 5.11).
 
-It is read off the coroutines that the task is in. The innermost one of the user's own code says where it stands; the
-first one below that, of asyncio or of another library, says by its name what it waits for. So a helper that a later
-Python renames is told by its new name. No argument and no event is read.
+Both come from the coroutines of the task. The innermost one in the user's own code shows where the task stands. The
+next one inwards belongs to asyncio or another library, and its name says what the task waits for. So a helper that a
+later Python renames appears under its new name. No argument and no event is read.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from haiway_bus._values.printable import (
 )
 from haiway_bus._values.signatures import called
 
-__all__ = ("counted", "one_line", "stands")
+__all__ = ("counted", "describe", "one_line")
 
-# How many tasks that wait for each other are followed in the words for one.
+# The number of tasks that are followed when tasks wait for each other.
 _FOLLOWED: Final = 3
 _LONGEST: Final = 200
 
@@ -47,18 +47,18 @@ _ASYNCIO: Final = ("asyncio", "uvloop", "winloop", "anyio", "nest_asyncio", "con
 _OURS: Final = __name__.partition(".")[0]
 _SCOPE: Final = __name__.rpartition(".")[0]
 _BUS: Final = flush.__module__.rpartition(".")[0]
-# What ends the name of a function that is the call of its object: `async with lock`, `await lock.acquire()`.
+# Methods that stand for their object: `async with lock`, `await lock.acquire()`.
 _CALLS: Final = ("__aenter__", "__aexit__", "_aexit", "__anext__", "__await__", "acquire")
-# What does not have the name of what its caller wrote.
+# Functions whose name differs from the call that users write.
 _RENAMED: Final = {"_AsCompletedIterator._wait_for_one": "as_completed"}
 _LIBRARIES: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _STANDARD: Final = os.path.dirname(os.__file__) + os.sep
-Place: TypeAlias = tuple[str | None, int | None, str | None]
+Line: TypeAlias = tuple[str | None, int | None, str | None]
 
 
-def stands(task: Any, further: int = _FOLLOWED) -> tuple[str | None, int | None, str | None, str]:
-    """Where a task stands, and what it waits for."""
-    # Its frames, from the outermost inwards.
+def describe(task: Any, further: int = _FOLLOWED) -> tuple[str | None, int | None, str | None, str]:
+    """The file, line and function where a task stands, and what it waits for."""
+    # The frames of the task, the outermost first.
     path: list[Any] = [it for one in await_chain(task) if (it := frame_of(one)) is not None]
     frame: Any
     if task is running(task):
@@ -67,20 +67,20 @@ def stands(task: Any, further: int = _FOLLOWED) -> tuple[str | None, int | None,
         while frame is not None:
             path.insert(0, frame)
             frame = frame.f_back
-    at = own(path)
-    place: Place = (None, None, None)
+    at = users_frame(path)
+    place: Line = (None, None, None)
     if at is not None:
         frame = path[at]
         code = frame.f_code
-        place = placed(code.co_filename, frame.f_lineno, code.co_qualname)
+        place = line_at(code.co_filename, frame.f_lineno, code.co_qualname)
     elif path and module_of(path[0]) == f"{_SCOPE}.handlers":
-        place = place_of_handler(path[0])
+        place = line_of_handler(path[0])
     below = path[0 if at is None else at + 1 :]
-    return (*place, words(task, below, further))
+    return (*place, waited_for(task, below, further))
 
 
-def words(task: Any, below: list[Any], further: int) -> str:
-    """What a task waits for that has these frames below the user's own."""
+def waited_for(task: Any, below: list[Any], further: int) -> str:
+    """What a task waits for, given its frames inside the innermost one of the user."""
     waited: Any = getattr(task, "_fut_waiter", None)
     if task is running(task):
         return "nothing: it runs"
@@ -90,7 +90,7 @@ def words(task: Any, below: list[Any], further: int) -> str:
     if waited is None:
         return "nothing: it is about to run"
     for frame in below:
-        told = ours(frame, task)
+        told = own_wait(frame, task)
         if told is not None:
             return told
     call = next((told for it in below if (told := name_of_call(it)) is not None), None)
@@ -100,7 +100,7 @@ def words(task: Any, below: list[Any], further: int) -> str:
         return f"the task {follow([waited], further)}"
     members = inner_futures(waited)
     if members is not None:
-        # gather's future knows all that it was given.
+        # The future of asyncio.gather lists all that it was given.
         every = getattr(waited, "_children", None)
         kind = "asyncio.shield" if every is None else f"asyncio.gather of {len(every)}"
         return f"{kind}: {follow(members, further)}"
@@ -120,20 +120,20 @@ def words(task: Any, below: list[Any], further: int) -> str:
 
 
 def follow(members: Iterable[Any], further: int) -> str:
-    """One of those that are waited for, and what that waits for in turn."""
+    """The first of the members, and what it waits for in turn."""
     first = next(iter(members), None)
     if first is None or not is_task(first):
         return "a future"
     name = described(first.get_name())
     if not further:
         return name
-    file, line, function, told = stands(first, further - 1)
+    file, line, function, told = describe(first, further - 1)
     where = "" if file is None else f" at {file}:{line} in {function}"
     return f"{name}{where}, which waits for {told}"
 
 
-def ours(frame: Any, task: Any) -> str | None:
-    """What stands behind the package's own waits; None for any other."""
+def own_wait(frame: Any, task: Any) -> str | None:
+    """What a frame of this package waits for; None for a frame of another package."""
     module, name = module_of(frame), frame.f_code.co_qualname
     if not module.startswith(_OURS):
         return None
@@ -148,7 +148,7 @@ def ours(frame: Any, task: Any) -> str | None:
 
 
 def flushing(channel: Any, current: Any, loop: Any) -> str:
-    """For whom a call of flush waits."""
+    """The subscriptions that a call of flush waits for, and who reads them."""
     what = f"flush of {name_of_type(channel.event_type)}"
     behind_it = [
         one for one in channel.subscriptions() if one.work is not None and current in one.work.goals
@@ -157,7 +157,7 @@ def flushing(channel: Any, current: Any, loop: Any) -> str:
         return what
     first = behind_it[0]
     readers = list(islice(holders(first, loop), 4))
-    # The workers of a handler have one name.
+    # The workers of a handler share a name.
     hands = ", ".join(dict.fromkeys(described(one.get_name()) for one in readers[:3]))
     more = " and others" if len(readers) > 3 else ""
     number = counted(len(behind_it), "subscription")
@@ -177,7 +177,8 @@ def flushing(channel: Any, current: Any, loop: Any) -> str:
 
 
 def holders(subscription: Any, loop: Any) -> Iterator[Any]:
-    """The tasks whose coroutines hold the subscription, or a loop over it; not that of a body which is over."""
+    """The tasks whose coroutines hold the subscription, or a loop over it. The task of a body that is over does not
+    count."""
     over = {one.host for scopes in all_bus_scopes() for one in list(scopes) if one.body_done}
     for task in asyncio.all_tasks(loop):
         if task in over:
@@ -205,10 +206,11 @@ def module_of(frame: Any) -> str:
     return str(found) if type(found) is str else ""
 
 
-def own(path: list[Any]) -> int | None:
-    """Which of the frames is the innermost one of the user's own code.
+def users_frame(path: list[Any]) -> int | None:
+    """The index of the innermost frame of the user's own code.
 
-    That is not asyncio's, not ours and not compiled; and of an installed library only when the task began there.
+    Frames of asyncio, of this package, and of compiled code do not count. A frame of an installed library counts only
+    if the task began in that library.
     """
     strangers = [
         (at, frame, package)
@@ -224,7 +226,7 @@ def own(path: list[Any]) -> int | None:
 
 
 def name_of_call(frame: Any) -> str | None:
-    """A frame of a library, as its caller wrote the call."""
+    """The call that led to a frame of a library, as the caller wrote it."""
     module, name = module_of(frame), frame.f_code.co_qualname
     if module.startswith(_OURS):
         return None
@@ -233,7 +235,7 @@ def name_of_call(frame: Any) -> str | None:
     if before and last in _CALLS:
         name = before
         one = frame.f_locals.get("self")
-        if before.startswith("_"):  # a base of several
+        if before.startswith("_"):  # a private base class
             name = name_of_type(type(one))
         owner = getattr(one, "_owner_task", None)  # anyio's locks have one
         if owner is not None and is_task(owner):
@@ -245,28 +247,28 @@ def name_of_call(frame: Any) -> str | None:
 
 
 def running(task: Any) -> Any:
-    """The task that runs in the loop of this one."""
+    """The task that runs now in the loop of this one."""
     try:
         return asyncio.current_task(task.get_loop())
     except RuntimeError:
         return None
 
 
-def place_of_handler(frame: Any) -> Place:
-    """Where the function stands that a worker of `ctx.on` runs."""
+def line_of_handler(frame: Any) -> Line:
+    """The definition of the function that a worker of `ctx.on` runs."""
     handler = called(frame.f_locals.get("handler")).function
     code = getattr(handler, "__code__", None)
     if code is None:
         return None, None, None
-    return placed(code.co_filename, code.co_firstlineno, name_of_function(handler))
+    return line_at(code.co_filename, code.co_firstlineno, name_of_function(handler))
 
 
-def placed(file: str, line: int | None, function: str) -> Place:
+def line_at(file: str, line: int | None, function: str) -> Line:
     return one_line(file), line, one_line(function)
 
 
 def one_line(text: Any) -> str:
-    """The text of a stranger, as it can stand in any log."""
+    """Text from outside, made safe for a log."""
     return shortened(printable(str.__str__(str(text))), _LONGEST)
 
 
