@@ -1,7 +1,8 @@
 """The pytest plugin of haiway_bus: `bus_scope`, `record_events`, `settle`.
 
-A module beside the package, as pytest imports it at its start: inside the package, that would import all of it,
-before coverage tools look and before a suite can choose the backend. So the package is imported in the fixtures.
+pytest imports a plugin when it starts. If this module were inside the package, that would import all of the package,
+before coverage tools look and before a suite can choose the backend. So it stands beside the package and imports it in
+the fixtures.
 """
 
 from __future__ import annotations
@@ -33,20 +34,22 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_itemcollected(item: pytest.Item) -> None:
     names: list[str] | None = getattr(item, "fixturenames", None)
     if names is not None and "bus_scope" not in names and item.get_closest_marker("bus_scope"):
-        # A list of its own: pytest gives one to all parameters of a test, and a mark may be on one of them.
+        # Make a new list: pytest shares a list between all parameters of a test, and only some may have the mark.
         item.fixturenames = [*names, "bus_scope"]  # type: ignore[attr-defined]
 
 
 @pytest.fixture
 def bus_state() -> Iterable[State]:
-    """State of the test's scope beside that of its marker. To be overridden."""
+    """State of the test's scope, beside the state in its marker. Override it."""
     return ()
 
 
 @pytest.fixture
 def bus_disposables() -> Iterable[Disposable]:
-    """Async context managers that are entered in the test's scope around the test. To be overridden: an async
-    fixture runs before the scope is open, and what subscribes and spawns for a test goes here."""
+    """Async context managers to enter in the test's scope, around the test. Override it.
+
+    An async fixture runs before the scope is open. So put here what subscribes or spawns for a test.
+    """
     return ()
 
 
@@ -56,9 +59,9 @@ def bus_scope(
     bus_state: Iterable[State],
     bus_disposables: Iterable[Disposable],
 ) -> Iterator[Scope]:
-    """A scope with a bus of its own, in which the async test runs: `ctx` works in it, and a task that fails, fails it.
+    """A scope with its own bus, in which the async test runs. `ctx` works in the test, and a failing task fails it.
 
-    The test ends as every scope does (contract 5.4): when its tasks are finished or wait for events only.
+    The test ends as every scope does: when its tasks have finished or wait for events alone.
     """
     from haiway_bus import ctx
 
@@ -66,25 +69,25 @@ def bus_scope(
     test = item.obj
     if not inspect.iscoroutinefunction(test):
         pytest.fail(
-            f"bus_scope runs an `async def` test in a scope, and {item.name} is none (a test under hypothesis.given"
-            " opens a scope for each example itself: `async with ctx.scope(...)`)",
+            f"bus_scope runs an `async def` test in a scope, and {item.name} is no such test (a test under"
+            " hypothesis.given opens a scope for each example itself: `async with ctx.scope(...)`)",
             pytrace=False,
         )
     if item.cls is not None and issubclass(item.cls, unittest.TestCase):
-        # Which looks its methods up by itself, and would run the test as it was, without a scope.
+        # A TestCase looks up its methods itself, and would run the test without a scope.
         pytest.fail(
-            f"bus_scope does not reach into a unittest.TestCase such as {item.cls.__qualname__}: open the scope in the"
+            f"bus_scope does not work in a unittest.TestCase such as {item.cls.__qualname__}: open the scope in the"
             ' test itself, `async with ctx.scope("test"):`',
             pytrace=False,
         )
     marker = item.get_closest_marker("bus_scope")
     args, kwargs = ((), {}) if marker is None else (marker.args, dict(marker.kwargs))
-    # None stands for nothing, as in ctx.scope() itself.
+    # None means no disposables, as in ctx.scope() itself.
     disposables = (*(kwargs.pop("disposables", None) or ()), *(bus_disposables or ()))
     scope = ctx.scope(item.name, *args, *(bus_state or ()), disposables=disposables, **kwargs)
 
-    # A fixture runs in another context than its test, in which ways differs between the plugins for async tests and
-    # between their versions. The test's own coroutine is in the right one under all of them.
+    # A fixture runs in another context than its test. The details differ between the plugins for async tests and
+    # between their versions. The test's own coroutine is always in the right context, so open the scope there.
     @functools.wraps(test)
     async def in_scope(*args: Any, **kwargs: Any) -> None:
         _need_asyncio()
@@ -98,7 +101,7 @@ def bus_scope(
 
 @pytest.fixture
 def record_events() -> Callable[..., EventRecorder]:
-    """`recorder = record_events(OrderCreated, Paid)` records the events of these types from then on."""
+    """`recorder = record_events(OrderCreated, Paid)` records the events of these types from now on."""
     from haiway_bus import testing
 
     return testing.record_events
@@ -106,7 +109,7 @@ def record_events() -> Callable[..., EventRecorder]:
 
 @pytest.fixture
 def settle() -> Callable[..., Awaitable[None]]:
-    """`await settle()` returns when nothing is in flight on the bus of the current scope."""
+    """`await settle()` waits until nothing is in flight on the bus of the current scope."""
     from haiway_bus import testing
 
     return testing.settle
@@ -116,7 +119,7 @@ def settle() -> Callable[..., Awaitable[None]]:
 def pytest_runtest_call() -> Generator[None, object, object]:
     module: Any = sys.modules.get(_MODULE)
     if module is not None:
-        # What is cancelled, by a time-out or when the loop is closed, may be forgotten before there is a report.
+        # A task that is cancelled, by a time-out or when the loop closes, may be gone before there is a report.
         module.cancelled_waits = []
     return (yield)
 
@@ -137,7 +140,7 @@ def pytest_keyboard_interrupt() -> None:
 
 
 def _waiting() -> list[str]:
-    """Whom scopes wait for at their end, or waited for when that was cancelled; nothing without the package."""
+    """Return whom scopes wait for at their end, or waited for when they were cancelled; nothing without the package."""
     module: Any = sys.modules.get(_MODULE)
     return [] if module is None else [*(module.cancelled_waits or ()), *module.waiting_ends()]
 
@@ -150,7 +153,7 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
     if op != "==":
         return None
     for recorder, expected in ((left, right), (right, left)):
-        # By name, as the package may not be imported, and this suite's own has it twice.
+        # By name: the package may not be imported, and its own test suite imports it twice.
         explain = getattr(recorder, "explain", None)
         if type(recorder).__name__ == "EventRecorder" and callable(explain):
             if isinstance(expected, list | tuple):
@@ -167,6 +170,6 @@ def _need_asyncio() -> None:
         get_running_loop()
     except RuntimeError:
         raise RuntimeError(
-            "bus_scope needs asyncio, and this test runs on another backend of anyio: let the fixture anyio_backend"
+            "bus_scope needs asyncio, and this test runs on another backend of anyio: make the fixture anyio_backend"
             ' return "asyncio"'
         ) from None

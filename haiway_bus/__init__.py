@@ -1,5 +1,7 @@
 """Typed events for asyncio services: sent by a plain call, read with `async for`, kept apart by scopes."""
 
+from typing import TYPE_CHECKING
+
 from haiway_bus._bus import Subscription, backend
 from haiway_bus._bus.stats import EventStats
 from haiway_bus._scope.disposables import Disposable
@@ -38,3 +40,15 @@ __all__ = (
     "backend",
     "ctx",
 )
+
+__version__: str
+
+if not TYPE_CHECKING:  # or any name would be an attribute to a type checker
+
+    def __getattr__(name: str) -> str:
+        """The version, out of the metadata: asked for only when somebody wants it, since that takes its time."""
+        if name != "__version__":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib.metadata import version
+
+        return version("haiway-bus")

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from haiway_bus.demo import cli
-from haiway_bus.tools.top import cli as top
+from haiway_bus.tools._top import cli as top
 
 UNKNOWN = 2
 """The exit code for what is no command. argparse exits with 2 as well."""

@@ -1,6 +1,6 @@
-"""For the tests of services that use the bus: what was sent, and when nothing is in flight any more.
+"""Helpers for tests of code that uses the bus: record what was sent, and wait until everything has been handled.
 
-The pytest plugin gives these as fixtures; they work without it, too.
+The pytest plugin has them as fixtures. They work without it too.
 """
 
 from __future__ import annotations
@@ -22,13 +22,18 @@ Event = TypeVar("Event")
 
 
 async def settle(timeout: float | None = 5.0) -> None:
-    """Return when nothing is in flight on the bus of the current scope.
+    """Wait until nothing is in flight on the bus of the current scope.
 
-    Everything that was sent before has been handled then, what its handlers sent included; their tasks wait for the
-    next event. A task that sleeps or waits for something else than events is waited for.
+    Then every event that was sent has been handled, also the events that its handlers sent, and the handlers' tasks
+    wait for the next event. A task that sleeps, or waits for anything but events, counts as at work.
 
-    Raises TimeoutError after `timeout` seconds, which names the tasks that are still at work; ContextMissing
-    outside a scope (contract 5.2), RuntimeError in another loop or thread than the scope's (contract 6.1).
+    Args:
+        timeout: How many seconds to wait; None for no limit.
+
+    Raises:
+        TimeoutError: Tasks are still at work after `timeout` seconds. The error names them.
+        ContextMissing: No scope is current.
+        RuntimeError: This is not the loop or the thread of the scope.
     """
     check_timeout("settle()", timeout)
     scope = current("settle()").scope
@@ -41,15 +46,21 @@ async def settle(timeout: float | None = 5.0) -> None:
         more = f" and {len(busy) - 5} more" if len(busy) > 5 else ""
         raise TimeoutError(
             f"the scope {described(scope.name)} did not settle within {timeout} s. Still at work:"
-            f" {names or 'readers that no scope spawned'}{more}. End what repeats itself, or give settle() more time"
+            f" {names or 'readers that no scope spawned'}{more}. End what goes on for ever, or give settle() more time"
         ) from None
 
 
 def record_events(*event_types: type[Any]) -> EventRecorder:
-    """Record every event of exactly these types that is sent on the bus of the current scope from now on.
+    """Record every event of these types that is sent on the bus of the current scope from now on.
 
-    Raises TypeError without a type or for what is no class of events (contract 1.4), ContextMissing outside a
-    scope (contract 5.2).
+    Events of subclasses are not recorded, as with `ctx.subscribe`.
+
+    Args:
+        event_types: The types, at least one.
+
+    Raises:
+        TypeError: There is no type, or a type cannot be subscribed to.
+        ContextMissing: No scope is current.
     """
     if not event_types:
         raise TypeError(
@@ -59,7 +70,7 @@ def record_events(*event_types: type[Any]) -> EventRecorder:
 
 
 class EventRecorder:
-    """What `record_events(...)` returns: the events of these types, as far as the bus has delivered them.
+    """The events that were recorded, as far as the bus has delivered them. `record_events(...)` returns it.
 
         recorder = record_events(OrderCreated, Paid)
         ...
@@ -67,11 +78,12 @@ class EventRecorder:
         assert recorder.of(Paid) == [Paid(order_id="A1")]
         assert recorder == [OrderCreated(order_id="A1"), Paid(order_id="A1")]
 
-    A bus keeps order within a type and promises none between types (contract 2.1); so does `==`: a recorder equals
-    a list when for each type both have the same events in the same order.
+    A bus keeps the order of events of the same type and promises no order between types. So does `==`: a recorder
+    equals a list if for each type both have the same events in the same order.
 
-    Raises RuntimeError when it is asked while events wait that were sent but not delivered yet: an assertion that
-    came too early would otherwise pass or fail by chance.
+    Raises:
+        RuntimeError: You ask while events wait that were sent and not delivered yet. Without this error an assertion
+            that comes too early would pass or fail by chance.
     """
 
     __slots__ = ("_events", "_subscriptions")
@@ -85,12 +97,19 @@ class EventRecorder:
 
     @property
     def all(self) -> list[Any]:
-        """All of them, in the order of their delivery: an event stands after the one whose handling sent it."""
+        """All events in the order of their delivery: an event comes after the event whose handler sent it."""
         self._check()
         return list(self._events)
 
     def of(self, event_type: type[Event]) -> list[Event]:
-        """Those of one type, in the order sent. Raises LookupError for a type that it does not record."""
+        """Return the events of a type in the order sent.
+
+        Args:
+            event_type: The type.
+
+        Raises:
+            LookupError: The type is not recorded.
+        """
         if event_type not in self._subscriptions:
             raise LookupError(
                 f"events of {described(event_type)} are not recorded: give record_events() the type, beside"
@@ -99,12 +118,18 @@ class EventRecorder:
         return [event for event in self.all if type(event) is event_type]
 
     def clear(self) -> None:
-        """Forget what was recorded until now, and go on."""
+        """Forget what was recorded until now, and go on recording."""
         self._check()
         self._events.clear()
 
     def explain(self, expected: Sequence[Any]) -> list[str]:
-        """By type, where it differs from a list: what pytest shows when `assert recorder == [...]` fails."""
+        """Return lines that say where the recorder differs from a list, by type.
+
+        pytest shows them when `assert recorder == [...]` fails.
+
+        Args:
+            expected: The events that were expected.
+        """
         lines = ["recorder == expected, compared by type"]
         for event_type in _each_once((*self._subscriptions, *map(type, expected))):
             name = name_of_type(event_type)

@@ -21,8 +21,8 @@ FLUSH = "haiway_bus/_bus/flush.py"
 FAILURES = "haiway_bus/_scope/failures.py"
 GROUP = "haiway_bus/_scope/group.py"
 LOSSES = "haiway_bus/_bus/drops.py"
-STREAMS = "haiway_bus/integrations/_streams.py"
-PATIENCE = "haiway_bus/integrations/_patience.py"
+STREAMS = "haiway_bus/integrations/_web/open_streams.py"
+PATIENCE = "haiway_bus/integrations/_web/patience.py"
 
 
 class Mutation(NamedTuple):

@@ -1,4 +1,4 @@
-"""Contract 5.9: a scope for the lifespan of an ASGI application, and one in it for each request and websocket."""
+"""Guarantee 5.9: a scope for the lifespan of an ASGI application, and one in it for each request and websocket."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class TestLifespan:
     async def test_requests_share_the_bus_and_the_state_of_the_lifespan(
         self, hb: Any, asgi: Any
     ) -> None:
-        """Contract 5.9: although a request inherits nothing; and trace id and nesting are those of the scope."""
+        """Guarantee 5.9: although a request inherits nothing; and trace id and nesting are those of the scope."""
 
         class Settings(hb.State):
             level: int = 0
@@ -124,7 +124,7 @@ class TestLifespan:
     async def test_the_scope_ends_after_the_applications_shutdown_and_before_the_server_hears(
         self, hb: Any, asgi: Any
     ) -> None:
-        """Contract 5.4, 5.10: what the shutdown sends is handled, then the disposables are left."""
+        """Guarantee 5.4, 5.10: what the shutdown sends is handled, then the disposables are left."""
         order = []
 
         @asynccontextmanager
@@ -152,7 +152,7 @@ class TestLifespan:
     async def test_a_failure_at_startup_is_told_and_the_scope_is_left(
         self, hb: Any, asgi: Any
     ) -> None:
-        """Contract 5.5: of a disposable, and of the application."""
+        """Guarantee 5.5: of a disposable, and of the application."""
         left = []
 
         @asynccontextmanager
@@ -189,7 +189,7 @@ class TestLifespan:
     async def test_a_task_of_the_lifespan_that_fails_is_told_at_once(
         self, hb: Any, asgi: Any
     ) -> None:
-        """Contract 5.3: the scope fails, and later requests are refused."""
+        """Guarantee 5.3: the scope fails, and later requests are refused."""
 
         async def fail() -> None:
             raise ValueError("the consumer broke")
@@ -254,7 +254,7 @@ class TestLifespan:
     async def test_a_lifespan_that_is_cancelled_is_over_and_another_can_follow(
         self, hb: Any, asgi: Any, phase: str
     ) -> None:
-        """Contract 5.5: as by the time-out of a test, in either phase; what the scope was given is left."""
+        """Guarantee 5.5: as by the time-out of a test, in either phase; what the scope was given is left."""
         left, hangs = [], [phase]
 
         @asynccontextmanager
@@ -295,7 +295,7 @@ class TestRequests:
     async def test_a_request_waits_for_what_it_spawned_and_ends_its_readers(
         self, hb: Any, asgi: Any
     ) -> None:
-        """Contract 5.4: the client has its answer meanwhile."""
+        """Guarantee 5.4: the client has its answer meanwhile."""
         go, done = asyncio.Event(), []
 
         async def work() -> None:
@@ -325,7 +325,7 @@ class TestRequests:
     async def test_an_error_comes_out_as_it_was_and_harms_no_other_request(
         self, hb: Any, asgi: Any
     ) -> None:
-        """Contract 5.5."""
+        """Guarantee 5.5."""
 
         async def handle(scope: Any, receive: Any, send: Any) -> None:
             if scope["path"] == "/broken":
@@ -342,7 +342,7 @@ class TestRequests:
             await request.task
 
     async def test_a_cancelled_request_ends_with_its_tasks(self, hb: Any, asgi: Any) -> None:
-        """Contract 5.5: servers cancel what is left after their time-out."""
+        """Guarantee 5.5: servers cancel what is left after their time-out."""
         ended, started = [], asyncio.Event()
 
         async def read() -> None:
@@ -419,7 +419,7 @@ class TestRequests:
 
 
 async def test_a_websocket_has_the_bus_both_ways(hb: Any, asgi: Any) -> None:
-    """Contract 5.9, 5.4: the task that forwards events ends when the connection does."""
+    """Guarantee 5.9, 5.4: the task that forwards events ends when the connection does."""
     got = []
 
     async def handle(scope: Any, receive: Any, send: Any) -> None:
@@ -840,13 +840,13 @@ class TestEncodedOnce:
         async def later(event: Tick) -> str:
             return ""
 
-        with pytest.raises(TypeError, match="a plain function for encode, not an async one"):
+        with pytest.raises(TypeError, match="a plain function for encode, not an async function"):
             async with hb.ctx.scope("test"):
                 sse.EventStream(hb.ctx.subscribe(Tick), later)
         for given, error, text in (
-            (b'{"a": 1}', ValueError, "ends with a blank line, which b'{\"a\": 1}' does not"),
+            (b'{"a": 1}', ValueError, "must end with a blank line, which b'{\"a\": 1}' does not"),
             (None, TypeError, "a ServerSentEvent, a str or bytes for EventStream, not None"),
-            (lambda: later(Tick(0)), TypeError, "not an async one"),
+            (lambda: later(Tick(0)), TypeError, "not an async function"),
         ):
             service = Service(
                 hb, asgi, sse, own=lambda _, given=given: given() if callable(given) else given
@@ -876,7 +876,7 @@ class TestEncodedOnce:
         self, hb: Any, asgi: Any, sse: Any, no_garbage: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Guarantee 4.3; nor does one that has left."""
-        streams = importlib.import_module("haiway_bus.integrations._streams")
+        streams = importlib.import_module("haiway_bus.integrations._web.open_streams")
         monkeypatch.setattr(streams, "LOOK_SECONDS", 0)
         service = Service(hb, asgi, sse, own=lambda event: str(event.number))
         async with service.app.lifespan():
@@ -903,7 +903,7 @@ class TestEncodedOnce:
         self, hb: Any, asgi: Any, sse: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """By bytes, for a stream that is far behind; which gets everything all the same."""
-        streams = importlib.import_module("haiway_bus.integrations._streams")
+        streams = importlib.import_module("haiway_bus.integrations._web.open_streams")
         monkeypatch.setattr(streams, "MOST_BYTES", 10_000)
         encoders: list[Any] = []
         before = streams.Encoder.__init__
@@ -1021,7 +1021,7 @@ class TestPings:
     async def test_a_cancellation_is_no_ping_though_one_is_due(
         self, hb: Any, asgi: Any, sse: Any
     ) -> None:
-        patience = importlib.import_module("haiway_bus.integrations._patience")
+        patience = importlib.import_module("haiway_bus.integrations._web.patience")
         patiences: list[Any] = []
         before = patience.Patience.look
 
@@ -1085,9 +1085,9 @@ def _sent_and_forgotten(service: Service, number: int) -> list[weakref.ref[Any]]
 
 
 async def test_starlette_as_middleware_and_as_wrapper(hb: Any, asgi: Any) -> None:
-    """Contract 5.9: handlers, background tasks, and its own lifespan."""
-    starlette = pytest.importorskip("starlette.applications")
-    httpx = pytest.importorskip("httpx")
+    """Guarantee 5.9: handlers, background tasks, and its own lifespan."""
+    starlette = pytest.importorskip("starlette.applications", reason="needs the extra web-test")
+    httpx = pytest.importorskip("httpx", reason="needs the extra web-test")
     from starlette.background import BackgroundTask
     from starlette.middleware import Middleware
     from starlette.responses import PlainTextResponse

@@ -19,7 +19,7 @@ import pytest
 
 from haiway_bus.__main__ import main
 from haiway_bus.demo import cli, findings, progress, sources, stages, tables
-from haiway_bus.demo.index import Counts, Index, ModuleSize, Place
+from haiway_bus.demo.index import Counts, Index, Location, ModuleSize
 from haiway_bus.demo.recount import differences
 
 READABLE: dict[str, bytes] = {
@@ -303,16 +303,16 @@ class TestVerdict:
         one.counts.tokens = 1
         one.largest.append(ModuleSize("a", "a.py", 1, 0, 0))
         one.failures["b.py"] = "why"
-        other.places["f"] += [Place("a", 1, "function")]
+        other.locations["f"] += [Location("a", 1, "function")]
         assert [line.split(" ")[0] for line in differences(one, other)] == [
             *("tokens:", "rank", "failure", "places")
         ]
 
     def test_the_order_of_places_is_none(self) -> None:
         one, other = Index(), Index()
-        places = [Place("a", 1, "class"), Place("b", 1, "class")]
-        one.places["A"] += places
-        other.places["A"] += reversed(places)
+        places = [Location("a", 1, "class"), Location("b", 1, "class")]
+        one.locations["A"] += places
+        other.locations["A"] += reversed(places)
         assert differences(one, other) == []
 
 
@@ -322,7 +322,7 @@ class TestUnusableRoots:
         [
             (lambda path: path / "missing", "No such file or directory"),
             (lambda path: path / "file.txt", "Not a directory"),
-            (lambda path: path, "is none: name another"),
+            (lambda path: path, "has none: name another folder"),
         ],
         ids=["missing", "a file", "without source"],
     )

@@ -195,7 +195,7 @@ class TestTypes:
         """Guarantee 8.3: the recorder of tests, top, and the picture."""
         one, other = two
         testing = of_the_package(hb, "testing")
-        snapshot = of_the_package(hb, "tools.top.snapshot").Snapshot
+        snapshot = of_the_package(hb, "tools._top.snapshot").Snapshot
         with of_the_package(hb, "tools.picture").collect() as picture:
             async with hb.ctx.scope("test"):
                 recorder = testing.record_events(one, other, one)
@@ -591,7 +591,7 @@ class TestRefusals:
         async with hb.ctx.scope("test"):
             with pytest.raises(ValueError, match="seconds above 0, not "):
                 sse.EventStream(hb.ctx.subscribe(Plain), ping=seconds)
-        with pytest.raises(ValueError, match="seconds from 0 on, not "):
+        with pytest.raises(ValueError, match="seconds from 0 up, not "):
             asgi.ScopeMiddleware(print, grace=seconds)
         if importlib.util.find_spec("nats"):
             nats = of_the_package(hb, "integrations.nats")

@@ -1,4 +1,4 @@
-"""Contract 8.2 with the extra `opentelemetry`: scopes as spans, records on them, buses as metrics, events by sender."""
+"""Guarantee 8.2 with the extra `opentelemetry`: scopes as spans, records, buses as metrics, the sender of an event."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Order:
 async def test_nested_scopes_are_nested_spans_with_the_ids_of_the_scopes(
     hb: Any, otel: Exported
 ) -> None:
-    """Contract 5.1, 8.2: what ctx.scope gives is the trace id to search a tracing backend for."""
+    """Guarantee 5.1, 8.2: what ctx.scope gives is the trace id to search a tracing backend for."""
     async with hb.ctx.scope("outer", observability=otel.recorder()) as trace_id:
         async with hb.ctx.scope("inner") as inner_trace_id:
             assert hb.ctx.trace_id() == trace_id == inner_trace_id
@@ -118,7 +118,7 @@ async def test_nested_scopes_are_nested_spans_with_the_ids_of_the_scopes(
 async def test_users_spans_nest_in_the_scope_and_scopes_nest_in_them(
     hb: Any, otel: Exported
 ) -> None:
-    """Contract 8.2: the span is current in the body and in the scope's tasks, and no longer when the scope is left."""
+    """Guarantee 8.2: the span is current in the body and in the scope's tasks, and no longer when the scope is left."""
 
     async def work() -> None:
         await asyncio.sleep(0)
@@ -144,7 +144,7 @@ async def test_users_spans_nest_in_the_scope_and_scopes_nest_in_them(
 
 
 async def test_concurrent_scopes_have_spans_of_their_own(hb: Any, otel: Exported) -> None:
-    """Contract 5.7: scopes that overlap in many tasks do not become each other's parents."""
+    """Guarantee 5.7: scopes that overlap in many tasks do not become each other's parents."""
     recorder = otel.recorder()
 
     async def one(number: int) -> None:
@@ -163,7 +163,7 @@ async def test_concurrent_scopes_have_spans_of_their_own(hb: Any, otel: Exported
 async def test_a_scope_left_in_another_task_ends_its_span_and_logs_no_error(
     hb: Any, otel: Exported, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Contract 5.7: as a test's fixture does it. There is no context to restore there, nor one to complain about."""
+    """Guarantee 5.7: as a test's fixture does it. There is no context to restore there, nor one to complain about."""
     scope = hb.ctx.scope("outer", observability=otel.recorder())
     task = asyncio.current_task()
 
@@ -181,7 +181,7 @@ async def test_a_scope_left_in_another_task_ends_its_span_and_logs_no_error(
 
 
 async def test_the_exception_that_leaves_a_scope_is_on_its_span(hb: Any, otel: Exported) -> None:
-    """Contract 5.3, 5.5, 8.2: also the group of a failed task; a cancelled scope has not failed."""
+    """Guarantee 5.3, 5.5, 8.2: also the group of a failed task; a cancelled scope has not failed."""
     recorder = otel.recorder()
     with pytest.raises(LookupError):
         async with hb.ctx.scope("body fails", observability=recorder):
@@ -217,7 +217,7 @@ async def test_the_exception_that_leaves_a_scope_is_on_its_span(hb: Any, otel: E
 async def test_a_scope_in_an_attached_context_has_the_scope_around_it_for_parent(
     hb: Any, otel: Exported
 ) -> None:
-    """Contract 5.9: as a request of an ASGI service; one with a trace of its own keeps that, and links."""
+    """Guarantee 5.9: as a request of an ASGI service; one with a trace of its own keeps that, and links."""
     service = hb.ctx.scope("service", observability=otel.recorder())
 
     async def request(traced: bool) -> None:
@@ -246,7 +246,7 @@ async def test_a_scope_in_an_attached_context_has_the_scope_around_it_for_parent
 async def test_records_are_attributes_and_events_of_the_scopes_span(
     hb: Any, otel: Exported, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Contract 8.1, 8.2. What OpenTelemetry takes for no value is told as its str, and nothing is complained about."""
+    """Guarantee 8.1, 8.2. What OpenTelemetry takes for no value is told as its str, and nothing is complained about."""
 
     class Basket(hb.State):
         size: int
@@ -293,7 +293,7 @@ async def test_what_is_recorded_after_the_end_of_the_scope_is_logged(
 async def test_metrics_are_counters_gauges_and_histograms(
     hb: Any, otel: Exported, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Contract 8.1, 8.2: one instrument a name, whichever scope records; names as OpenTelemetry allows them."""
+    """Guarantee 8.1, 8.2: one instrument a name, whichever scope records; names as OpenTelemetry allows them."""
     async with hb.ctx.scope("shop", observability=otel.recorder(bus_metrics=False)):
         for value in (2, 3):
             hb.ctx.record(metric="sales", value=value, unit="EUR", attributes={"sku": 5})
@@ -318,7 +318,7 @@ async def test_metrics_are_counters_gauges_and_histograms(
 async def test_logs_carry_the_ids_of_trace_and_span(
     hb: Any, otel: Exported, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Contract 8.1, 8.2: of the user's own span where that is current, else of the scope; and the line."""
+    """Guarantee 8.1, 8.2: of the user's own span where that is current, else of the scope; and the line."""
     caplog.set_level(logging.INFO, "shop")
     async with hb.ctx.scope("shop", observability=otel.recorder()) as trace_id:
         hb.ctx.log_info("in the scope")
@@ -335,7 +335,7 @@ async def test_logs_carry_the_ids_of_trace_and_span(
 
 @pytest.mark.filterwarnings("ignore:.*LoggingHandler:DeprecationWarning")
 async def test_opentelemetrys_handler_for_logging_finds_the_span(hb: Any, otel: Exported) -> None:
-    """Contract 8.2: also for what a bus reports where no span is current: drops, and what was left unread."""
+    """Guarantee 8.2: also for what a bus reports where no span is current: drops, and what was left unread."""
     kind = getattr(log_export, "InMemoryLogRecordExporter", None) or log_export.InMemoryLogExporter
     exporter = kind()
     provider = LoggerProvider(shutdown_on_exit=False)
@@ -364,7 +364,7 @@ async def test_opentelemetrys_handler_for_logging_finds_the_span(hb: Any, otel: 
 
 
 async def test_buses_are_metrics_that_are_read_when_collected(hb: Any, otel: Exported) -> None:
-    """Contract 8.2, 8.3: of each root and isolated scope; a nested scope's events are those of the bus around it."""
+    """Guarantee 8.2, 8.3: of each root and isolated scope; a nested scope's events are those of the bus around it."""
     async with hb.ctx.scope("shop", observability=otel.recorder()):
         orders, slow = hb.ctx.subscribe(Order), hb.ctx.subscribe(Order, limit=2)
         async with hb.ctx.scope("nested"):
@@ -406,7 +406,7 @@ async def test_buses_are_metrics_that_are_read_when_collected(hb: Any, otel: Exp
 
 
 async def test_counters_of_buses_never_go_back(hb: Any, otel: Exported) -> None:
-    """Contract 8.2, 8.3: not when a type's count begins anew, nor with the end of a scope; the next one adds to it."""
+    """Guarantee 8.2, 8.3: not when a type's count begins anew, nor with the end of a scope; the next one adds to it."""
     recorder = otel.recorder()
     for before in (0, 8):
         async with hb.ctx.scope("shop", observability=recorder):
@@ -426,8 +426,8 @@ async def test_counters_of_buses_never_go_back(hb: Any, otel: Exported) -> None:
 async def test_a_subscription_that_ends_while_its_bus_is_read_counts_once(
     hb: Any, otel: Exported, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    """Contract 8.3: as one in a reference cycle does, when the collector runs just then."""
-    module = importlib.import_module("haiway_bus.integrations.opentelemetry.buses")
+    """Guarantee 8.3: as one in a reference cycle does, when the collector runs just then."""
+    module = importlib.import_module("haiway_bus.integrations._opentelemetry.bus_reading")
     ending: list[Any] = []
 
     def ending_one(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -511,8 +511,8 @@ async def test_a_peak_is_told_by_the_next_collection_whatever_is_read_before(
     hb: Any, otel: Exported, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Guarantee 8.3: types are forgotten between two collections, and within one."""
-    module = importlib.import_module("haiway_bus.integrations.opentelemetry.buses")
-    monkeypatch.setattr(module, "MANY", 4)
+    module = importlib.import_module("haiway_bus.integrations._opentelemetry.bus_reading")
+    monkeypatch.setattr(module, "MOST_FORGOTTEN", 4)
     ending: list[Any] = []
     events_of = module.events_of
 
@@ -604,7 +604,7 @@ async def test_the_pulse_beats_while_somebody_asks_and_ends_then(
 
 
 async def test_a_scope_shorter_than_a_collection_interval_counts(hb: Any, otel: Exported) -> None:
-    """Contract 5.4, 8.2: its readers end with it, and the bus forgets their types before anybody has collected."""
+    """Guarantee 5.4, 8.2: its readers end with it, and the bus forgets their types before anybody has collected."""
 
     async def read(orders: Any) -> None:
         async for _ in orders:
@@ -623,7 +623,7 @@ async def test_a_scope_shorter_than_a_collection_interval_counts(hb: Any, otel: 
 async def test_a_subscription_shorter_than_a_collection_interval_counts(
     hb: Any, otel: Exported
 ) -> None:
-    """Contract 8.3: as of requests that wait for their answer; also where nobody collects in between."""
+    """Guarantee 8.3: as of requests that wait for their answer; also where nobody collects in between."""
     recorder = otel.recorder()
     async with hb.ctx.scope("shop", observability=recorder):
         for number in range(1_000):
@@ -638,7 +638,7 @@ async def test_a_subscription_shorter_than_a_collection_interval_counts(
 
 
 async def test_an_exporters_thread_reads_buses_in_the_loops_thread(hb: Any, otel: Exported) -> None:
-    """Contract 6.1, 8.2: one reading for all instruments, and the last one when the loop is blocked."""
+    """Guarantee 6.1, 8.2: one reading for all instruments, and the last one when the loop is blocked."""
     async with hb.ctx.scope("shop", observability=otel.recorder()):
         orders = hb.ctx.subscribe(Order)
         for number in range(1000):
@@ -661,7 +661,7 @@ async def test_an_exporters_thread_reads_buses_in_the_loops_thread(hb: Any, otel
 
 
 async def test_an_event_links_its_readers_span_to_its_senders(hb: Any, otel: Exported) -> None:
-    """Contract 8.2: for every reader of it, also in another trace, and in the handlers of ctx.on."""
+    """Guarantee 8.2: for every reader of it, also in another trace, and in the handlers of ctx.on."""
     module = otel.module
     async with hb.ctx.scope("shop", observability=otel.recorder()):
         hb.ctx.on(Order, module.traced(_handle, tracer_provider=otel.tracers))
@@ -669,7 +669,7 @@ async def test_an_event_links_its_readers_span_to_its_senders(hb: Any, otel: Exp
 
         async def read() -> None:
             async for order in orders:
-                with module.received(order, tracer_provider=otel.tracers) as span:
+                with module.receive_span(order, tracer_provider=otel.tracers) as span:
                     assert trace.get_current_span() is span
 
         hb.ctx.spawn(read)
@@ -690,7 +690,7 @@ async def _handle(order: Order) -> None:
 
 
 async def test_an_event_has_the_senders_of_its_own_instance_only(hb: Any, otel: Exported) -> None:
-    """Contract 1.6, 8.2: equal events are others; ctx.send leaves no trace; two senders of one are both its senders."""
+    """Guarantee 1.6, 8.2: equal events are others; ctx.send leaves no trace; an event sent twice has two senders."""
     module = otel.module
     async with hb.ctx.scope("shop", observability=otel.recorder()):
         orders = hb.ctx.subscribe(Order)
@@ -705,7 +705,7 @@ async def test_an_event_has_the_senders_of_its_own_instance_only(hb: Any, otel: 
             await anext(orders)
         plain = await anext(orders)
         assert module.senders_of(plain) == ()
-        with module.received(plain, "plain", tracer_provider=otel.tracers):
+        with module.receive_span(plain, "plain", tracer_provider=otel.tracers):
             pass
         assert otel.spans["plain"].links == ()
         assert module.senders_of(one) == tuple(
@@ -714,8 +714,8 @@ async def test_an_event_has_the_senders_of_its_own_instance_only(hb: Any, otel: 
 
 
 async def test_a_trace_keeps_no_event_alive(hb: Any, otel: Exported, no_garbage: None) -> None:
-    """Contract 3.2: a delivered event is freed, and its place in the table with it."""
-    table = importlib.import_module("haiway_bus.integrations.opentelemetry.senders")._senders
+    """Guarantee 3.2: a delivered event is freed, and its place in the table with it."""
+    table = importlib.import_module("haiway_bus.integrations._opentelemetry.senders")._senders
     async with hb.ctx.scope("shop", observability=otel.recorder()):
         orders = hb.ctx.subscribe(Order)
         for number in range(100):
@@ -745,7 +745,7 @@ def can_be_referred_to(event: object) -> bool:
 async def test_sending_with_a_trace_refuses_what_it_cannot_refer_to(
     hb: Any, otel: Exported
 ) -> None:
-    """Contract 1.4, 8.2: it says what to do; and what is no event at all is refused in the bus's own words."""
+    """Guarantee 1.4, 8.2: it says what to do; and what is no event at all is refused in the bus's own words."""
 
     class Named(NamedTuple):
         number: int
@@ -771,7 +771,7 @@ async def test_sending_with_a_trace_refuses_what_it_cannot_refer_to(
 async def test_without_an_sdk_scopes_run_and_log_as_ever(
     hb: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Contract 8.2: with the API alone, a library that uses the recorder costs its users no set-up."""
+    """Guarantee 8.2: with the API alone, a library that uses the recorder costs its users no set-up."""
     module = importlib.import_module("haiway_bus.integrations.opentelemetry")
     recorder = module.OpenTelemetryObservability(
         tracer_provider=trace.NoOpTracerProvider(),
@@ -785,7 +785,7 @@ async def test_without_an_sdk_scopes_run_and_log_as_ever(
             hb.ctx.log_warning("hello")
             orders = hb.ctx.subscribe(Order)
             module.send(Order(1))
-            with module.received(await anext(orders)):
+            with module.receive_span(await anext(orders)):
                 pass
     assert len(trace_id) == 32
     assert [one.trace_id for one in caplog.records] == [trace_id]  # type: ignore[attr-defined]
@@ -807,7 +807,7 @@ def test_each_metric_stands_in_the_docs_with_an_alert() -> None:
     """Guarantee 8.3: by the name under which Prometheus has it."""
     page = Path(__file__).resolve().parent.parent / "docs" / "integrations" / "opentelemetry.md"
     table, alerts = page.read_text(encoding="utf-8").split("## Alerts to copy")
-    names = importlib.import_module("haiway_bus.integrations.opentelemetry.names")
+    names = importlib.import_module("haiway_bus.integrations._opentelemetry.metric_names")
     told = {"haiway_bus.handler.duration": "s", "haiway_bus.handler.errors": "{event}"}
     for kinds in (names.COUNTERS, names.SUMS, names.GAUGES, names.OF_BUSES, names.OF_HANDLERS):
         told |= {name: unit for name, unit, _ in kinds.values()}

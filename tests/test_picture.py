@@ -1,4 +1,4 @@
-"""Contract 1.2, 2.11, 5.3 as a drawing: who sends and who reads what, exactly, and at no price when nobody asks."""
+"""Guarantee 1.2, 2.11, 5.3 as a drawing: who sends and who reads what, exactly, and at no price when nobody asks."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ async def test_nothing_is_left_of_it_when_the_block_is_over(hb: Any, collect: An
 async def test_collecting_changes_neither_errors_nor_lives(
     hb: Any, collect: Any, no_garbage: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Contract 1.4, 2.8, 2.11, 5.2: what is refused is refused, and not drawn; a subscription dies as ever."""
+    """Guarantee 1.4, 2.8, 2.11, 5.2: what is refused is refused, and not drawn; a subscription dies as ever."""
     ctx = hb.ctx
 
     async def fail(event: Any) -> None:
@@ -195,7 +195,7 @@ async def test_collecting_changes_neither_errors_nor_lives(
 
 def test_names_are_as_short_as_they_can_be_and_do_no_harm(hb: Any, collect: Any) -> None:
     """A name of two things is told with what it is in; what a name holds is no markup of the drawing."""
-    drawing = importlib.import_module("haiway_bus.tools.picture.drawing")
+    drawing = importlib.import_module("haiway_bus.tools._picture.drawing")
     name, picture = drawing.Name, drawing.Picture()
     for sender in (
         name("m", "A.run"),
@@ -205,7 +205,7 @@ def test_names_are_as_short_as_they_can_be_and_do_no_harm(hb: Any, collect: Any)
         name("m", "same"),
         name("n", "same"),
     ):
-        picture.add_sent(sender, name("m", 'E"<b>&'))
+        picture._add_sent(sender, name("m", 'E"<b>&'))
     assert [sender for sender, _ in picture.sent] == [
         "<lambda>",
         "A.run",
@@ -220,7 +220,7 @@ def test_names_are_as_short_as_they_can_be_and_do_no_harm(hb: Any, collect: Any)
 
 def test_a_name_stays_in_its_line_and_in_its_quotes(hb: Any, collect: Any) -> None:
     """Of a class that was made of data: no line break, and no directive, entity or Markdown of Mermaid."""
-    drawing = importlib.import_module("haiway_bus.tools.picture.drawing")
+    drawing = importlib.import_module("haiway_bus.tools._picture.drawing")
     name, picture = drawing.Name, drawing.Picture()
     for number, event in enumerate(
         (
@@ -232,7 +232,7 @@ def test_a_name_stays_in_its_line_and_in_its_quotes(hb: Any, collect: Any) -> No
             "Box[ü]",
         )
     ):
-        picture.add_sent(name("m", f"f{number}"), name("m", event))
+        picture._add_sent(name("m", f"f{number}"), name("m", event))
     mermaid, dot = picture.mermaid().splitlines(), picture.dot().splitlines()
     assert len(mermaid) == 1 + 6 + 6 + 6
     assert len(dot) == 3 + 6 + 6 + 6 + 1

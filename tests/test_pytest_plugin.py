@@ -45,7 +45,7 @@ class TestSettle:
     async def test_chains_of_handlers_have_done_their_work_and_go_on_waiting(
         self, hb: Any, testing: Any
     ) -> None:
-        """Contract 5.4: what is idle at the end of a scope is what settle() waits for, without ending it."""
+        """Guarantee 5.4: what is idle at the end of a scope is what settle() waits for, without ending it."""
         got = []
 
         async def pay(event: Ordered) -> None:
@@ -109,7 +109,7 @@ class TestSettle:
         await task
 
     async def test_what_nobody_reads_and_what_threads_sent(self, hb: Any, testing: Any) -> None:
-        """Contract 6.2: an event of a thread is delivered; one that waits for no reader is in nobody's hands."""
+        """Guarantee 6.2: an event of a thread is delivered; one that waits for no reader is in nobody's hands."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             context = contextvars.copy_context()
@@ -136,7 +136,7 @@ class TestSettle:
             task.cancel()
 
     async def test_outside_a_scope_it_is_refused(self, hb: Any, testing: Any) -> None:
-        """Contract 5.2."""
+        """Guarantee 5.2."""
         with pytest.raises(hb.ContextMissing, match=r"settle\(\)"):
             await testing.settle()
 
@@ -155,7 +155,7 @@ class TestRecorder:
     async def test_it_records_by_type_and_in_the_order_of_delivery(
         self, hb: Any, testing: Any
     ) -> None:
-        """Contract 2.1: a recorder equals a list when each type's events are the same in the same order."""
+        """Guarantee 2.1: a recorder equals a list when each type's events are the same in the same order."""
         async with hb.ctx.scope("test"):
             hb.ctx.on(Ordered, lambda event: hb.ctx.send(Paid(event.number)))
             hb.ctx.send(Ordered(0))  # before
@@ -192,14 +192,14 @@ class TestRecorder:
             assert recorder == [Ordered(1)]
 
     async def test_it_does_not_keep_flush_waiting(self, hb: Any, testing: Any) -> None:
-        """Contract 4.4: a service under test that flushes goes on."""
+        """Guarantee 4.4: a service under test that flushes goes on."""
         async with hb.ctx.scope("test"):
             testing.record_events(Ordered)
             hb.ctx.send(Ordered(1))
             await hb.ctx.flush(Ordered, timeout=5)
 
     async def test_what_cannot_be_recorded_is_refused(self, hb: Any, testing: Any) -> None:
-        """Contract 1.4, 5.2."""
+        """Guarantee 1.4, 5.2."""
         with pytest.raises(hb.ContextMissing):
             testing.record_events(Ordered)
         async with hb.ctx.scope("test"):
@@ -319,12 +319,12 @@ def anyio_backend():
 
 
 def run_suite(folder: Path, suite: str, *args: str, pure: bool = False) -> tuple[str, int]:
-    """A pytest process of its own, in which warnings are errors."""
+    """A pytest process of its own, in which warnings are errors. Without plugins that take long to import."""
     (folder / "pytest.ini").write_text("[pytest]\n")
     (folder / "test_suite.py").write_text(textwrap.dedent(suite))
     result = subprocess.run(
         [sys.executable, "-P", "-W", "error", "-m", "pytest", "-W", "error", "-p", "no:cacheprovider",
-         "--strict-markers", "-rA", *args],
+         "-p", "no:benchmark", "-p", "no:hypothesispytest", "--strict-markers", "-rA", *args],
         cwd=folder, capture_output=True, text=True, timeout=120,
         env={**os.environ, "HAIWAY_BUS_PURE": "1" if pure else "", "PYTEST_ADDOPTS": "", "NO_COLOR": "1"},
     )  # fmt: skip
@@ -356,7 +356,7 @@ UNDER = {
 def need_what_runs(under: str) -> None:
     needed = {"anyio": "anyio", "two processes": "xdist"}.get(under, "pytest_asyncio")
     if importlib.util.find_spec(needed) is None:
-        pytest.skip(f"needs the extra web-test ({needed})")
+        pytest.skip(f"needs the dependency group servers ({needed})")
 
 
 @pytest.mark.parametrize("under", sorted(UNDER))
@@ -450,7 +450,7 @@ def test_a_test_that_runs_out_of_time_shows_whom_its_scope_waits_for(
 
 def test_a_test_that_is_not_async_is_told_so(tmp_path: Path) -> None:
     output, _ = run_suite(tmp_path, "def test_it(bus_scope): pass", "-p", "no:asyncio")
-    assert "bus_scope runs an `async def` test in a scope, and test_it is none" in output
+    assert "bus_scope runs an `async def` test in a scope, and test_it is no such test" in output
     assert "1 error" in output
 
 
@@ -484,7 +484,7 @@ def test_a_mark_on_one_parameter_is_for_that_one(tmp_path: Path) -> None:
     )
     assert code == 1
     assert "5 passed, 1 error" in output
-    assert "test_that_is_not_async[True] is none" in output
+    assert "test_that_is_not_async[True] is no such test" in output
 
 
 def test_a_test_of_unittest_is_told_so_and_how_to_have_a_scope(tmp_path: Path) -> None:
@@ -509,7 +509,7 @@ def test_a_test_of_unittest_is_told_so_and_how_to_have_a_scope(tmp_path: Path) -
         "-p",
         "no:asyncio",
     )
-    assert "does not reach into a unittest.TestCase such as TestMarked: open the" in output
+    assert "does not work in a unittest.TestCase such as TestMarked: open the" in output
     assert "ran without its scope" not in output.replace('raise AssertionError("', "")
     assert "1 passed, 1 error" in output
 

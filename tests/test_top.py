@@ -1,4 +1,4 @@
-"""Contract 8.3 from outside the process: a scope's monitor, and `python -m haiway_bus top`, which shows it."""
+"""Guarantee 8.3 from outside the process: a scope's monitor, and `python -m haiway_bus top`, which shows it."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -53,9 +54,10 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def top(hb: Any) -> Any:
-    """The room, in the copy of the package that is under test."""
-    importlib.import_module("haiway_bus.tools.top.cli")
-    return importlib.import_module("haiway_bus.tools.top")
+    """`Monitor` and the rooms behind it, in the copy of the package that is under test."""
+    names = ["cli", "client", "monitor", "snapshot", "socket_folder", "view"]
+    rooms = {name: importlib.import_module(f"haiway_bus.tools._top.{name}") for name in names}
+    return SimpleNamespace(Monitor=importlib.import_module("haiway_bus.tools.top").Monitor, **rooms)
 
 
 async def run(top: Any, *arguments: str) -> int:
@@ -68,7 +70,7 @@ async def run(top: Any, *arguments: str) -> int:
 async def test_a_table_shows_what_goes_over_the_bus(
     hb: Any, top: Any, folder: Path, capsys: pytest.CaptureFixture[str], tcp: bool
 ) -> None:
-    """Contract 8.3: per type readers, pending, the slowest, drops, and how many come a second; the busiest first."""
+    """Guarantee 8.3: per type readers, pending, the slowest, drops, and how many come a second; the busiest first."""
     async with hb.ctx.scope("shop", disposables=(top.Monitor(tcp=tcp),)):
         orders, _slow = hb.ctx.subscribe(Order), hb.ctx.subscribe(Order, limit=2)
         _refunds = hb.ctx.subscribe(Refund)
@@ -99,7 +101,7 @@ async def test_a_table_shows_what_goes_over_the_bus(
 async def test_json_is_for_programs(
     hb: Any, top: Any, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Contract 8.3."""
+    """Guarantee 8.3."""
     async with hb.ctx.scope("shop", disposables=(top.Monitor(),)):
         _orders = hb.ctx.subscribe(Order)
         hb.ctx.send(Order(1))
@@ -211,7 +213,7 @@ async def test_it_shows_for_whom_a_scope_waits_at_its_end(
 async def test_it_ends_with_the_scope_and_holds_it_up_no_more_than_nothing(
     hb: Any, top: Any, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Contract 5.4, 5.10: a viewer that is still connected is told so, and the socket is gone."""
+    """Guarantee 5.4, 5.10: a viewer that is still connected is told so, and the socket is gone."""
     monitor = top.Monitor()
     async with hb.ctx.scope("shop", disposables=(monitor,)):
         live = asyncio.create_task(run(top, "--interval", "0.01"))
@@ -221,7 +223,7 @@ async def test_it_ends_with_the_scope_and_holds_it_up_no_more_than_nothing(
     assert await asyncio.wait_for(live, 5) == 0
     assert "the scope has ended" in capsys.readouterr().err
     assert os.listdir(folder) == []
-    assert monitor.place is None
+    assert monitor.path is None
 
 
 async def test_only_its_user_can_connect(hb: Any, top: Any, folder: Path) -> None:
@@ -229,8 +231,8 @@ async def test_only_its_user_can_connect(hb: Any, top: Any, folder: Path) -> Non
     sock, tcp = top.Monitor(), top.Monitor(tcp=True)
     async with hb.ctx.scope("shop", disposables=(sock, tcp)):
         for monitor in (sock, tcp):
-            assert stat.S_IMODE(monitor.place.stat().st_mode) == 0o600
-        port = json.loads(tcp.place.read_text())["port"]
+            assert stat.S_IMODE(monitor.path.stat().st_mode) == 0o600
+        port = json.loads(tcp.path.read_text())["port"]
 
         def unasked(line: bytes) -> bytes:
             with closing(socket.create_connection(("127.0.0.1", port), 5)) as connection:
@@ -247,13 +249,15 @@ async def test_only_its_user_can_connect(hb: Any, top: Any, folder: Path) -> Non
 async def test_a_folder_that_others_may_enter_is_refused(hb: Any, top: Any, folder: Path) -> None:
     """Or another user could put a socket of their own in the place of a service's."""
     os.chmod(folder, 0o755)
-    with pytest.raises(top.places.UnsafeFolderError, match="no other may enter, .* `chmod 700` it"):
+    with pytest.raises(
+        top.socket_folder.UnsafeFolderError, match="no other may enter, .* `chmod 700` it"
+    ):
         async with hb.ctx.scope("shop", disposables=(top.Monitor(),)):
             pass
 
 
 async def test_a_monitor_says_what_it_cannot_do(hb: Any, top: Any, folder: Path) -> None:
-    """Contract 5.2: outside a scope, twice, at a path that is taken or too long."""
+    """Guarantee 5.2: outside a scope, twice, at a path that is taken or too long."""
     with pytest.raises(hb.ContextMissing, match=r"Monitor\(\) needs a scope"):
         await top.Monitor().__aenter__()
     with pytest.raises(TypeError, match="not both"):
@@ -265,7 +269,7 @@ async def test_a_monitor_says_what_it_cannot_do(hb: Any, top: Any, folder: Path)
             await monitor.__aenter__()
         for path in (folder / "s", folder / ("long" * 50)):
             other = top.Monitor(socket_path=path)
-            with pytest.raises(OSError, match="name another socket_path"):
+            with pytest.raises(OSError, match="give another socket_path"):
                 await other.__aenter__()
             await other.__aexit__(None, None, None)
         assert (folder / "s").exists()
@@ -286,7 +290,7 @@ async def test_what_a_killed_service_has_left_keeps_no_service_from_starting(
             killed.bind(str(left))
     options = {"socket": {}, "socket_path": {"socket_path": left}, "tcp": {"tcp": True}}[kind]
     async with hb.ctx.scope("shop", disposables=(monitor := top.Monitor(**options),)):
-        assert monitor.place == left
+        assert monitor.path == left
         with await asyncio.to_thread(top.client.Client, left) as client:
             assert (await asyncio.to_thread(client.ask, 5)).scope == "shop"
     assert os.listdir(folder) == []
@@ -307,8 +311,8 @@ async def test_a_service_that_runs_keeps_its_place(
             monkeypatch.setattr(top.monitor, "_numbers", counting)
             monitors.append(top.Monitor(tcp=tcp))
             await stack.enter_async_context(hb.ctx.scope("shop", disposables=(monitors[-1],)))
-        assert [monitor.place for monitor in monitors] == [files[0], files[3]]
-        with pytest.raises(OSError, match="name another socket_path"):
+        assert [monitor.path for monitor in monitors] == [files[0], files[3]]
+        with pytest.raises(OSError, match="give another socket_path"):
             await top.Monitor(socket_path=files[1]).__aenter__()
     assert files[1].read_text() == "{}"
 
@@ -335,7 +339,7 @@ async def test_a_port_whose_file_cannot_be_written_is_closed(
 async def test_a_monitor_that_is_cancelled_while_it_opens_leaves_nothing(
     hb: Any, top: Any, folder: Path, tcp: bool
 ) -> None:
-    """Contract 5.5: as by a time-out of the service's start, at whichever turn of the loop."""
+    """Guarantee 5.5: as by a time-out of the service's start, at whichever turn of the loop."""
 
     async def service() -> None:
         async with hb.ctx.scope("shop", disposables=(top.Monitor(tcp=tcp),)):
@@ -372,7 +376,7 @@ async def test_who_asks_and_does_not_read_is_cut_off(hb: Any, top: Any, folder: 
         def flood() -> None:
             with closing(socket.socket(socket.AF_UNIX)) as connection:
                 connection.settimeout(10)
-                connection.connect(str(monitor.place))
+                connection.connect(str(monitor.path))
                 for _ in range(1000):
                     connection.sendall(b"\n" * 100)
                     time.sleep(0.0001)
@@ -390,7 +394,7 @@ async def test_a_blocked_service_is_told_from_one_that_is_gone(
         once = asyncio.create_task(run(top, "--once"))
         await asyncio.sleep(0.05)
         time.sleep(0.5)  # the loop is blocked
-        client = await asyncio.to_thread(top.client.Client, monitor.place)
+        client = await asyncio.to_thread(top.client.Client, monitor.path)
         assert client.ask(0.05) is None  # asked in the loop itself, which cannot answer
         assert (await asyncio.to_thread(client.ask, 5)).scope == "shop"
         client.close()
@@ -460,16 +464,16 @@ async def test_of_several_services_one_has_to_be_named(
     async with hb.ctx.scope("shop", disposables=(first, second)):
         assert await run(top, "--once") == 2
         error = capsys.readouterr().err
-        assert "2 running scopes with a monitor were found, name one:" in error
-        assert f"--pid {os.getpid()}  --socket {second.place}" in error
-        assert await run(top, "--once", "--interval", "0.01", "--socket", str(second.place)) == 0
+        assert "2 running scopes with a monitor were found, choose one of them:" in error
+        assert f"--pid {os.getpid()}  --socket {second.path}" in error
+        assert await run(top, "--once", "--interval", "0.01", "--socket", str(second.path)) == 0
 
 
 def test_something_else_that_answers_is_refused(hb: Any, top: Any) -> None:
     """As a monitor of another version would."""
     look = top.snapshot.Snapshot(
         1, "p", "shop", "pure", 0.0, 2.0, {"X": hb.EventStats(*[0] * 6)}, ["x"],
-        1, 0, 0.0, [top.snapshot.Handler("bill", "X", 3, 2, 1)],
+        1, 0, 0.0, [top.snapshot.HandlerRow("bill", "X", 3, 2, 1)],
     )  # fmt: skip
     look = look.to_line()
     top.snapshot.Snapshot.from_line(look)
@@ -498,7 +502,7 @@ def test_something_else_that_answers_is_refused(hb: Any, top: Any) -> None:
 
 
 def test_rates_are_of_the_time_between_two_looks(top: Any, hb: Any) -> None:
-    """Contract 8.3: also when a type's count began anew; names are short while that leaves no doubt."""
+    """Guarantee 8.3: also when a type's count began anew; names are short while that leaves no doubt."""
     make = top.snapshot.Snapshot
 
     def look(at: float, **sent: int) -> Any:
@@ -522,7 +526,7 @@ def test_rates_are_of_the_time_between_two_looks(top: Any, hb: Any) -> None:
 
 def test_with_rich_the_terminal_shows_a_table_in_colour(top: Any, hb: Any) -> None:
     """The numbers are whole however narrow the terminal is; names are no markup."""
-    rich = pytest.importorskip("haiway_bus.tools.top.with_rich")
+    rich = pytest.importorskip("haiway_bus.tools._top.rich_screen", reason="needs rich")
     console = importlib.import_module("rich.console").Console
     long = "[red]" + "VeryLongName" * 8
     stats = hb.EventStats(2, 1_000_000, 5, 3, 999_995, 999_995)

@@ -1,11 +1,11 @@
-"""The main job: an index of Python source, built by stages that talk over the bus alone.
+"""The main job: an index of Python source, made by stages that talk to each other over the bus alone.
 
     walk -> FileFound -> workers -> ModuleIndexed, ClassFound, FunctionFound, FileFailed
                                     -> count, rank, catalogue, progress
     look_up -> WhereIs -> answer -> Whereabouts
 
-Its rooms, from the ground up: `sources` (which files), `findings` (what one file holds), `index`
-(what is known about all of them), `settings` and `events` (what is said), `stages` (who says it, a
-function each), `job` (the scopes), `recount` (the same without a bus), `progress`, `tables`,
-`with_rich` and `report` (what a person sees), `cli` (arguments and exit codes).
+Its modules, from the ground up: `sources` (which files), `findings` (what a file defines), `index` (what all files
+define), `settings` and `events` (what the stages tell each other), `stages` (a function for each stage), `job` (the
+scopes), `recount` (the same index without a bus), `progress`, `tables`, `rich_output` and `report` (what a person
+sees), `cli` (arguments and exit codes).
 """

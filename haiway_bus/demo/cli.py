@@ -1,4 +1,4 @@
-"""The command line of the main job: arguments, order of work, exit codes."""
+"""The command line of the main job: its arguments, the order of its work, the exit codes."""
 
 from __future__ import annotations
 
@@ -22,11 +22,18 @@ from haiway_bus.tools.picture import Picture, collect
 __all__ = ("main",)
 
 AGREES, DIFFERS, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
-"""The exit codes. argparse exits with 2 as well; 130 is what a shell makes of an interrupt."""
+"""The exit codes. argparse exits with 2 too. A shell gives 130 for an interrupt."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the job with the arguments `argv` (the process's if None) and return the exit code."""
+    """Run the job.
+
+    Args:
+        argv: The arguments; None for those of the process.
+
+    Returns:
+        The exit code.
+    """
     try:
         return _index(_parser().parse_args(argv))
     except (NoSourceFilesError, _UnusableRootError, _UnusablePictureError) as error:
@@ -38,18 +45,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _UnusableRootError(Exception):
-    """Raised when the root cannot be listed at all."""
+    """Raised when the root cannot be listed."""
 
 
 class _UnusablePictureError(Exception):
-    """Raised when the picture cannot be written where it should be."""
+    """Raised when the picture cannot be written to its file."""
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m haiway_bus",
         description="Index the source of Python's standard library with stages that talk over an "
-        "event bus, then count again without it. Exit code 1 if the two differ.",
+        "event bus, then count again without the bus. Exit code 1 if the results differ.",
         epilog="`python -m haiway_bus top` shows the bus of a running service; see `top --help`.",
     )
     parser.add_argument(
@@ -64,13 +71,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--find",
         metavar="NAME",
-        help="look this class or function up (default: one of those found)",
+        help="look up this class or function (default: a name that was found)",
     )
     parser.add_argument(
         "--picture",
         type=Path,
         metavar="FILE",
-        help="draw who sends and who reads what: for Graphviz if FILE ends in .dot, else for Mermaid",
+        help="draw who sends and who reads which events: for Graphviz if FILE ends in .dot, else for Mermaid",
     )
     parser.add_argument("--quiet", action="store_true", help="show no progress")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
@@ -106,7 +113,7 @@ def _draw(picture: Picture, file: Path) -> None:
     except OSError as error:
         raise _UnusablePictureError(
             f"--picture must be a file that can be written, and {file} is not ({error.strerror}): "
-            "name another"
+            "name another file"
         ) from error
 
 
@@ -118,8 +125,8 @@ def _print(report: Report, as_json: bool) -> None:
             report.write_text(sys.stdout)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever reads the output has seen enough (`| head`), which is no failure of the job. The
-        # interpreter flushes once more when it exits, so the stream must lead somewhere.
+        # The reader of the output has seen enough (`| head`). That is no failure of the job. The interpreter flushes
+        # again when it exits, so the stream must lead somewhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -130,6 +137,6 @@ def _usable_root(given: Path | None) -> Path:
     except OSError as error:
         raise _UnusableRootError(
             f"--root must be a folder that can be listed, and {root} is not ({error.strerror}): "
-            "name another"
+            "name another folder"
         ) from error
     return root

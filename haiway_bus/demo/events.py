@@ -1,11 +1,11 @@
-"""What the stages of the job tell each other."""
+"""The events of the job: what its stages tell each other."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from haiway_bus import State
-from haiway_bus.demo.index import Place
+from haiway_bus.demo.index import Location
 
 __all__ = (
     "ClassFound",
@@ -20,19 +20,19 @@ __all__ = (
 
 
 class FilesListed(State):
-    """The walk is done; so many files follow."""
+    """The walk is done, and so many files follow."""
 
     total: int
 
 
 class FileFound(State):
-    """A source file, its path relative to the root."""
+    """The walk found a source file. The path is relative to the root."""
 
     path: str
 
 
 class ModuleIndexed(State):
-    """A file was examined; `seconds` is the time that reading, parsing and tokenizing it took."""
+    """A file was examined. `seconds` is how long reading, parsing and tokenizing it took."""
 
     path: str
     module: str
@@ -61,7 +61,7 @@ class FunctionFound(State):
 
 
 class FileFailed(State):
-    """A file could not be examined, and why."""
+    """A file could not be examined. `reason` says why."""
 
     path: str
     reason: str
@@ -69,14 +69,14 @@ class FileFailed(State):
 
 
 class WhereIs(State):
-    """The question where a name is defined."""
+    """The question: where is this name defined?"""
 
     request_id: str
     name: str
 
 
 class Whereabouts(State):
-    """The answer to the WhereIs of the same id; no places when nothing of that name is known."""
+    """The answer to the WhereIs with the same id. It has no locations if nobody defines the name."""
 
     request_id: str
-    places: Sequence[Place]
+    locations: Sequence[Location]

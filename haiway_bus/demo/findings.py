@@ -1,4 +1,4 @@
-"""What one source file holds, found with the tokenizer, and the rule for what can be read."""
+"""What a source file defines, found with the tokenizer, and which files can be read."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ Kind: TypeAlias = Literal["class", "function", "async function"]
 
 
 class SourceError(Exception):
-    """Raised when a file cannot be read, decoded, parsed or tokenized; the message says why."""
+    """Raised when a file cannot be read, decoded, parsed or tokenized. The message says why."""
 
 
 class Definition(NamedTuple):
-    """A class or a function, methods and nested ones included, at the line of its keyword."""
+    """A class or a function, also a method or a nested definition, at the line of its keyword."""
 
     kind: Kind
     name: str
@@ -41,7 +41,7 @@ class Definition(NamedTuple):
 
 
 class Findings(NamedTuple):
-    """What `examine` found in one file."""
+    """What `examine` found in a file."""
 
     lines: int
     tokens: int
@@ -49,11 +49,15 @@ class Findings(NamedTuple):
 
 
 def examine(path: Path) -> Findings:
-    """Tokenize the file at `path` and find its definitions, or raise SourceError."""
+    """Tokenize the file at `path` and find its definitions.
+
+    Raises:
+        SourceError: The file cannot be examined.
+    """
     with foreign_source():
         text = read_text(path)
-        # The tokenizer of 3.11 accepts what is no Python at all, so the parser decides. Its tree is
-        # not looked at: the recount counts on trees, and agrees only if the tokens tell the same.
+        # The tokenizer of 3.11 accepts texts that are no Python, so the parser decides. Its tree is not used here: the
+        # recount uses the tree, and agrees only if the tokens tell the same.
         parse(text)
         count = 0
         definitions: list[Definition] = []
@@ -62,8 +66,8 @@ def examine(path: Path) -> Findings:
         previous: tokenize.TokenInfo | None = None
         for token in tokens(text):
             count += 1
-            # `class` and `def` are reserved: as a name token they can only start a definition,
-            # and the name token after them is what it is called.
+            # `class` and `def` are reserved words, so such a token begins a definition, and the next name token is its
+            # name.
             if token.type == tokenize.NAME:
                 if kind is not None:
                     definitions.append(Definition(kind, _identifier(token.string), line))
@@ -81,12 +85,11 @@ def examine(path: Path) -> Findings:
 
 @contextmanager
 def foreign_source() -> Iterator[None]:
-    """Make a stranger's file harmless: no warning of it gets out, and every error is a SourceError.
+    """Make a stranger's file harmless: hide its warnings, and turn every error into a SourceError.
 
-    Any Exception, because a file may provoke more than SyntaxError: null bytes, nesting beyond the
-    parser's stack (RecursionError, MemoryError), codecs that are unknown or no text, faults of the
-    tokenizer itself. An error of our own caught here by mistake cannot hide: the recount, which
-    looks at the file in another way, would not have it.
+    Every Exception, because a file can cause more than SyntaxError: null bytes, nesting beyond the parser's stack
+    (RecursionError, MemoryError), unknown codecs, faults of the tokenizer itself. A bug of ours that is caught here by
+    mistake still shows: the recount examines the file in another way and would not have it.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -97,34 +100,34 @@ def foreign_source() -> Iterator[None]:
 
 
 def read_text(path: Path) -> str:
-    """The text of the file, decoded as its cookie or byte order mark says, lines ending alike."""
+    """Return the text of the file, decoded as its cookie or byte order mark says, with plain line ends."""
     content = path.read_bytes()
     encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
     return content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def parse(text: str) -> ast.Module:
-    """The syntax tree of `text`, or the parser's complaint."""
+    """Return the syntax tree of `text`."""
     return ast.parse(text)
 
 
 def tokens(text: str) -> Iterator[tokenize.TokenInfo]:
-    """The tokens of `text`, as the running Python's tokenizer cuts them."""
+    """Yield the tokens of `text`, by the running Python's tokenizer."""
     return tokenize.generate_tokens(io.StringIO(text).readline)
 
 
 def line_count(text: str) -> int:
-    """The number of lines, counting a last one without a newline."""
+    """Return the number of lines. A last line without a newline counts."""
     return text.count("\n") + (text != "" and not text.endswith("\n"))
 
 
 def _identifier(name: str) -> str:
-    # The language compares identifiers in this form (PEP 3131), the tokenizer gives them as typed.
+    # Python compares identifiers in this form (PEP 3131). The tokenizer gives them as they were typed.
     return name if name.isascii() else unicodedata.normalize("NFKC", name)
 
 
 def _reason(error: Exception) -> str:
-    """One line saying what is wrong, without the file's name, which the report gives anyway."""
+    """Return a line that says what is wrong. The file's name is left out: the report has it."""
     message: object = error
     if isinstance(error, SyntaxError):
         message = error.msg if error.lineno is None else f"{error.msg} (line {error.lineno})"

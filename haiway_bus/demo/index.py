@@ -1,4 +1,4 @@
-"""What is known about all the files: one shape, be it learned over the bus or by the recount."""
+"""What is known about all files. The bus and the recount fill the same classes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 from haiway_bus.demo.findings import Kind
 
-__all__ = ("RANKED", "Counts", "Index", "ModuleSize", "Place")
+__all__ = ("RANKED", "Counts", "Index", "Location", "ModuleSize")
 
 RANKED = 10
-"""How many of the largest modules are ranked."""
+"""How many of the largest modules to rank."""
 
 
 class ModuleSize(NamedTuple):
-    """A module and how large it is."""
+    """A module and its size."""
 
     module: str
     path: str
@@ -25,11 +25,11 @@ class ModuleSize(NamedTuple):
 
     @property
     def rank(self) -> tuple[int, str]:
-        """Sorts the largest first, and modules of one length by path, which leaves no tie open."""
+        """The sort key: the largest first, modules of the same length by path."""
         return (-self.lines, self.path)
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """Where a name is defined."""
 
     module: str
@@ -39,7 +39,7 @@ class Place(NamedTuple):
 
 @dataclass(slots=True)
 class Counts:
-    """The sums over all files. A method is a function, an async function is in both counts."""
+    """The sums over all files. Methods count as functions. An async function is in both counts."""
 
     files: int = 0
     modules: int = 0
@@ -52,15 +52,15 @@ class Counts:
 
     @property
     def events(self) -> int:
-        """How many events told this: one for each file, module, failure and definition."""
+        """How many events brought this: one for each file, module, failure and definition."""
         return self.files + self.modules + self.failed + self.classes + self.functions
 
 
 @dataclass(slots=True)
 class Index:
-    """Counts, the largest modules in order, the reason by failed path, the places by name."""
+    """The counts, the largest modules in order, the reason for each failed path, the locations by name."""
 
     counts: Counts = field(default_factory=Counts)
     largest: list[ModuleSize] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
-    places: defaultdict[str, list[Place]] = field(default_factory=lambda: defaultdict(list))
+    locations: defaultdict[str, list[Location]] = field(default_factory=lambda: defaultdict(list))

@@ -1,4 +1,4 @@
-"""The job itself: its scopes, who subscribes to what, and in which order the stages start."""
+"""The job: its scopes, who subscribes to what, and in which order the stages start."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from haiway_bus.demo.events import (
     ModuleIndexed,
     WhereIs,
 )
-from haiway_bus.demo.index import Index, Place
+from haiway_bus.demo.index import Index, Location
 from haiway_bus.demo.progress import Progress
 from haiway_bus.demo.settings import Job
 
@@ -24,26 +24,30 @@ __all__ = ("JobResult", "NoSourceFilesError", "run_job")
 
 
 class NoSourceFilesError(Exception):
-    """Raised when there is nothing to index below the root."""
+    """Raised when the root has no source files."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """What came over the bus, the answer to the lookup, and the time it took.
+    """The result of the job.
 
-    `bus_seconds` runs from opening the indexing scope until all its stages have ended;
-    `source_seconds` is the part of it spent in reading, parsing and tokenizing files.
+    Attributes:
+        index: What came over the bus.
+        name: The name that was looked up.
+        locations: The answer to the lookup.
+        bus_seconds: The time from the opening of the indexing scope until all its stages have ended.
+        source_seconds: The part of that time in which files were read, parsed and tokenized.
     """
 
     index: Index
     name: str
-    places: list[Place]
+    locations: list[Location]
     bus_seconds: float
     source_seconds: float
 
 
 async def run_job(job: Job, progress: Progress, name: str | None = None) -> JobResult:
-    """Index what `job` says and look `name` up, or else a name that the largest module defines."""
+    """Index what `job` says, and look up `name`, by default a name that the largest module defines."""
     index = Index()
     source_seconds: list[float] = []
     async with ctx.scope("source-index", job):
@@ -51,25 +55,25 @@ async def run_job(job: Job, progress: Progress, name: str | None = None) -> JobR
         async with ctx.scope("indexing"):
             _start_stages(job, index, source_seconds, progress)
         bus_seconds = perf_counter() - started
-        # The scope has ended, so every stage has read all that was sent to it: this is complete.
+        # The scope has ended, so every stage has read all that was sent, and the index is complete.
         if index.counts.files == 0:
             raise NoSourceFilesError(
-                f"--root must hold Python source files, and below {job.root} is none: name another"
+                f"--root must have Python source files in it, and {job.root} has none: name another folder"
             )
         ctx.log_info("%d events in %.3f s", index.counts.events, bus_seconds)
 
         async with ctx.scope("lookup"):
             ctx.spawn(stages.answer, ctx.subscribe(WhereIs), index)
             asked = name if name is not None else _name_to_ask_for(index)
-            places = await stages.look_up(asked)
-    return JobResult(index, asked, places, bus_seconds, sum(source_seconds))
+            locations = await stages.look_up(asked)
+    return JobResult(index, asked, locations, bus_seconds, sum(source_seconds))
 
 
 def _start_stages(job: Job, index: Index, seconds: list[float], progress: Progress) -> None:
-    """Spawn the stages, those that only read before those that send.
+    """Spawn the stages: first those that only read, then those that send.
 
-    A scope ends the latest ones first: when the walk is over and the workers' wait for another file
-    ends, all who read what the workers sent are still there.
+    A scope ends its latest tasks first. So when the walk is over and the workers end, the stages that read what the
+    workers sent are still there.
     """
     counts = index.counts
     ctx.spawn(stages.show_total, ctx.subscribe(FilesListed), progress)
@@ -92,14 +96,14 @@ def _start_stages(job: Job, index: Index, seconds: list[float], progress: Progre
 
 
 def _name_to_ask_for(index: Index) -> str:
-    """A name worth asking for: the first that the largest module with any definition has."""
+    """Return a name worth asking for: the first definition of the largest module that has any."""
     first_names: dict[str, tuple[int, str]] = {}
-    for name, places in index.places.items():
-        for place in places:
-            known = first_names.get(place.module)
-            if known is None or (place.line, name) < known:
-                first_names[place.module] = (place.line, name)
+    for name, locations in index.locations.items():
+        for location in locations:
+            known = first_names.get(location.module)
+            if known is None or (location.line, name) < known:
+                first_names[location.module] = (location.line, name)
     for size in index.largest:
         if size.module in first_names:
             return first_names[size.module][1]
-    return min(index.places, default="main")
+    return min(index.locations, default="main")

@@ -1,4 +1,4 @@
-"""How far the job is, shown on a terminal: a line of plain text, or a bar if rich is installed."""
+"""A progress display on a terminal: a line of plain text, or a bar if rich is installed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from time import monotonic
 from typing import Protocol, TextIO
 
 try:
-    from haiway_bus.demo import with_rich
-except ImportError:  # rich is an extra, haiway-bus[cli]; one too old to serve is as good as none
+    from haiway_bus.demo import rich_output
+except (
+    ImportError
+):  # rich is an extra, haiway-bus[cli]; without it, or with a version too old, show plain text
     RICH = False
 else:
     RICH = True
@@ -20,13 +22,13 @@ SECONDS_BETWEEN_UPDATES = 0.1
 
 
 class Progress(Protocol):
-    """Shows one way after the other, each of a known number of steps."""
+    """Shows the progress of a phase, and then of the next. Each has a known number of steps."""
 
     def begin(self, label: str, total: int) -> None:
-        """Start on a way of `total` steps."""
+        """Begin a phase of `total` steps."""
 
     def advance(self) -> None:
-        """One step is done."""
+        """Note that a step is done."""
 
 
 class SilentProgress:
@@ -40,7 +42,7 @@ class SilentProgress:
 
 
 class PlainProgress:
-    """One line that is written over and over."""
+    """A line for each phase, which is written over and over."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -50,12 +52,12 @@ class PlainProgress:
         self._next_update = 0.0
 
     def begin(self, label: str, total: int) -> None:
-        """Start a line, below that of the way before."""
+        """Begin a line, below the line of the phase before."""
         self.close()
         self._label, self._total, self._done, self._next_update = label, total, 0, 0.0
 
     def advance(self) -> None:
-        """Count a step; write ten times a second at most, terminals being slow, and at the last."""
+        """Count a step. Write at most ten times a second, because terminals are slow, and at the last step."""
         self._done += 1
         now = monotonic()
         if now >= self._next_update or self._done == self._total:
@@ -64,7 +66,7 @@ class PlainProgress:
             self._stream.flush()
 
     def close(self) -> None:
-        """End the line, if one was written."""
+        """End the line if there is one."""
         if self._done:
             self._stream.write("\n")
             self._stream.flush()
@@ -73,11 +75,11 @@ class PlainProgress:
 
 @contextmanager
 def open_progress(stream: TextIO, quiet: bool = False) -> Iterator[Progress]:
-    """A progress display on `stream`: a silent one if so wished or if `stream` is no terminal."""
+    """Open a progress display on `stream`. It is silent if `quiet` is set or `stream` is no terminal."""
     if quiet or not stream.isatty():
         yield SilentProgress()
     elif RICH:
-        with with_rich.bar(stream) as shown:
+        with rich_output.bar(stream) as shown:
             yield shown
     else:
         plain = PlainProgress(stream)

@@ -1,7 +1,7 @@
-"""The same index made in one plain loop, without a bus, and what differs between the two.
+"""The same index made in a plain loop without a bus, and the differences between both.
 
-Here definitions are taken from the syntax tree, over the bus from the tokens: an agreement says
-that no event was lost, doubled or mixed up, and also that the tokens were read rightly.
+The recount takes definitions from the syntax tree, the stages take them from the tokens. If both agree, no event was
+lost, doubled or mixed up, and the tokens were read correctly too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from haiway_bus.demo.findings import (
     read_text,
     tokens,
 )
-from haiway_bus.demo.index import RANKED, Index, ModuleSize, Place
+from haiway_bus.demo.index import RANKED, Index, Location, ModuleSize
 from haiway_bus.demo.progress import Progress
 from haiway_bus.demo.sources import module_name, source_files
 
@@ -28,7 +28,7 @@ __all__ = ("differences", "recount")
 
 
 def recount(root: Path, limit: int | None, progress: Progress) -> Index:
-    """Index the first `limit` files below `root`, walked anew, one after the other."""
+    """Walk `root` again and index its first `limit` files, one after the other."""
     index = Index()
     counts = index.counts
     sizes: list[ModuleSize] = []
@@ -47,42 +47,42 @@ def recount(root: Path, limit: int | None, progress: Progress) -> Index:
             counts.failed += 1
             index.failures[path] = str(failure)
             continue
-        classes = sum(place.kind == "class" for _, place in defined)
+        classes = sum(location.kind == "class" for _, location in defined)
         lines = line_count(text)
         counts.modules += 1
         counts.lines += lines
         counts.tokens += token_count
         counts.classes += classes
         counts.functions += len(defined) - classes
-        counts.async_functions += sum(place.kind == "async function" for _, place in defined)
+        counts.async_functions += sum(location.kind == "async function" for _, location in defined)
         sizes.append(ModuleSize(module, path, lines, classes, len(defined) - classes))
-        for name, place in defined:
-            index.places[name].append(place)
+        for name, location in defined:
+            index.locations[name].append(location)
     index.largest = sorted(sizes, key=lambda size: size.rank)[:RANKED]
     return index
 
 
-def _definitions(tree: ast.Module, module: str) -> Iterator[tuple[str, Place]]:
-    """Every class and function in `tree`, in no order; without recursion, for any nesting depth."""
+def _definitions(tree: ast.Module, module: str) -> Iterator[tuple[str, Location]]:
+    """Yield every class and function in `tree`, in no order. Without recursion, so that any nesting depth works."""
     left: list[ast.AST] = [tree]
     while left:
         node = left.pop()
         if isinstance(node, ast.ClassDef):
-            yield node.name, Place(module, node.lineno, "class")
+            yield node.name, Location(module, node.lineno, "class")
         elif isinstance(node, ast.FunctionDef):
-            yield node.name, Place(module, node.lineno, "function")
+            yield node.name, Location(module, node.lineno, "function")
         elif isinstance(node, ast.AsyncFunctionDef):
-            yield node.name, Place(module, node.lineno, "async function")
-        # Definitions are statements, and only these fields hold statements: skip the rest.
+            yield node.name, Location(module, node.lineno, "async function")
+        # Definitions are statements, and only these fields have statements in them.
         for block in ("body", "orelse", "finalbody", "handlers", "cases"):
             inner = getattr(node, block, ())
-            # The body of a lambda and the branches of an `if` expression are single expressions.
+            # A list has statements. The body of a lambda and the branches of an `if` expression are expressions.
             if isinstance(inner, list):
                 left.extend(inner)
 
 
 def differences(over_bus: Index, direct: Index) -> list[str]:
-    """Everything in which the index made over the bus differs from the direct one, a line each."""
+    """Return a line for each difference between the index made over the bus and the direct index."""
     found: list[str] = []
     expected = asdict(direct.counts)
     for name, value in asdict(over_bus.counts).items():
@@ -94,7 +94,7 @@ def differences(over_bus: Index, direct: Index) -> list[str]:
         one, other = over_bus.failures.get(path), direct.failures.get(path)
         if one != other:
             found.append(f"failure of {path}: {one!r} over the bus, {other!r} counted directly")
-    found.extend(_place_differences(over_bus.places, direct.places))
+    found.extend(_location_differences(over_bus.locations, direct.locations))
     return found
 
 
@@ -106,11 +106,11 @@ def _ranking_differences(over_bus: list[ModuleSize], direct: list[ModuleSize]) -
             yield f"rank {position + 1}: {one} over the bus, {other} counted directly"
 
 
-def _place_differences(
-    over_bus: defaultdict[str, list[Place]], direct: defaultdict[str, list[Place]]
+def _location_differences(
+    over_bus: defaultdict[str, list[Location]], direct: defaultdict[str, list[Location]]
 ) -> Iterator[str]:
     for name in sorted(over_bus.keys() | direct.keys()):
-        # Workers finish in any order, so only the sorted places can be compared.
+        # Workers finish in any order, so compare sorted locations.
         one, other = sorted(over_bus.get(name, ())), sorted(direct.get(name, ()))
         if one != other:
             yield f"places of {name}: {one} over the bus, {other} counted directly"

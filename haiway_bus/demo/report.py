@@ -1,4 +1,4 @@
-"""The result of the job as a person or a program reads it."""
+"""The result of the job, as text for a person or as JSON for a program."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from haiway_bus.demo.tables import print_lines, print_table
 __all__ = ("Report",)
 
 SHOWN = 10
-"""How many entries of a list of unknown length a person gets to see; JSON has them all."""
+"""How many entries of a long list the text shows. JSON has all of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the job found and how the recount judged it."""
+    """What the job found, and how the recount differs."""
 
     job: Job
     result: JobResult
@@ -30,17 +30,17 @@ class Report:
 
     @property
     def events_per_second(self) -> float:
-        """Events by the time of the whole bus phase, most of which goes into examining files."""
+        """Events per second of the whole bus phase. Most of its time goes into examining files."""
         return self.result.index.counts.events / self.result.bus_seconds
 
     @property
     def events_per_second_of_bus(self) -> float:
-        """Events by the rest of that time: making, sending and receiving them, stages included."""
+        """Events per second of the rest of that time, in which stages make, send and receive events."""
         result = self.result
         return result.index.counts.events / (result.bus_seconds - result.source_seconds)
 
     def write_json(self, stream: TextIO) -> None:
-        """One JSON object."""
+        """Write a JSON object."""
         result = self.result
         content: dict[str, Any] = {
             "root": str(self.job.root),
@@ -55,7 +55,7 @@ class Report:
             ],
             "lookup": {
                 "name": result.name,
-                "places": [place._asdict() for place in result.places],
+                "places": [location._asdict() for location in result.locations],
             },
             "events": result.index.counts.events,
             "events_per_second": round(self.events_per_second, 1),
@@ -72,7 +72,7 @@ class Report:
         stream.write("\n")
 
     def write_text(self, stream: TextIO) -> None:
-        """Tables, then what failed, the lookup, and the verdict."""
+        """Write tables, then the failures, the lookup and the verdict."""
         counts = [[name, value] for name, value in self._summary()]
         print_table(stream, f"Index of {self.job.root}", ("what", "value"), counts)
         ranking = [
@@ -112,12 +112,14 @@ class Report:
         yield from _shortened([f"{path}: {reason}" for path, reason in failures])
 
     def _lookup(self) -> Iterator[str]:
-        places = self.result.places
-        if not places:
+        locations = self.result.locations
+        if not locations:
             yield f"{self.result.name} is defined nowhere."
             return
         yield f"{self.result.name} is defined in:"
-        yield from _shortened([f"{p.module}, line {p.line} ({p.kind})" for p in places])
+        yield from _shortened(
+            [f"{found.module}, line {found.line} ({found.kind})" for found in locations]
+        )
 
     def _verdict(self) -> Iterator[str]:
         if not self.differences:

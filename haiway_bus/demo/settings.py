@@ -1,4 +1,4 @@
-"""What the job is asked to do, as the state of its scope: each stage looks it up there."""
+"""What the job is asked to do. It is state of the job's scope, where each stage looks it up."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ("Job",)
 
 
 class Job(State):
-    """Index the source below `root`, the first `files` files of it or all, with so many workers."""
+    """Index the first `files` source files below `root`, or all of them, with so many workers."""
 
     root: Path
     files: int | None = None

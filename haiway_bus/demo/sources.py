@@ -1,4 +1,4 @@
-"""Which files are indexed, in which order, and what the modules in them are called."""
+"""Which files to index, in which order, and the names of their modules."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path, PurePosixPath
 
 __all__ = ("module_name", "source_files")
 
-# Packages that were installed beside the library, and compiled leftovers, are not its source.
+# Installed packages and compiled files are not source of the library.
 SKIPPED_FOLDERS = frozenset({"__pycache__", "dist-packages", "site-packages"})
 
 
 def source_files(root: Path, limit: int | None = None) -> list[str]:
-    """The source files below `root`, relative to it, sorted; of these the first `limit`.
+    """Return the first `limit` source files below `root`, sorted, with paths relative to it.
 
-    A folder that cannot be listed stands in the list itself: whoever opens it gets the reason, and
-    reports it like a file that cannot be read instead of passing it over in silence.
+    A folder that cannot be listed is in the list itself. Opening it fails, so that it is reported like a file that
+    cannot be read, and not ignored.
     """
     found: list[str] = []
 
@@ -34,7 +34,7 @@ def source_files(root: Path, limit: int | None = None) -> list[str]:
 
 
 def module_name(path: str, root: Path) -> str:
-    """The dotted name of the module at `path` below `root`; an __init__.py has its folder's."""
+    """Return the dotted name of the module at `path` below `root`. An __init__.py has the name of its folder."""
     parts = PurePosixPath(path).with_suffix("").parts
     if parts[-1] == "__init__":
         parts = parts[:-1]
@@ -46,9 +46,9 @@ def _relative(path: Path, root: Path) -> str:
 
 
 def _is_special(path: Path) -> bool:
-    """Whether `path` is a pipe, a socket or a device, which to open could block for ever.
+    """Return whether `path` is a pipe, a socket or a device: opening it could block for ever.
 
-    A broken link is none: it stays in the list, and reading it says what is wrong.
+    A broken link is not: it stays in the list, and reading it says what is wrong.
     """
     try:
         return not stat.S_ISREG(path.stat().st_mode)

@@ -1,7 +1,7 @@
-"""The stages: each a function that reads its subscription and, if need be, sends on what it made.
+"""The stages. Each is a function that reads its subscription and may send other events.
 
-A stage is handed its subscription and does not make it: a subscription exists from `subscribe()`
-on, but a task that was only spawned has not run yet, and would miss what is sent before it does.
+A stage gets its subscription as an argument and does not make it. A spawned task begins to run later, and a
+subscription made in it would miss what is sent before.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from haiway_bus.demo.events import (
     WhereIs,
 )
 from haiway_bus.demo.findings import Kind, SourceError, examine
-from haiway_bus.demo.index import RANKED, Counts, Index, ModuleSize, Place
+from haiway_bus.demo.index import RANKED, Counts, Index, Location, ModuleSize
 from haiway_bus.demo.progress import Progress
 from haiway_bus.demo.settings import Job
 from haiway_bus.demo.sources import module_name, source_files
 
 
 async def walk() -> None:
-    """Send every file there is to examine."""
+    """Send every file that is to be examined."""
     job = ctx.state(Job)
     paths = await asyncio.to_thread(source_files, job.root, job.files)
     ctx.send(FilesListed(total=len(paths)))
     for path in paths:
         ctx.send(FileFound(path=path))
-        await asyncio.sleep(0)  # a turn for the others: the list may be long
+        await asyncio.sleep(0)  # let others run: the list may be long
 
 
 async def work(files: Subscription[FileFound]) -> None:
-    """Examine files and send what is in them. All workers share `files`: each file goes to one."""
+    """Examine files and send what they define. All workers share `files`, and each file goes to a single worker."""
     job = ctx.state(Job)
     async for file in files:
         _examine(file.path, job)
-        await asyncio.sleep(0)  # a turn for the others: a file may have kept the loop for long
+        await asyncio.sleep(0)  # let others run: a file may have kept the loop for long
 
 
 def _examine(path: str, job: Job) -> None:
@@ -86,7 +86,7 @@ async def count_files(found: Subscription[FileFound], counts: Counts) -> None:
 
 
 async def count_modules(indexed: Subscription[ModuleIndexed], counts: Counts) -> None:
-    """Count modules, and add up what each of them says of its size."""
+    """Count modules and add up their sizes."""
     async for module in indexed:
         counts.modules += 1
         counts.lines += module.lines
@@ -94,13 +94,13 @@ async def count_modules(indexed: Subscription[ModuleIndexed], counts: Counts) ->
 
 
 async def count_classes(found: Subscription[ClassFound], counts: Counts) -> None:
-    """Count classes one by one."""
+    """Count classes."""
     async for _ in found:
         counts.classes += 1
 
 
 async def count_functions(found: Subscription[FunctionFound], counts: Counts) -> None:
-    """Count functions one by one."""
+    """Count functions."""
     async for function in found:
         counts.functions += 1
         counts.async_functions += function.is_async
@@ -114,7 +114,7 @@ async def collect_failures(failed: Subscription[FileFailed], index: Index) -> No
 
 
 async def rank(indexed: Subscription[ModuleIndexed], largest: list[ModuleSize]) -> None:
-    """Keep the largest modules, in order, and forget the others at once."""
+    """Keep the largest modules in order, and forget the others at once."""
     async for event in indexed:
         module = ModuleSize(event.module, event.path, event.lines, event.classes, event.functions)
         insort(largest, module, key=lambda size: size.rank)
@@ -124,19 +124,19 @@ async def rank(indexed: Subscription[ModuleIndexed], largest: list[ModuleSize]) 
 async def catalogue_classes(found: Subscription[ClassFound], index: Index) -> None:
     """Enter each class under its name."""
     async for definition in found:
-        place = Place(definition.module, definition.line, "class")
-        index.places[definition.name].append(place)
+        location = Location(definition.module, definition.line, "class")
+        index.locations[definition.name].append(location)
 
 
 async def catalogue_functions(found: Subscription[FunctionFound], index: Index) -> None:
     """Enter each function under its name."""
     async for definition in found:
         kind: Kind = "async function" if definition.is_async else "function"
-        index.places[definition.name].append(Place(definition.module, definition.line, kind))
+        index.locations[definition.name].append(Location(definition.module, definition.line, kind))
 
 
 async def show_total(listed: Subscription[FilesListed], progress: Progress) -> None:
-    """Tell the progress bar how long the way is."""
+    """Tell the progress display how many files there are."""
     async for event in listed:
         progress.begin("indexing over the bus", event.total)
 
@@ -144,7 +144,7 @@ async def show_total(listed: Subscription[FilesListed], progress: Progress) -> N
 async def show_progress(
     done: Subscription[ModuleIndexed] | Subscription[FileFailed], progress: Progress
 ) -> None:
-    """Move the progress bar on for each file that is done with."""
+    """Advance the progress display for each file that is done."""
     async for _ in done:
         progress.advance()
 
@@ -157,19 +157,19 @@ async def time_sources(
 
 
 async def answer(questions: Subscription[WhereIs], index: Index) -> None:
-    """Answer where a name is defined, for as long as somebody asks."""
+    """Answer questions where a name is defined."""
     async for question in questions:
-        places = sorted(index.places.get(question.name, ()))
-        ctx.send(Whereabouts(request_id=question.request_id, places=places))
+        locations = sorted(index.locations.get(question.name, ()))
+        ctx.send(Whereabouts(request_id=question.request_id, locations=locations))
 
 
-async def look_up(name: str) -> list[Place]:
-    """Ask where `name` is defined, and wait for the answer to this very question."""
+async def look_up(name: str) -> list[Location]:
+    """Ask where `name` is defined, and wait for the answer to this question."""
     question = WhereIs(request_id=uuid4().hex, name=name)
-    # The order matters: an answer sent before there is a subscription for it would be lost.
+    # Subscribe before you send the question, or you can miss the answer.
     async with ctx.subscribe(Whereabouts) as answers:
         ctx.send(question)
         async for event in answers:
             if event.request_id == question.request_id:
-                return list(event.places)
+                return list(event.locations)
     raise RuntimeError(f"the scope ended before {name!r} was answered: answer() must run beside it")

@@ -1,4 +1,4 @@
-"""Tables and lines on a stream: plain text, or on a terminal with rich if that is installed."""
+"""Tables and lines on a stream: plain text, or with rich on a terminal if it is installed."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import TextIO
 
 try:
-    from haiway_bus.demo import with_rich
-except ImportError:  # as in progress: without the extra, plain text
+    from haiway_bus.demo import rich_output
+except ImportError:  # as in `progress`: without the extra, plain text
     RICH = False
 else:
     RICH = True
@@ -18,17 +18,17 @@ __all__ = ("print_lines", "print_table")
 def print_table(
     stream: TextIO, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
 ) -> None:
-    """Print a table whose first column is text and whose others are numbers, and an empty line."""
+    """Print a table and an empty line. The first column is text, the others are numbers."""
     if RICH and stream.isatty():
         printable = [[_printable(cell, stream) for cell in row] for row in rows]
-        with_rich.print_table(stream, _printable(title, stream), header, printable)
+        rich_output.print_table(stream, _printable(title, stream), header, printable)
     else:
         print_lines(stream, [title, *_aligned([header, *rows])])
     print_lines(stream, [""])
 
 
 def print_lines(stream: TextIO, lines: Iterable[str]) -> None:
-    """Print lines as they are."""
+    """Print the lines as they are."""
     stream.writelines(_printable(line, stream) + "\n" for line in lines)
 
 
@@ -40,6 +40,6 @@ def _aligned(rows: Sequence[Sequence[str]]) -> Iterable[str]:
 
 
 def _printable(text: str, stream: TextIO) -> str:
-    """`text` with escapes for what the stream's encoding lacks: names may hold any character."""
+    """Return `text` with escapes for what the stream's encoding lacks: names may have any character."""
     encoding = stream.encoding or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)

@@ -1,0 +1,1 @@
+"""Integrations with other libraries. Nothing else in the package imports them."""

@@ -1,4 +1,4 @@
-"""A subscription as a stream of server-sent events: what a browser's `EventSource` reads. Pure ASGI, no extra."""
+"""A subscription as server-sent events, for a browser's `EventSource`. It is pure ASGI and needs no extra."""
 
 from __future__ import annotations
 
@@ -10,23 +10,30 @@ from haiway_bus import State, Subscription, ctx
 from haiway_bus._values.arguments import is_coroutine, is_number, is_seconds
 from haiway_bus._values.printable import described, name_of_type
 from haiway_bus._values.signatures import check_takes_event, is_async
-from haiway_bus.integrations._patience import Patience
-from haiway_bus.integrations._streams import Share, streams_of
-from haiway_bus.integrations.asgi import SCOPE_KEY, Receive, Send, ShuttingDown
+from haiway_bus.integrations._web.open_streams import Share, streams_of
+from haiway_bus.integrations._web.patience import Patience
+from haiway_bus.integrations._web.protocol import SCOPE_KEY, ASGIReceive, ASGISend
+from haiway_bus.integrations.asgi import ShuttingDown
 
 __all__ = ("EventStream", "ServerSentEvent")
 
 Event = TypeVar("Event")
 
 _NOT_ASYNC: Final = (
-    "EventStream takes a plain function for encode, not an async one: it answers at once"
+    "EventStream takes a plain function for encode, not an async function: encode answers at once"
 )
 _BLANK_LINES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 
 class ServerSentEvent(NamedTuple):
-    """One message of the stream: `data`, and if given the `event` that listeners are registered for, an `id` that
-    the browser sends as Last-Event-ID when it comes back, and after how many milliseconds it `retry`s."""
+    """A message of the stream.
+
+    Attributes:
+        data: The text of the message.
+        event: The name that listeners in the browser are registered for.
+        id: The id that the browser sends as Last-Event-ID when it connects again.
+        retry: After how many milliseconds the browser connects again.
+    """
 
     data: str
     event: str | None = None
@@ -34,20 +41,24 @@ class ServerSentEvent(NamedTuple):
     retry: int | None = None
 
     def encode(self) -> bytes:
-        """The bytes on the wire. Raises ValueError for a line break in `event` or `id`, which would forge a field."""
+        """Return the bytes of the message.
+
+        Raises:
+            ValueError: `event` or `id` has a line break, which would begin another field.
+        """
         lines = []
         for field in ("event", "id", "retry"):
             value = getattr(self, field)
             if value is not None:
                 if "\n" in str(value) or "\r" in str(value):
                     raise ValueError(
-                        f"the {field} of a server-sent event is one line, not {described(value)}"
+                        f"the {field} of a server-sent event is a single line, not {described(value)}"
                     )
                 lines.append(f"{field}: {value}")
-        # Not splitlines(): it breaks at characters (U+2028 among them) that are ordinary ones here.
+        # Not splitlines(): it also breaks at characters that are ordinary here, such as U+2028.
         text = self.data.replace("\r\n", "\n").replace("\r", "\n")
         lines += [f"data: {line}" for line in text.split("\n")]
-        # The stream is UTF-8, in which a surrogate without its other half has no bytes: a "?" stands for it.
+        # UTF-8 has no bytes for half a surrogate pair: write a "?" for it.
         return ("\n".join(lines) + "\n\n").encode(errors="replace")
 
 
@@ -55,13 +66,17 @@ Encoded: TypeAlias = ServerSentEvent | str | bytes
 
 
 def as_json(event: Any) -> ServerSentEvent:
-    """A State as JSON. Raises TypeError for other events."""
+    """Return a State as a message with JSON in it.
+
+    Raises:
+        TypeError: The event is no State.
+    """
     if not issubclass(type(event), State):
         raise TypeError(
-            "EventStream sends State as JSON by itself;"
+            "EventStream makes JSON of State events only:"
             f" for {name_of_type(type(event))} give it encode="
         )
-    # A lone surrogate, which UTF-8 cannot hold, is written as JSON escapes it: the reader gets the text that was sent.
+    # UTF-8 has no bytes for half a surrogate pair. JSON can escape it, so that the reader gets the text that was sent.
     return ServerSentEvent(event.to_json().encode(errors="backslashreplace").decode())
 
 
@@ -71,17 +86,22 @@ class EventStream(Generic[Event]):
         async def events(request):
             return EventStream(ctx.subscribe(Price, limit=100))
 
-    It ends, and closes the subscription: when the client disconnects, also one to which nothing is sent just then;
-    after as many events as were waiting, when the service is about to stop (`ScopeMiddleware.announce_shutdown`),
-    though ever more are sent; when the subscription ends. Give the subscription a limit: a client that reads slowly,
-    or not at all, then costs at most that many events, and older ones give way (contract 4).
+    The response ends, and closes the subscription, in three cases:
 
-    All streams that are given one `encode` share its results: each event is encoded once, in the scope of the service.
-    So `encode` depends on the event alone. What depends on the client is put into a function of the client's own, that
-    uses variables of its handler or is a `functools.partial`.
+    - The client disconnects, even when there is nothing to send.
+    - The service is about to stop (see `ScopeMiddleware.announce_shutdown`). The events that wait at that moment are
+      sent first; later events are not.
+    - The subscription ends.
 
-    It has to be served inside a `ScopeMiddleware`. SubscriptionOverflow (overflow="raise") and what `encode` raises
-    break the response off, after the events before; no other stream is harmed.
+    Give the subscription a limit. Then a client that reads slowly, or not at all, costs at most that many events, and
+    older events are dropped for newer.
+
+    All streams with the same `encode` share its results: each event is encoded once, in the scope of the service. So
+    `encode` must depend on the event alone. If the message depends on the client, give each client a function of its
+    own: a closure over variables of its handler, or a `functools.partial`.
+
+    Serve it inside a `ScopeMiddleware`. SubscriptionOverflow (with overflow="raise") and an exception of `encode` break
+    the response off, after the events before. Other streams go on.
     """
 
     def __init__(
@@ -92,16 +112,19 @@ class EventStream(Generic[Event]):
         greeting: Encoded | None = None,
         ping: float = 15.0,
     ) -> None:
-        """
-        Arguments:
-            subscription: what to send; nobody else should read it.
-            encode: makes of an event a message; or a str, the data of a message; or bytes, which are sent as they are:
-                whole messages, each with the blank line that ends it, or nothing. Called when the event is taken.
-            greeting: a message to begin with.
-            ping: after how many seconds without an event a comment is sent, so that proxies keep the connection.
+        """Make a response.
 
-        Raises ValueError for a ping that is not above zero, TypeError for what is no subscription, or no plain function
-        of one event.
+        Args:
+            subscription: What to send. Nobody else should read it.
+            encode: A function that turns an event into a ServerSentEvent, into a str (the data of a message), or into
+                bytes that are sent as they are: whole messages, each ending with a blank line, or nothing. It is called
+                when the event is taken.
+            greeting: The first message.
+            ping: After how many seconds without an event to send a comment, so that proxies keep the connection.
+
+        Raises:
+            ValueError: `ping` is no number of seconds above 0.
+            TypeError: `subscription` is no subscription, or `encode` is no plain function of a single event.
         """
         if not is_number(ping) or not is_seconds(ping) or ping <= 0:
             raise ValueError(f"ping is a number of seconds above 0, not {described(ping)}")
@@ -121,13 +144,17 @@ class EventStream(Generic[Event]):
         self._left: int | None = None
         self._gone = False
 
-    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        """Send the response (ASGI 3). Raises ContextMissing outside a scope."""
+    async def __call__(self, scope: Any, receive: ASGIReceive, send: ASGISend) -> None:
+        """Send the response (ASGI 3).
+
+        Raises:
+            ContextMissing: No scope is current.
+        """
         middleware = scope.get(SCOPE_KEY)
         streams = streams_of(None if middleware is None else middleware._root)
         share = streams.join(self._subscription, self._encode, _bytes, ShuttingDown, self._end)
         try:
-            # It may have been announced before this was listening.
+            # The shutdown may have been announced before this stream was listening.
             if middleware is not None and middleware.shutting_down:
                 self._end()
             watcher = ctx.spawn(self._watch, receive)
@@ -139,7 +166,7 @@ class EventStream(Generic[Event]):
         finally:
             streams.leave(share)
 
-    async def _watch(self, receive: Receive) -> None:
+    async def _watch(self, receive: ASGIReceive) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
         self._leave()
@@ -149,13 +176,13 @@ class EventStream(Generic[Event]):
         self._subscription.close()
 
     def _end(self) -> None:
-        # A number, since there is always something waiting where the feed is faster than the client.
+        # Count what waits now. Waiting for an empty subscription would never end with a feed faster than the client.
         if self._left is None:
             self._left = self._subscription.pending
         if not self._subscription.pending:
             self._subscription.close()
 
-    async def _stream(self, share: Share, send: Send) -> None:
+    async def _stream(self, share: Share, send: ASGISend) -> None:
         await self._send(
             send,
             {
@@ -164,7 +191,7 @@ class EventStream(Generic[Event]):
                 "headers": [
                     (b"content-type", b"text/event-stream; charset=utf-8"),
                     (b"cache-control", b"no-store"),
-                    # nginx would otherwise collect what should be live.
+                    # Otherwise nginx buffers the response.
                     (b"x-accel-buffering", b"no"),
                 ],
             },
@@ -179,7 +206,7 @@ class EventStream(Generic[Event]):
             while self._left is None or (self._left > 0 and self._subscription.pending):
                 try:
                     patience.begin()
-                    # What has gathered goes in one piece: a burst costs one write.
+                    # Send all that has gathered together: a burst costs a single write.
                     events = await batches.__anext__()
                 except StopAsyncIteration:
                     break
@@ -195,7 +222,7 @@ class EventStream(Generic[Event]):
                 try:
                     share.add_to(parts, events)
                 finally:
-                    events = []  # held by nobody while it waits (contract 3.2)
+                    events = []  # hold no event while waiting (guarantee 3.2)
                     body = b"".join(parts)
                     parts.clear()
                     if body:
@@ -204,15 +231,15 @@ class EventStream(Generic[Event]):
             patience.stop()
         await self._send_body(send, b"", more=False)
 
-    async def _send_body(self, send: Send, body: bytes, *, more: bool = True) -> None:
+    async def _send_body(self, send: ASGISend, body: bytes, *, more: bool = True) -> None:
         await self._send(send, {"type": "http.response.body", "body": body, "more_body": more})
 
-    async def _send(self, send: Send, message: dict[str, Any]) -> None:
+    async def _send(self, send: ASGISend, message: dict[str, Any]) -> None:
         if not self._gone:
             try:
                 await send(message)
             except OSError:
-                # By ASGI 2.4, what send() raises when the client has gone.
+                # ASGI 2.4: send() raises this when the client has gone.
                 self._leave()
 
 
@@ -227,11 +254,11 @@ def _bytes(message: Any) -> bytes:
             message.close()
             raise TypeError(_NOT_ASYNC)
         raise TypeError(
-            f"encode gives a ServerSentEvent, a str or bytes for EventStream, not {described(message)}"
+            f"encode returns a ServerSentEvent, a str or bytes for EventStream, not {described(message)}"
         )
     if message and not message.endswith(_BLANK_LINES):
         raise ValueError(
-            "EventStream sends bytes as they are, and a message ends with a blank line,"
-            f" which {described(message)} does not: for data alone give a str or a ServerSentEvent"
+            "EventStream sends bytes as they are, and a message must end with a blank line,"
+            f" which {described(message)} does not: to send data alone, return a str or a ServerSentEvent"
         )
     return cast("bytes", message)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-nats = pytest.importorskip("nats", reason="nats-py is not installed: pip install nats-py")
+nats = pytest.importorskip("nats", reason="needs nats-py")
 
 from haiway_bus import State, ctx
 from haiway_bus.integrations.nats import NatsBridge, received
@@ -388,7 +388,7 @@ def test_wrong_credentials_are_refused_at_once_and_shown_nowhere(
 
 
 def test_a_key_is_passed_through(servers: Any) -> None:
-    nkeys = pytest.importorskip("nkeys", reason="nkeys is not installed")
+    nkeys = pytest.importorskip("nkeys", reason="needs nkeys")
     import base64
 
     seed = nkeys.encode_seed(bytes(range(32)), nkeys.PREFIX_BYTE_USER)
@@ -455,7 +455,7 @@ def test_a_consumer_and_a_stream_that_were_deleted_are_made_again(server: Any) -
 
 
 def test_a_task_of_the_bridge_that_ends_fails_the_scope() -> None:
-    from haiway_bus.integrations.nats.work import Work
+    from haiway_bus.integrations._nats.bridge_tasks import BridgeTasks
 
     async def ends() -> None:
         pass
@@ -463,14 +463,14 @@ def test_a_task_of_the_bridge_that_ends_fails_the_scope() -> None:
     async def main() -> None:
         with pytest.raises(ExceptionGroup) as caught:
             async with ctx.scope("x"):
-                work = Work()
-                work.watch()
-                work.begin("outbox of Order", ends())
+                tasks = BridgeTasks()
+                tasks.watch()
+                tasks.begin("outbox of Order", ends())
                 await asyncio.sleep(10)
         assert caught.group_contains(RuntimeError, match="outbox of Order has ended")
         # and one that watches keeps no scope open
         async with asyncio.timeout(5), ctx.scope("y"):
-            Work().watch()
+            BridgeTasks().watch()
 
     run(main())
 
@@ -504,7 +504,7 @@ def test_a_server_over_tls_is_reached_with_the_context_given(
 
     openssl = shutil.which("openssl")
     if openssl is None:
-        pytest.skip("openssl makes the certificate")
+        pytest.skip("needs openssl")
     key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "cert.pem")
     names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
     subprocess.run(

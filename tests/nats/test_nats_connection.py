@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-nats = pytest.importorskip("nats", reason="nats-py is not installed: pip install nats-py")
+nats = pytest.importorskip("nats", reason="needs nats-py")
 
 from nats_server import free_port
 
 from haiway_bus import State, ctx
+from haiway_bus.integrations._nats import bridge as bridge_module
+from haiway_bus.integrations._nats.addresses import Redaction
 from haiway_bus.integrations.nats import NatsBridge, NatsBridgeError
-from haiway_bus.integrations.nats import bridge as bridge_module
-from haiway_bus.integrations.nats.secrets import Redaction
 from tests.shared import run, until
 
 
@@ -35,7 +35,7 @@ class Note(State):
         ("bob:s3c/ret@h", "'/' before its '@'"),
         ("nats://bob:s3cret@h nats://h2", "blank"),
         ("nats://bob:s3cret@h\n", "blank"),
-        ("http://bob:s3cret@h", "another scheme"),
+        ("http://bob:s3cret@h", "a scheme that is none of"),
         ("", "is empty"),
         (b"nats://bob:s3cret@h", "is a bytes"),
     ],
@@ -103,7 +103,7 @@ def test_what_makes_no_connection_fails_the_start_at_once_and_says_why(
     servers: Any, connect: Any, reason: str
 ) -> None:
     if connect.keys() & {"nkeys_seed_str", "user_credentials"}:
-        pytest.importorskip("nkeys", reason="nkeys is not installed")
+        pytest.importorskip("nkeys", reason="needs nkeys")
     server = servers(config=KEYED)
 
     async def main() -> None:
@@ -162,7 +162,7 @@ def test_a_callback_that_raises_later_is_logged_and_called_again(
             assert calls >= 4
 
     run(main())
-    assert "LookupError: the vault is away; trying on" in caplog.text
+    assert "LookupError: the vault is away; trying again" in caplog.text
 
 
 def test_another_server_of_the_cluster_gets_the_credentials_of_the_address(

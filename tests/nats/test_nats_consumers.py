@@ -10,8 +10,8 @@ import pytest
 from test_nats_bridge import Order, nats, publish, reader, run, until
 
 from haiway_bus import ctx
+from haiway_bus.integrations._nats.deliveries import StreamPosition
 from haiway_bus.integrations.nats import NatsBridge, WireType
-from haiway_bus.integrations.nats.progress import Progress
 
 
 def test_no_two_pairs_of_group_and_type_share_a_consumer(server: Any) -> None:
@@ -157,7 +157,7 @@ def test_a_consumer_that_takes_small_requests_only_is_asked_in_small_ones(
             assert bridge.stats().stalls <= 3
 
     run(main())
-    assert "pulled anew from NATS: 409 Exceeded MaxRequestBatch of 100" in caplog.text
+    assert "pulling Order from NATS again: 409 Exceeded MaxRequestBatch of 100" in caplog.text
 
 
 def test_a_request_that_the_server_refuses_is_told_and_not_repeated_at_once(
@@ -172,27 +172,29 @@ def test_a_request_that_the_server_refuses_is_told_and_not_repeated_at_once(
             assert 1 <= bridge.stats().stalls < 20
 
     run(main())
-    warnings = [one for one in caplog.records if "pulled anew" in one.getMessage()]
+    warnings = [
+        one for one in caplog.records if "pulling Order from NATS again" in one.getMessage()
+    ]
     assert len([one for one in warnings if one.levelname == "WARNING"]) == 1
     assert "400 Bad Request" in caplog.text
 
 
 def test_all_is_done_with_up_to_the_first_that_went_back() -> None:
-    progress = Progress()
-    assert progress.after is None
-    progress.begin(5)
-    assert progress.after == 5
-    progress.acknowledged(6)
-    progress.acknowledged(9)
-    assert progress.after == 9
-    progress.given_back(8)
-    progress.given_back(11)
-    assert progress.after == 7
-    progress.acknowledged(8)
-    assert progress.after == 10
+    position = StreamPosition()
+    assert position.after is None
+    position.begin(5)
+    assert position.after == 5
+    position.acknowledged(6)
+    position.acknowledged(9)
+    assert position.after == 9
+    position.given_back(8)
+    position.given_back(11)
+    assert position.after == 7
+    position.acknowledged(8)
+    assert position.after == 10
     # The consumer that was there all the time, and one made anew.
-    progress.begin(11)
-    assert progress.after == 10
+    position.begin(11)
+    assert position.after == 10
     # In a stream that was made anew.
-    progress.begin(0)
-    assert progress.after == 0
+    position.begin(0)
+    assert position.after == 0

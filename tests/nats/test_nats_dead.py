@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-nats = pytest.importorskip("nats", reason="nats-py is not installed: pip install nats-py")
+nats = pytest.importorskip("nats", reason="needs nats-py")
 
 from haiway_bus import State, ctx
+from haiway_bus.integrations._nats.messages import about
 from haiway_bus.integrations.nats import NatsBridge
-from haiway_bus.integrations.nats.wire import about
 from tests.shared import run, until
 
 SUBJECT = "haiway.events.Order"

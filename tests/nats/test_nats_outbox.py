@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-nats = pytest.importorskip("nats", reason="nats-py is not installed: pip install nats-py")
+nats = pytest.importorskip("nats", reason="needs nats-py")
 
 from haiway_bus import State, StateError, ctx
+from haiway_bus.integrations._nats import bridge_stats as stats_module
 from haiway_bus.integrations.nats import NatsBridge, NatsBridgeError, NatsEventRefused
-from haiway_bus.integrations.nats import observe as observe_module
 from tests.shared import run, until
 
 
@@ -104,7 +104,7 @@ def test_leaving_waits_for_no_outbox_whose_task_has_failed(server: Any) -> None:
 def test_what_overflows_while_the_server_is_away_is_counted_logged_and_reported(
     servers: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(observe_module, "OBSERVE_SECONDS", 0.2)
+    monkeypatch.setattr(stats_module, "OBSERVE_SECONDS", 0.2)
     absent = servers(start=False)
 
     async def main() -> None:
@@ -132,7 +132,7 @@ def test_what_overflows_while_the_server_is_away_is_counted_logged_and_reported(
         assert report.lost == {"Note": 1050 - waiting}
         assert len(report.unpublished["Note"]) == waiting
         assert bridge.stats().lost == 1050 - waiting
-        assert f"outbox being full: {1050 - waiting} Note" in str(report)
+        assert f"the outbox was full: {1050 - waiting} Note" in str(report)
         # Once, though the observer, the reader and the end come to it.
         assert caplog.text.count("were lost") == 1
 

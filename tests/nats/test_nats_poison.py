@@ -12,8 +12,8 @@ import pytest
 from test_nats_bridge import nats, run, until
 
 from haiway_bus import State, ctx
+from haiway_bus.integrations._nats.decoding import Undecodable, reason_of
 from haiway_bus.integrations.nats import NatsBridge, WireType
-from haiway_bus.integrations.nats.errors import Undecodable, reason_of
 
 
 def no_zero(value: float) -> bool:

@@ -192,7 +192,7 @@ def test_what_was_received_is_not_reported_as_unpublished(server: Any) -> None:
             await until(lambda: bridge.stats().acknowledged == 5)
         assert bridge.report is not None
         assert bridge.report.unpublished == {"Order": (Order(number=100),)}
-        from haiway_bus.integrations.nats.received import _in_hand
+        from haiway_bus.integrations._nats.messages import _in_hand
 
         assert not _in_hand
 

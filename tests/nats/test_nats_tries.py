@@ -12,8 +12,8 @@ import pytest
 from test_nats_bridge import Order, nats, publish, run, until
 
 from haiway_bus import ctx
+from haiway_bus.integrations._nats.deliveries import Tries
 from haiway_bus.integrations.nats import NatsBridge
-from haiway_bus.integrations.nats.tries import Tries
 
 ACTOR = Path(__file__).with_name("poison_actor.py")
 

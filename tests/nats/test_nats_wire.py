@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
-nats = pytest.importorskip("nats", reason="nats-py is not installed: pip install nats-py")
+nats = pytest.importorskip("nats", reason="needs nats-py")
 
 from haiway_bus import State, ctx
+from haiway_bus.integrations._nats.addresses import Redaction, shown
+from haiway_bus.integrations._nats.decoding import Undecodable, decode, prune
+from haiway_bus.integrations._nats.server_streams import _covers
 from haiway_bus.integrations.nats import (
     NatsBridge,
     NatsEventRefused,
@@ -21,11 +24,6 @@ from haiway_bus.integrations.nats import (
     WireType,
     received,
 )
-from haiway_bus.integrations.nats.errors import Undecodable
-from haiway_bus.integrations.nats.prune import prune
-from haiway_bus.integrations.nats.secrets import Redaction, shown
-from haiway_bus.integrations.nats.streams import _covers
-from haiway_bus.integrations.nats.wire import decode
 from tests.shared import run, until
 
 

@@ -1,13 +1,11 @@
-"""Chooses the constructor of State classes: the compiled one where it was built, or else the one written in Python.
-
-`HAIWAY_BUS_PURE=1` asks for the written constructor. A compiled module that cannot be imported is an error.
-"""
+"""Chooses the constructor of State classes: the compiled one where it was built, or else the one written in Python."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from os import environ
 from typing import Any
+
+from haiway_bus._values.switches import compiled_module
 
 __all__ = ("equip", "made_in_c", "updated_of")
 
@@ -22,16 +20,10 @@ equip: Callable[[type, tuple[Any, ...]], object] = _not_compiled
 updated_of: Callable[[type], Any] = _not_compiled
 """Gives the method `updated` of a class that was equipped."""
 
-_compiled = False
+_compiled = compiled_module("haiway_bus._state.classes._maker_c") is not None
 
-if environ.get("HAIWAY_BUS_PURE") != "1":
-    try:
-        from haiway_bus._state.classes._maker_c import equip, updated_of  # type: ignore[import-not-found, no-redef, unused-ignore]
-
-        _compiled = True
-    except ModuleNotFoundError as _missing:
-        if _missing.name != "haiway_bus._state.classes._maker_c":
-            raise
+if _compiled:
+    from haiway_bus._state.classes._maker_c import equip, updated_of  # type: ignore[import-not-found, no-redef, unused-ignore]
 
 
 def made_in_c(owner: Any) -> bool:

@@ -1,0 +1,1 @@
+"""The rooms behind `haiway_bus.integrations.opentelemetry`: not public."""

@@ -1,0 +1,1 @@
+"""What the web integrations share: not public."""
