@@ -120,7 +120,7 @@ def pytest_runtest_call() -> Generator[None, object, object]:
     module: Any = sys.modules.get(_MODULE)
     if module is not None:
         # A task that is cancelled, by a time-out or when the loop closes, may be gone before there is a report.
-        module.kept = []
+        module.cancelled_waits = []
     return (yield)
 
 
@@ -142,7 +142,7 @@ def pytest_keyboard_interrupt() -> None:
 def _waiting() -> list[str]:
     """Return whom scopes wait for at their end, or waited for when they were cancelled; nothing without the package."""
     module: Any = sys.modules.get(_MODULE)
-    return [] if module is None else [*(module.kept or ()), *module.at_the_end()]
+    return [] if module is None else [*(module.cancelled_waits or ()), *module.waiting_ends()]
 
 
 _MODULE = "haiway_bus._scope.waiting"

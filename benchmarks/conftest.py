@@ -41,6 +41,8 @@ def import_copy(*, pure: bool) -> ModuleType:
         os.environ.pop("HAIWAY_BUS_PURE", None)
 
 
+# The pure backend could not be imported with it.
+os.environ.pop("HAIWAY_BUS_REQUIRE_EXTENSIONS", None)
 PURE = import_copy(pure=True)
 INSTALLED = import_copy(pure=False)
 BACKENDS = {module.backend: module for module in (PURE, INSTALLED)}

@@ -14,10 +14,10 @@ from haiway_bus._scope.disposables import Disposable
 from haiway_bus._scope.handlers import ErrorPolicy, Handler, check, handle
 from haiway_bus._scope.records import Records
 from haiway_bus._scope.scope import Scope
-from haiway_bus._scope.waiting import WaitingTask, waiting_on
+from haiway_bus._scope.waiting import WaitingTask, waiting_tasks
+from haiway_bus._state import State
 from haiway_bus._values.printable import name_of_function
 from haiway_bus.observability import Observability
-from haiway_bus.state import State
 
 __all__ = ("ctx",)
 
@@ -183,7 +183,7 @@ class ctx(Records):  # noqa: N801 - the name that the users of Haiway know; it i
         Raises:
             ContextMissing: There is no current scope.
         """
-        return waiting_on(current("waiting()").scope.tasks)
+        return waiting_tasks(current("waiting()").scope.tasks)
 
     @overload
     @staticmethod

@@ -745,7 +745,7 @@ MUTATIONS = [
     ),
     Mutation(
         "5.11",
-        "haiway_bus/_scope/standing.py",
+        "haiway_bus/_scope/task_text.py",
         "a task stands in a library",
         "        if not installed or package == strangers[0][2]:",
         "        if True:",

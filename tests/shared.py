@@ -25,7 +25,9 @@ TREE = Path(__file__).resolve().parent.parent
 
 def own_modules() -> dict[str, ModuleType]:
     return {
-        name: sys.modules[name] for name in sys.modules if name.partition(".")[0] == "haiway_bus"
+        name: module
+        for name, module in sys.modules.items()
+        if name.startswith("haiway_bus.") or name == "haiway_bus"
     }
 
 
@@ -51,6 +53,10 @@ def import_copy(*, pure: bool) -> dict[str, ModuleType]:
             os.environ["HAIWAY_BUS_PURE"] = before
 
 
+# Taken out of the environment: the pure copy, and processes that tests start on it, could not be imported with it.
+REQUIRED = os.environ.pop("HAIWAY_BUS_REQUIRE_EXTENSIONS", "").lower() not in (
+    "", "0", "false", "no", "off",
+)  # fmt: skip
 COPIES = {"pure": import_copy(pure=True), "compiled": import_copy(pure=False)}
 INSTALLED = COPIES["compiled"]["haiway_bus"]
 if INSTALLED.backend != "compiled":

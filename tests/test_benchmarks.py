@@ -54,7 +54,8 @@ def test_the_comparison_measures_and_writes_what_it_found(tmp_path: Path) -> Non
 )
 def test_every_suite_runs_and_counts_what_it_delivers() -> None:
     done = run(
-        "-m", "pytest", str(BENCHMARKS), "-q", "--benchmark-disable", "-p", "no:cacheprovider"
+        *("-m", "pytest", str(BENCHMARKS), "-q", "--benchmark-disable"),
+        *("-p", "no:cacheprovider", "-p", "no:hypothesispytest"),
     )
     assert done.returncode == 0, done.stdout
     assert " passed" in done.stdout, done.stdout
@@ -88,8 +89,8 @@ class TestThePairOfServices:
         self, tmp_path: Path, other: tuple[str, ...]
     ) -> None:
         pytest.importorskip("resource", reason="the driver needs POSIX")
-        pytest.importorskip("uvicorn", reason="needs the extra web-test")
-        pytest.importorskip("websockets", reason="needs the extra web-test")
+        pytest.importorskip("uvicorn", reason="needs the dependency group servers")
+        pytest.importorskip("websockets", reason="needs the dependency group servers")
         found = tmp_path / "found.json"
         command = [str(BENCHMARKS / "service" / "run.py"), "--tiny", "--pairs", "1", "--out"]
         done = run(*command, str(found), *other)

@@ -23,8 +23,8 @@ import pytest
 
 from tests.shared import until
 
-pytest.importorskip("starlette", reason="needs the extra web-test")
-pytest.importorskip("uvicorn", reason="needs the extra web-test")
+pytest.importorskip("starlette", reason="needs the dependency group servers")
+pytest.importorskip("uvicorn", reason="needs the dependency group servers")
 
 SERVICE = Path(__file__).resolve().parent.parent / "examples" / "live_events" / "service.py"
 
@@ -178,7 +178,7 @@ async def test_200_clients_that_come_and_go_account_for_every_event(hb: Any, exa
 async def test_what_is_posted_reaches_every_page_and_what_is_not_a_message_is_refused(
     hb: Any, example: Any
 ) -> None:
-    httpx = pytest.importorskip("httpx", reason="needs the extra web-test")
+    httpx = pytest.importorskip("httpx", reason="needs the dependency group servers")
     service = example.make_service(example.Settings(interval=None))
     async with served(example, service) as port:
         clients = [Client() for _ in range(3)]

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("starlette", reason="needs the extra web-test")
-pytest.importorskip("uvicorn", reason="needs the extra web-test")
+pytest.importorskip("starlette", reason="needs the dependency group servers")
+pytest.importorskip("uvicorn", reason="needs the dependency group servers")
 if sys.platform == "win32":
     pytest.skip("the commands are for a POSIX shell", allow_module_level=True)
 

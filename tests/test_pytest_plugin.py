@@ -319,12 +319,12 @@ def anyio_backend():
 
 
 def run_suite(folder: Path, suite: str, *args: str, pure: bool = False) -> tuple[str, int]:
-    """Run pytest in another process, where warnings are errors."""
+    """Run pytest in another process, where warnings are errors, without plugins that take long to import."""
     (folder / "pytest.ini").write_text("[pytest]\n")
     (folder / "test_suite.py").write_text(textwrap.dedent(suite))
     result = subprocess.run(
         [sys.executable, "-P", "-W", "error", "-m", "pytest", "-W", "error", "-p", "no:cacheprovider",
-         "--strict-markers", "-rA", *args],
+         "-p", "no:benchmark", "-p", "no:hypothesispytest", "--strict-markers", "-rA", *args],
         cwd=folder, capture_output=True, text=True, timeout=120,
         env={**os.environ, "HAIWAY_BUS_PURE": "1" if pure else "", "PYTEST_ADDOPTS": "", "NO_COLOR": "1"},
     )  # fmt: skip
@@ -356,7 +356,7 @@ UNDER = {
 def need_what_runs(under: str) -> None:
     needed = {"anyio": "anyio", "two processes": "xdist"}.get(under, "pytest_asyncio")
     if importlib.util.find_spec(needed) is None:
-        pytest.skip(f"needs the extra web-test ({needed})")
+        pytest.skip(f"needs the dependency group servers ({needed})")
 
 
 @pytest.mark.parametrize("under", sorted(UNDER))

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal
 
 import pytest
 
-from haiway_bus.state import Default, State, StateError
+from haiway_bus._state import Default, State, StateError
 from tests.shared import let_go
 
 
@@ -153,6 +153,72 @@ class TestFields:
             Item: Item | None = None
 
         assert Event(Color=Color.RED).Color is Color.RED
+
+
+class TestSurface:
+    METHODS = frozenset(
+        {"updated", "to_mapping", "from_mapping", "to_json", "from_json", "json_schema"}
+    )
+    """What docs/reference/state.md has."""
+
+    @staticmethod
+    def public(thing):
+        return {name for name in dir(thing) if not name.startswith("_")}
+
+    def test_dir_shows_what_is_documented_and_the_fields(self, order):
+        """Of classes and instances, also when each method has been used."""
+        assert self.public(State) == self.METHODS
+        fields = {"order_id", "total", "items", "tags", "labels", "note"}
+        assert self.public(Order) == self.public(order) == self.METHODS | fields
+        assert order.updated(note="n") != order
+        assert order in {order: repr(order)}
+        assert Order.from_json(order.to_json()) == order
+        assert self.public(Order) == self.public(order) == self.METHODS | fields
+        assert self.public(Deep) == self.METHODS | fields | {"color"}
+
+    def test_one_name_is_internal(self, order):
+        """Beside what any class with slots has, and the protocols of `copy`."""
+
+        class Plain:
+            __slots__ = ("__weakref__", "value")
+            __match_args__ = ("value",)
+            value: int
+
+        fields = set(inspect.signature(Order).parameters)
+        protocols = {"__copy__", "__deepcopy__", "__replace__"}
+        for thing in (Order, order):
+            assert set(dir(thing)) - set(dir(Plain)) - fields - self.METHODS - protocols == {
+                "__state__"
+            }
+
+    def test_a_field_may_have_the_name_of_anything_inside(self, hb):
+        """Guarantee 7.1: what the package keeps for a class is out of the way of its fields."""
+        inside = [
+            *type(Order.__state__).__slots__,
+            *type(Order.__state__.fields[0]).__slots__,
+            *(
+                "blueprint",
+                "mro",
+                "fields",
+                "instance",
+                "changes",
+                "given",
+                "positional",
+                "unknown",
+            ),
+            *("self", "cls", "other", "memo", "mapping", "text", "indent", "_items", "_"),
+        ]
+        names = sorted({name for name in inside if not name.startswith("__")})
+        crowded_class = type(State)(
+            "Crowded", (State,), {"__annotations__": dict.fromkeys(names, int)}
+        )
+        values = {name: number for number, name in enumerate(names)}
+        crowded = crowded_class(**values)
+        assert {name: getattr(crowded, name) for name in names} == values
+        assert crowded.updated(**values) == crowded == crowded_class.from_json(crowded.to_json())
+        assert hash(crowded) == hash(tuple(values.values()))
+        assert repr(crowded) == f"Crowded({', '.join(f'{k}={v}' for k, v in values.items())})"
+        assert copy.deepcopy(crowded) == crowded.__reduce__()[0](*crowded.__reduce__()[1])
 
 
 class TestConstruction:
@@ -449,6 +515,87 @@ class TestValueBehaviour:
         assert repr(Named(name="a")) == "<Named(name='a', size=0)>"
         assert repr(Further(name="a")) == "<Further(name='a', size=0, more=0)>"
 
+    def test_super_means_all_fields_of_the_instance(self):
+        """Guarantee 7.1: whatever of the bases has methods for its own fields, before and after they are used."""
+
+        class Base(State):
+            x: int
+
+        assert (Base(x=1) == Base(x=1), repr(Base(x=1))) == (True, "Base(x=1)")
+        assert hash(Base(x=1).updated(x=2)) == hash(Base(x=2))
+
+        class Mixin(State, mixin=True):
+            z: int = 0
+
+        class Between(Mixin, Base):
+            y: int
+
+        class Derived(Between):
+            def __eq__(self, other):
+                return super().__eq__(other)
+
+            def __hash__(self):
+                return super().__hash__()
+
+            def __repr__(self):
+                return f"<{super().__repr__()}>"
+
+            def updated(self, **changes):
+                return super().updated(**changes)
+
+        derived = Derived(x=1, y=2)
+        assert derived == Derived(x=1, y=2)
+        assert derived != Derived(x=1, y=3)
+        assert derived != Derived(x=1, y=2, z=4)
+        assert hash(derived) == hash(Derived(x=1, y=2)) == hash((1, 0, 2))
+        assert repr(derived) == "<Derived(x=1, z=0, y=2)>"
+        assert derived.updated(y=3) == Derived(x=1, y=3)
+        assert type(derived.updated(z=3)) is Derived
+        assert repr(Between(x=1, y=2).updated(x=5)) == "Between(x=5, z=0, y=2)"
+        assert repr(Base(x=1).updated(x=2)) == "Base(x=2)"
+
+    def test_super_means_all_fields_in_a_method_that_is_lent_or_assigned(self):
+        """Guarantee 7.1."""
+
+        class Loud:
+            __slots__ = ()
+
+            def __repr__(self):
+                return super().__repr__().upper()
+
+        class Base(State):
+            x: int
+
+        class Lent(Loud, Base):
+            y: int
+
+        class Assigned(Base):
+            y: int
+
+        Assigned.__repr__ = lambda self: super(Assigned, self).__repr__().upper()
+        assert repr(Lent(x=1, y=2)) == "LENT(X=1, Y=2)"
+        assert repr(Assigned(x=1, y=2)) == "ASSIGNED(X=1, Y=2)"
+
+    def test_a_written_method_is_inherited_past_a_plain_mix_in(self):
+        """Guarantee 7.1: as Python orders the bases."""
+
+        class Base(State):
+            x: int
+
+            def __eq__(self, other):
+                return "written"
+
+            def __hash__(self):
+                return 5
+
+        class Plain:
+            __slots__ = ()
+
+        class Derived(Plain, Base):
+            pass
+
+        assert (Derived(x=1) == 3, hash(Derived(x=1))) == ("written", 5)
+
     def test_equality_without_a_hash_leaves_none(self):
         """Contract 7.1, as everywhere in Python."""
 
@@ -666,6 +813,42 @@ class TestMemory:
         gc.collect()
         assert reference() is None
         assert file not in linecache.cache
+
+    def test_nothing_is_made_for_a_class_that_nobody_asks_for(self, hb):
+        """No text is compiled for a class statement, and where C makes the instances there is no second class."""
+        before = set(linecache.cache)
+
+        class Fresh(State):
+            value: int
+
+        def compiled():
+            return [file.split()[2] for file in sorted(linecache.cache.keys() - before)]
+
+        assert compiled() == []
+        fresh = Fresh(value=1)
+        assert [name.rpartition(".")[2] for name in compiled()] == (
+            [] if hb.backend == "compiled" else ["__new__"]
+        )
+        assert len(type.__subclasses__(Fresh)) == (0 if hb.backend == "compiled" else 1)
+        assert Fresh.__subclasses__() == []
+        assert repr(Fresh.__new__(Fresh, value=1)) == "Fresh(value=1)"
+        assert {name.rpartition(".")[2] for name in compiled()} == {"__new__", "__repr__"}
+        assert fresh == Fresh(value=1)
+
+    def test_a_metaclass_with_a_call_of_its_own_is_asked(self):
+        """Guarantee 7.1."""
+        called = []
+
+        class Meta(type(State)):
+            def __call__(cls, **given):
+                called.append(given)
+                return super().__call__(**given)
+
+        class Made(State, metaclass=Meta):
+            value: int
+
+        assert Made(value=1).updated(value=2) == Made(value=2)
+        assert called == [{"value": 1}] + [{"value": 2}] * (len(called) - 1)
 
     def test_the_text_of_a_constructor_outlives_a_namesake_of_another_copy_of_the_package(
         self, monkeypatch

@@ -50,7 +50,7 @@ from annotated_types import (
     Timezone,
 )
 
-from haiway_bus.state import Default, FrozenMap, State, StateError
+from haiway_bus._state import Default, FrozenMap, State, StateError
 
 T = TypeVar("T")
 K = TypeVar("K")

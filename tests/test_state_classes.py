@@ -12,7 +12,7 @@ from typing import Annotated, Any, Generic, Protocol, TypeVar
 
 import pytest
 
-from haiway_bus.state import Alias, Default, State, StateError
+from haiway_bus._state import Alias, Default, State, StateError
 
 T = TypeVar("T")
 

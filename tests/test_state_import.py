@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import pkgutil
 import subprocess
 import sys
@@ -9,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-import haiway_bus.state
+import haiway_bus._state
 
-ROOT = Path(haiway_bus.state.__file__).parents[2]
+ROOT = Path(haiway_bus._state.__file__).parents[2]
 MODULES = [
-    f"haiway_bus.state.{module.name}" for module in pkgutil.iter_modules(haiway_bus.state.__path__)
+    module.name
+    for module in pkgutil.walk_packages(haiway_bus._state.__path__, "haiway_bus._state.")
 ]
 
 
@@ -35,11 +37,33 @@ def test_each_module_can_be_imported_alone(module):
     assert python(f"import {module}") == ""
 
 
+FOLDERS = ("kinds", "annotations", "wire", "classes")
+"""From the ground up: a module imports from its own folder and from those before it."""
+
+
+def test_imports_within_state_point_down():
+    """Not under TYPE_CHECKING and not in a function either."""
+    upwards = []
+    for path in Path(haiway_bus._state.__file__).parent.glob("*/*.py"):
+        floor = FOLDERS.index(path.parent.name)
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.ImportFrom):
+                names = [f"{node.module}.{name.name}" for name in node.names]
+            elif isinstance(node, ast.Import):
+                names = [name.name for name in node.names]
+            for name in names:
+                own, _, inner = name.partition("haiway_bus._state.")
+                if not own and inner and FOLDERS.index(inner.partition(".")[0]) > floor:
+                    upwards.append(f"{path.parent.name}/{path.name} imports {name}")
+    assert upwards == []
+
+
 def test_modules_of_value_types_are_not_imported():
     """Issue 3.2: who annotates with a Decimal has imported it, and who does not need not wait."""
     heavy = {"json", "decimal", "uuid", "pathlib", "datetime", "annotated_types"}
     text = (
         "import asyncio; before = set(sys.modules);"
-        "import haiway_bus.state; print(*sorted(set(sys.modules) - before))"
+        "import haiway_bus._state; print(*sorted(set(sys.modules) - before))"
     )
     assert not heavy & set(python(text).split())

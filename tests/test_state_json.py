@@ -15,7 +15,7 @@ from typing import Annotated, Any, Generic, Literal, NewType, NotRequired, Typed
 import annotated_types
 import pytest
 
-from haiway_bus.state import Alias, Default, FrozenMap, State, StateError
+from haiway_bus._state import Alias, Default, FrozenMap, State, StateError
 
 T = TypeVar("T")
 UserId = NewType("UserId", str)

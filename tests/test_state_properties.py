@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 import annotated_types
 import pytest
 
-from haiway_bus.state import FrozenMap, State, StateError
+from haiway_bus._state import FrozenMap, State, StateError
 
 hypothesis = pytest.importorskip("hypothesis")
 given, settings, st = hypothesis.given, hypothesis.settings, hypothesis.strategies

@@ -53,9 +53,24 @@ def told(backend: str, *command: str) -> dict[str, Any]:
     return dict(map(json.loads, run(backend, *command).splitlines()))
 
 
+@functools.cache
+def ends(backend: str, *command: str) -> dict[str, tuple[int, str]]:
+    """How the processes ended that one program forks, by the names of their work, and what they printed."""
+    lines = map(json.loads, run(backend, *command).splitlines())
+    return {name: (status, said) for name, status, said in lines}
+
+
+def seen(backend: str, source: str, threads: str, tool: str) -> dict[str, Any]:
+    """What a tool was shown of the readers, while as many threads ran them."""
+    status, said = ends(backend, "watching.py", source, threads, *TOOLS[threads])[tool]
+    assert status == 0, said
+    return json.loads(said)
+
+
 # Readers in tests/tools/readers.py.
 READERS = ["ready", "one", "batch", "first", "relayed", "parked", "handler", "ended", "leaving"]
 
+BUILT_IN = "pure"  # what is built in has no part in either backend
 STOP = re.compile(r"(?:\(Pdb\) )*> (.*)\((\d+)\)(\S+)\(\)")
 
 
@@ -88,7 +103,7 @@ def stops_of(text: str) -> tuple[list[tuple[str, ...]], Counter[str]]:
 @pytest.mark.parametrize("reader", READERS)
 def test_pdb_stops_where_it_does_over_an_async_generator(hb: Any, reader: str) -> None:
     ours = told(hb.backend, "stepping.py", "bus", reader)
-    theirs = told(hb.backend, "stepping.py", "built-in", reader)
+    theirs = told(BUILT_IN, "stepping.py", "built-in", reader)
     assert list(ours) == list(theirs)
     for script in theirs:
         (stops, exceptions), (expected, allowed) = stops_of(ours[script]), stops_of(theirs[script])
@@ -132,8 +147,8 @@ def check(tool: str, shown: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("tool", WATCHING)
 def test_a_tool_is_shown_no_more_than_of_an_async_generator(hb: Any, tool: str) -> None:
-    ours = told(hb.backend, "watching.py", "bus", "1", tool)[tool]
-    theirs = told(hb.backend, "watching.py", "built-in", "1", tool)[tool]
+    ours = seen(hb.backend, "bus", "1", tool)
+    theirs = seen(BUILT_IN, "built-in", "1", tool)
     check(tool, ours)
     assert theirs["at readers"]
     more = [one for one in ours["at readers"] if one not in theirs["at readers"]]
@@ -147,40 +162,30 @@ def test_a_tool_is_shown_no_more_than_of_an_async_generator(hb: Any, tool: str) 
 def test_each_event_of_monitoring_by_itself(hb: Any) -> None:
     names = [name for name in dir(sys.monitoring.events) if name.isupper() and name != "NO_EVENTS"]
     tools = [f"monitoring {name}" for name in names]
-    for tool, shown in told(hb.backend, "watching.py", "bus", "1", *tools).items():
-        check(tool, shown)
+    for tool, (status, said) in ends(hb.backend, "watching.py", "bus", "1", *tools).items():
+        assert status == 0, said
+        check(tool, json.loads(said))
 
 
-@pytest.mark.parametrize(
-    "tool",
-    [
-        "settrace that keeps nothing",
-        "setprofile",
-        "profile",
-        "cProfile",
-        "faulthandler",
-        pytest.param("tracemalloc", marks=pytest.mark.skipif(not CPYTHON, reason="CPython's")),
-        "collector",
-        "collector that saves",
-    ],
-)
+HARMLESS = ["settrace that keeps nothing", "setprofile", "profile", "cProfile", "faulthandler"]
+HARMLESS += ["tracemalloc"] if CPYTHON else []
+HARMLESS += ["collector", "collector that saves"]
+
+
+@pytest.mark.parametrize("tool", HARMLESS)
 def test_readers_take_their_events_under(hb: Any, tool: str) -> None:
-    check(tool, told(hb.backend, "watching.py", "bus", "1", tool)[tool])
+    check(tool, seen(hb.backend, "bus", "1", tool))
 
 
-@pytest.mark.parametrize(
-    "core",
-    [
-        pytest.param("ctrace", marks=pytest.mark.skipif(not CPYTHON, reason="CPython's")),
-        "pytrace",
-        pytest.param("sysmon", marks=pytest.mark.skipif(not MONITORING, reason="from 3.12 on")),
-    ],
-)
-def test_coverage_measures_what_it_does_over_an_async_generator(hb: Any, core: str) -> None:
+COVERAGE = ["coverage ctrace"] if CPYTHON else []
+COVERAGE += ["coverage pytrace", *(["coverage sysmon"] if MONITORING else [])]
+
+
+@pytest.mark.parametrize("tool", COVERAGE)
+def test_coverage_measures_what_it_does_over_an_async_generator(hb: Any, tool: str) -> None:
     pytest.importorskip("coverage")
-    tool = f"coverage {core}"
-    ours = told(hb.backend, "watching.py", "bus", "1", tool)[tool]
-    theirs = told(hb.backend, "watching.py", "built-in", "1", tool)[tool]
+    ours = seen(hb.backend, "bus", "1", tool)
+    theirs = seen(BUILT_IN, "built-in", "1", tool)
     check(tool, ours)
     assert ours["measured"] == theirs["measured"]
     assert line_of("# body", "def ready") in ours["measured"]["lines"]
@@ -194,15 +199,15 @@ IN_THREADS = [
     "collector",
 ]
 IN_THREADS += ["tracemalloc"] if CPYTHON else []
-IN_THREADS += ["coverage ctrace"] if CPYTHON else []
-IN_THREADS += ["coverage pytrace", *(["coverage sysmon"] if MONITORING else [])]
+IN_THREADS += COVERAGE
+TOOLS = {"1": [*WATCHING, *HARMLESS, *COVERAGE], "2": IN_THREADS}
 
 
 @pytest.mark.parametrize("tool", IN_THREADS)
 def test_loops_in_two_threads_under(hb: Any, tool: str) -> None:
     if tool.startswith("coverage"):
         pytest.importorskip("coverage")
-    check(tool, told(hb.backend, "watching.py", "bus", "2", tool)[tool])
+    check(tool, seen(hb.backend, "bus", "2", tool))
 
 
 def cases() -> list[tuple[str, str]]:
@@ -217,4 +222,5 @@ def cases() -> list[tuple[str, str]]:
 @pytest.mark.skipif(not CPYTHON, reason="counts references")
 @pytest.mark.parametrize(("program", "case"), cases(), ids=[case for _, case in cases()])
 def test_nothing_stays_of_a_read(hb: Any, program: str, case: str) -> None:
-    assert run(hb.backend, program, case) == ""
+    named = [name for of, name in cases() if of == program]
+    assert ends(hb.backend, program, *named)[case] == (0, "")

@@ -526,7 +526,7 @@ def test_rates_are_of_the_time_between_two_looks(top: Any, hb: Any) -> None:
 
 def test_with_rich_the_terminal_shows_a_table_in_colour(top: Any, hb: Any) -> None:
     """Numbers are never cut, however narrow the terminal is. Names are no markup."""
-    rich = pytest.importorskip("haiway_bus.tools._top.rich_screen")
+    rich = pytest.importorskip("haiway_bus.tools._top.rich_screen", reason="needs rich")
     console = importlib.import_module("rich.console").Console
     long = "[red]" + "VeryLongName" * 8
     stats = hb.EventStats(2, 1_000_000, 5, 3, 999_995, 999_995)

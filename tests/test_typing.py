@@ -41,7 +41,7 @@ def run(directory: Path, *command: str, **environment: str) -> subprocess.Comple
 
 def errors_of_mypy(directory: Path) -> dict[str, set[int]]:
     if importlib.util.find_spec("mypy") is None:
-        pytest.skip("mypy is not installed")
+        pytest.skip("needs mypy")
     done = run(
         directory,
         sys.executable,
@@ -65,9 +65,9 @@ def errors_of_mypy(directory: Path) -> dict[str, set[int]]:
 
 def pyright(directory: Path, *arguments: str) -> dict[str, Any]:
     if importlib.util.find_spec("pyright") is None:
-        pytest.skip("pyright is not installed")
+        pytest.skip("needs pyright")
     if shutil.which("node") is None:
-        pytest.skip("pyright needs node, which is not on this machine")
+        pytest.skip("needs node, for pyright")
     # --verifytypes looks for the package with the first `python` of the path, whatever --pythonpath says.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     done = run(directory, sys.executable, "-m", "pyright", "--outputjson", *arguments, PATH=path)
@@ -129,7 +129,7 @@ def test_every_public_name_has_a_type():
     if not INSTALLED:
         pytest.skip("pyright verifies the types of an installed package only")
     for extra in ("nats", "opentelemetry"):
-        pytest.importorskip(extra, reason=f"without {extra}, what is made of its types has none")
+        pytest.importorskip(extra, reason=f"needs {extra}")
     done = pyright(Path.cwd(), "--verifytypes", "haiway_bus", "--ignoreexternal")
     untyped = [
         f"{symbol['name']}: {diagnostic['message']}"

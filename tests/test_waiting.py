@@ -509,10 +509,10 @@ class TestWarning:
                     group.create_task(request(f"long {number}", until, lambda: len(warned()) >= 5))
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
-                (alarm,) = root._inside.tasks.bus_scopes.alarms.values()
-                assert alarm.loop is loop
-                assert len(alarm.due) == 10
-            assert (alarm.timer, len(alarm.due)) == (None, 0)
+                (timer,) = root._inside.tasks.bus_scopes.warn_timers.values()
+                assert timer.loop is loop
+                assert len(timer.due) == 10
+            assert (timer.timer, len(timer.due)) == (None, 0)
         assert sorted(warned()) == [f"long {number}" for number in range(5)]
 
     @pytest.mark.parametrize("quiet", ["off", "in time", "no task", "the outer one's time"])
@@ -521,13 +521,13 @@ class TestWarning:
         timers: list[Any] = []
         loop = asyncio.get_running_loop()
         waiting = importlib.import_module("haiway_bus._scope.waiting")
-        before = waiting.Voice.__init__
+        before = waiting.WaitReport.__init__
 
-        def counting(voice: Any, *args: Any) -> None:
-            before(voice, *args)
-            timers.append(voice)
+        def counting(report: Any, *args: Any) -> None:
+            before(report, *args)
+            timers.append(report)
 
-        waiting.Voice.__init__ = counting
+        waiting.WaitReport.__init__ = counting
         try:
             seconds = None if quiet in ("off", "the outer one's time") else 60.0
             async with hb.ctx.scope("outer", observability=told.recorder, warn_after=SOON):
@@ -536,7 +536,7 @@ class TestWarning:
                     if quiet != "no task":
                         hb.ctx.spawn(asyncio.sleep, 3 * SOON)
         finally:
-            waiting.Voice.__init__ = before
+            waiting.WaitReport.__init__ = before
         assert told.lines == []
         assert len(timers) == (quiet != "no task")
         assert all(one.timer is None and one.members.since is None for one in timers)
@@ -643,7 +643,7 @@ class TestAsking:
 
         async with hb.ctx.scope("shop"):
             task = hb.ctx.spawn(asyncio.sleep, 60)
-            monkeypatch.setattr(waiting, "stands", broken)
+            monkeypatch.setattr(waiting, "describe", broken)
             (found,) = hb.ctx.waiting()
             task.cancel()
         assert found.waits_for == "what cannot be told (LookupError)"

@@ -129,6 +129,7 @@ def child_environment(*, pure: bool) -> dict[str, str]:
     """The environment of a child that runs the paths on one backend."""
     environment = dict(os.environ, PYTHONHASHSEED="0")
     environment.pop("HAIWAY_BUS_PURE", None)
+    environment.pop("HAIWAY_BUS_REQUIRE_EXTENSIONS", None)
     if pure:
         environment["HAIWAY_BUS_PURE"] = "1"
     return environment

@@ -28,7 +28,7 @@ class BusScopes(dict["TaskOwner", None]):
       watched; `unwatch` ends that.
     - `awaited_channels` are those for whose events the tasks waited at the last check, on this bus and on others.
     - `handlings` are the calls of `ctx.on` whose workers run, in their order.
-    - `alarms` warn of ends that wait, by the seconds after which they do so (`waiting.py`).
+    - `warn_timers` warn of ends that wait, by the seconds after which they warn (`waiting.py`).
     """
 
     def __init__(self, bus: Bus) -> None:
@@ -37,7 +37,7 @@ class BusScopes(dict["TaskOwner", None]):
         self.callbacks: dict[Callable[[], object], None] = {}
         self.unwatch: Callable[[], object] | None = None
         self.handlings: dict[Any, None] = {}
-        self.alarms: dict[float, Any] = {}
+        self.warn_timers: dict[float, Any] = {}
         _BY_BUS[id(bus)] = self
 
     def any_at_work(self, check: IdleCheck) -> bool:

@@ -20,10 +20,10 @@ from haiway_bus._bus.refusals import FORKED, bus_over, no_scope
 from haiway_bus._bus.watch import inherited
 from haiway_bus._scope.held_state import States
 from haiway_bus._scope.tasks import ScopeTasks
+from haiway_bus._state import State
 from haiway_bus._values.arguments import coroutine_of
 from haiway_bus._values.by_type import ByType
 from haiway_bus.observability import Observability, ScopeIdentity
-from haiway_bus.state import State
 
 __all__ = ("Current", "Entered", "OpenScope", "Updated", "current", "current_or_none")
 

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 from haiway_bus._bus import Subscription
 from haiway_bus._bus.refusals import check_type
 from haiway_bus._scope.context import OpenScope
-from haiway_bus._scope.vitals import Handling, teller_of_handler
+from haiway_bus._scope.vitals import Handling, handler_callback
 from haiway_bus._scope.within import DONE, Within
 from haiway_bus._values.arguments import can_be_awaited, is_class, offered_by
 from haiway_bus._values.printable import described, name_of_function, name_of_type
@@ -45,7 +45,7 @@ def handle(
         # flush() then waits for each worker, even if they never waited together.
         subscription.share_work()
     name = name_of_function(handler)
-    told = teller_of_handler(scope.observability, scope.identity, name, subscription.event_type)
+    told = handler_callback(scope.observability, scope.identity, name, subscription.event_type)
     handling = Handling(name, subscription, told)
     handlings, working = scope.tasks.bus_scopes.handlings, handling.working
     # Kept until the last worker has ended, so that the events left then can be counted.

@@ -22,10 +22,10 @@ from haiway_bus._scope.group import generator_around
 from haiway_bus._scope.held_state import States
 from haiway_bus._scope.losses import drop_callback, forgotten_callback, log_unread
 from haiway_bus._scope.recorder import checked_observability, identify
+from haiway_bus._state import State
 from haiway_bus._values.arguments import name_of_scope
 from haiway_bus._values.printable import described
 from haiway_bus.observability import LoggingObservability, Observability
-from haiway_bus.state import State
 
 __all__ = ("Scope",)
 
@@ -184,7 +184,7 @@ class Scope:
         identity = inside.identity = identify(
             recorder, self.name, None if outer is None else outer.identity, self._isolated
         )
-        inside.tasks.teller = recorder, identity
+        inside.tasks.report_to = recorder, identity
         if inside.owns_bus:
             inside.bus.observer = drop_callback(recorder, identity)
             inside.bus.forgotten = forgotten_callback(recorder, identity)

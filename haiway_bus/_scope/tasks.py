@@ -13,7 +13,7 @@ from haiway_bus._scope.ending import Ending
 from haiway_bus._scope.failures import Failures
 from haiway_bus._scope.idle import DrainFuture, IdleCheck
 from haiway_bus._scope.search import WorkSearch
-from haiway_bus._scope.waiting import Voice, check_warn_after
+from haiway_bus._scope.waiting import WaitReport, check_warn_after
 from haiway_bus._values.printable import described
 from haiway_bus.errors import ContextMissing
 from haiway_bus.observability import Observability, ScopeIdentity
@@ -29,10 +29,11 @@ class ScopeTasks(TaskOwner):
     Invariants:
     - `end` is set from the end of the body, or the cancellation of the tasks, until the tasks have ended. Then `closed`
       is set.
-    - After `warn_after` seconds of waiting the end warns through `teller`, as this scope; never if one of them is None.
+    - After `warn_after` seconds of waiting the end warns through `report_to`, as this scope; never if one of them is
+      None.
     """
 
-    __slots__ = ("closed", "end", "teller", "warn_after")
+    __slots__ = ("closed", "end", "report_to", "warn_after")
 
     def __init__(self, name: str, warn_after: float | None = None) -> None:
         check_warn_after(warn_after)
@@ -40,7 +41,7 @@ class ScopeTasks(TaskOwner):
         self.end: Ending | None = None
         self.closed: bool = False
         self.warn_after: float | None = warn_after
-        self.teller: tuple[Observability, ScopeIdentity] | None = None
+        self.report_to: tuple[Observability, ScopeIdentity] | None = None
 
     def leave_bus(self) -> None:
         """Leave the scopes on the bus. A scope whose entry failed may not have joined them."""
@@ -58,11 +59,11 @@ class ScopeTasks(TaskOwner):
         group = self.group
         self.body_done = True
         end = self.end = self.end or Ending(self)
-        voice = Voice(self, self.warn_after, self.teller) if self.tasks else None
+        report = WaitReport(self, self.warn_after, self.report_to) if self.tasks else None
         group.begin_leaving(failures)
-        if voice is not None and failures.outcome is None and not group.aborted:
+        if report is not None and failures.outcome is None and not group.aborted:
             # It raises when it is cancelled. When a task fails it returns: then the other tasks are being cancelled.
-            await failures.attempt(self.drain(end, voice), of_tasks=True)
+            await failures.attempt(self.drain(end, report), of_tasks=True)
         if failures.outcome is not None:
             group.abort()
         # From here on no task of the scope reads: its tasks have ended, or are being cancelled.
@@ -71,8 +72,8 @@ class ScopeTasks(TaskOwner):
         self.closed = True
         self.host = None
         end.stop()
-        if voice is not None:
-            voice.end()
+        if report is not None:
+            report.end()
         self.end = None
 
     def on_abort(self) -> None:
@@ -112,15 +113,15 @@ class ScopeTasks(TaskOwner):
             task.cancelling() > 0 or (self.end is not None and task in self.end.end_counts)
         )
 
-    async def drain(self, end: Ending, voice: Voice) -> None:
+    async def drain(self, end: Ending, report: WaitReport) -> None:
         """Let the tasks run until none is left, and end their waits whenever all of them are idle."""
-        drain = DrainFuture(self.tasks, voice.cancelled)
+        drain = DrainFuture(self.tasks, report.note_tasks)
         self.group.waiter = drain  # the group completes it, too, when a task fails
         end.start(drain)
         try:
             await drain
         except asyncio.CancelledError as broken:
-            voice.broken(broken)
+            report.annotate(broken)
             raise
         finally:
             if end.drain is drain:

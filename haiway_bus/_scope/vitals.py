@@ -1,4 +1,4 @@
-"""How a bus is doing as a whole, for who watches it (guarantee 8.3): read when somebody asks, and counted by nobody."""
+"""The vital figures of a bus, for monitors (guarantee 8.3). They are read on request; nothing is counted in advance."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from haiway_bus._bus.stats import Observer
 from haiway_bus._scope.bus_scopes import bus_scopes_of
 from haiway_bus.observability import Observability, ScopeIdentity
 
-__all__ = ("HandlerStats", "Handling", "Pulse", "Vitals", "teller_of_handler", "vitals_of")
+__all__ = ("HandlerStats", "Handling", "Pulse", "Vitals", "handler_callback", "vitals_of")
 
-# How long a pulse goes on when nobody asks any more.
+# The number of beats of a pulse after the last request.
 PATIENCE: Final = 150
 SECONDS: Final = 1.0
 
-Told: TypeAlias = Callable[[float, BaseException | None], object]
+HandlerCallback: TypeAlias = Callable[[float, BaseException | None], object]
 
 
 class HandlerStats(NamedTuple):
-    """A handler of `ctx.on`: how many workers it has, how many are at work, and how many events it failed at."""
+    """A handler of `ctx.on`: its workers, how many of them have an event in hand, and the events that it failed to
+    handle."""
 
     handler: str
     event_type: type[Any]
@@ -35,7 +36,7 @@ class HandlerStats(NamedTuple):
 
 
 class Vitals(NamedTuple):
-    """A bus: the open scopes on it, the events that other threads sent and that wait for the loop, the handlers."""
+    """A bus: its open scopes, the events from other threads that wait for the loop, and the handlers."""
 
     scopes: int
     from_threads: int
@@ -43,19 +44,20 @@ class Vitals(NamedTuple):
 
 
 class Handling:
-    """One call of `ctx.on`: its workers, and how many events its handler failed at.
+    """A call of `ctx.on`: its workers, and the number of events that its handler failed to handle.
 
-    `told` is called with the seconds that each event took and the error, if any; None when nobody asked for that, and
-    then no clock is asked either.
+    `told` is the callback of the recorder: (seconds, error or None), after each event. If it is None, no time is taken.
     """
 
     __slots__ = ("event_type", "failed", "name", "subscription", "told", "working")
 
-    def __init__(self, name: str, subscription: Subscription[Any], told: Told | None) -> None:
+    def __init__(
+        self, name: str, subscription: Subscription[Any], told: HandlerCallback | None
+    ) -> None:
         self.name: str = name
         self.event_type: type[Any] = subscription.event_type
         self.subscription: ref[Subscription[Any]] = ref(subscription)
-        self.told: Told | None = told
+        self.told: HandlerCallback | None = told
         self.working: set[Task[None]] = set()
         self.failed: int = 0
 
@@ -72,7 +74,7 @@ class Handling:
 
 
 def at_work(task: Any, subscription: Subscription[Any] | None) -> bool:
-    """Whether a worker has an event in hand: it has begun, and does not wait for the next one."""
+    """Whether a worker has an event in hand: it has started, and does not wait for the next event."""
     if task.done() or getcoroutinestate(task.get_coro()) == CORO_CREATED:
         return False
     waited = getattr(task, "_fut_waiter", None)
@@ -80,7 +82,7 @@ def at_work(task: Any, subscription: Subscription[Any] | None) -> bool:
 
 
 def vitals_of(bus: Bus) -> Vitals:
-    """How the bus is doing. In its loop's thread."""
+    """The vital figures of the bus. Call it in the thread of its loop."""
     scopes = bus_scopes_of(bus)
     handlings = [] if scopes is None else list(scopes.handlings)
     return Vitals(
@@ -90,21 +92,21 @@ def vitals_of(bus: Bus) -> Vitals:
     )
 
 
-def teller_of_handler(
+def handler_callback(
     recorder: Observability, scope: ScopeIdentity, handler: str, event_type: type[Any]
-) -> Told | None:
-    """What is called after each event of a handler, if the recorder wants to know."""
+) -> HandlerCallback | None:
+    """The callback of the recorder for each event of a handler; None if the recorder wants none."""
     watch = getattr(type(recorder), "watch_handler", None)
     if watch is None:
         return None
-    told: Told | None = watch(recorder, scope, handler, event_type)
+    told: HandlerCallback | None = watch(recorder, scope, handler, event_type)
     return told
 
 
 class Pulse:
-    """While somebody watches a bus: looks at it once a second, and sees how late the loop comes to that.
+    """A timer that looks at a bus once a second while a monitor watches it, and measures how late the loop calls it.
 
-    It begins when it is asked for the first time, and ends when nobody has asked for a while. In the loop's thread.
+    The first request starts it. It stops when there was no request for a while. It belongs to the thread of the loop.
     """
 
     __slots__ = ("__weakref__", "bus", "due", "late", "left", "observer", "timer")
@@ -118,7 +120,7 @@ class Pulse:
         self.left: int = 0
 
     def lateness(self) -> float:
-        """How many seconds late the loop has come to a timer at most, since this was asked last."""
+        """The longest delay of a beat since the last request, in seconds."""
         self.left = PATIENCE
         if self.timer is None:
             self.schedule()

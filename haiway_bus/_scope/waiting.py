@@ -1,6 +1,6 @@
-"""Whom a scope waits for: in a warning while its end waits, and in `ctx.waiting()` at any time (guarantee 5.11).
+"""Reports of the tasks that a scope waits for: warnings while its end waits, and `ctx.waiting()` (guarantee 5.11).
 
-Where a task stands, and what it waits for, is told by `standing.py`.
+`task_text.py` describes where a task stands and what it waits for.
 """
 
 from __future__ import annotations
@@ -16,30 +16,42 @@ from typing import Any, Final, NamedTuple
 
 from haiway_bus._bus import Receive
 from haiway_bus._scope.bus_scopes import BusScopes, TaskOwner, all_bus_scopes
-from haiway_bus._scope.standing import counted, one_line, stands
+from haiway_bus._scope.task_text import counted, describe, one_line
 from haiway_bus._values.arguments import is_number, is_seconds
 from haiway_bus._values.printable import described, name_of_type
 from haiway_bus.observability import Observability, ScopeIdentity
 
-__all__ = ("Voice", "WaitingTask", "at_the_end", "check_warn_after", "listed", "waiting_on")
+__all__ = (
+    "WaitReport",
+    "WaitingTask",
+    "check_warn_after",
+    "task_lines",
+    "waiting_ends",
+    "waiting_tasks",
+)
 
-# How many tasks one warning names.
+# The number of tasks that a warning names.
 NAMED: Final = 10
-# How many lines tell of all scopes.
+# The number of lines for all scopes together.
 LINES: Final = 40
 
-# The waits that were cancelled, for the pytest plugin: it makes a list of it while a test runs.
-kept: list[str] | None = None
+# The waits that were cancelled. The pytest plugin sets this to a list while a test runs.
+cancelled_waits: list[str] | None = None
 
 
 class WaitingTask(NamedTuple):
-    """A task of a scope, where it stands and what it waits for, in words.
+    """A task of a scope: where it stands, and what it waits for.
 
-    task: its name.
-    scope: the name of the scope that it belongs to.
-    file, line, function: the innermost place of your own code that it is in; None where there is none.
-    waits_for: "asyncio.Queue.get", "events of OrderCreated", "the task 'fetch'" and so on. The words are for people.
-    seconds: for how long the end of the scope has waited; None while its body runs.
+    Attributes:
+        task: The name of the task.
+        scope: The name of its scope.
+        file: The file of the innermost frame of your own code in the task. None, like `line` and `function`, if the
+            task is in no such code.
+        line: The line in that file.
+        function: The function of that frame.
+        waits_for: What the task waits for, in words for people, such as "asyncio.Queue.get" or "events of
+            OrderCreated".
+        seconds: How long the end of the scope has waited. None while its body runs.
     """
 
     task: str
@@ -56,7 +68,7 @@ class WaitingTask(NamedTuple):
 
 
 def check_warn_after(seconds: Any) -> None:
-    """Raise TypeError or ValueError for what is no time after which a scope warns."""
+    """Raise TypeError or ValueError if `warn_after` is neither a positive number of seconds nor None."""
     if seconds is None:
         return
     if not is_number(seconds):
@@ -69,11 +81,11 @@ def check_warn_after(seconds: Any) -> None:
         )
 
 
-class Alarm:
-    """The first warnings of all scopes on a bus that wait with the same time: one timer, as thousands may end at once.
+class SharedTimer:
+    """The timer for the first warnings of all ends on a bus with the same `warn_after`, as thousands may end at once.
 
-    Invariant: `due` has them in the order in which their time comes; while it has any, `timer` is set, for the first
-    one or for one that has ended since.
+    Invariant: `due` holds the reports in the order of their times. While it holds any, `timer` is set: for the first
+    report, or for an earlier one that was removed.
     """
 
     __slots__ = ("due", "loop", "seconds", "timer")
@@ -81,71 +93,71 @@ class Alarm:
     def __init__(self, loop: AbstractEventLoop, seconds: float) -> None:
         self.loop: AbstractEventLoop = loop
         self.seconds: float = seconds
-        # Ordered, as a plain dict is walked from its first entry on, those included that were taken out.
-        self.due: OrderedDict[Voice, float] = OrderedDict()
+        # To find the first entry of a plain dict takes longer the more entries were removed before it.
+        self.due: OrderedDict[WaitReport, float] = OrderedDict()
         self.timer: TimerHandle | None = None
 
-    def add(self, voice: Voice, due: float) -> None:
-        self.due[voice] = due
+    def add(self, report: WaitReport, due: float) -> None:
+        self.due[report] = due
         if self.timer is None:
-            self.timer = self.loop.call_at(due, self.ring, context=Context())
+            self.timer = self.loop.call_at(due, self.fire, context=Context())
 
-    def remove(self, voice: Voice) -> None:
-        self.due.pop(voice, None)
+    def remove(self, report: WaitReport) -> None:
+        self.due.pop(report, None)
         if not self.due and self.timer is not None:
             timer, self.timer = self.timer, None
             timer.cancel()
 
-    def ring(self) -> None:
+    def fire(self) -> None:
         self.timer = None
         now = self.loop.time()
-        ready: list[Voice] = []
-        for voice, due in self.due.items():
+        ready: list[WaitReport] = []
+        for report, due in self.due.items():
             if due > now:
-                self.timer = self.loop.call_at(due, self.ring, context=Context())
+                self.timer = self.loop.call_at(due, self.fire, context=Context())
                 break
-            ready.append(voice)
-        for voice in ready:
-            del self.due[voice]
-        for voice in ready:
-            self.loop.call_soon(voice.tell, self.seconds, context=voice.context)
+            ready.append(report)
+        for report in ready:
+            del self.due[report]
+        for report in ready:
+            self.loop.call_soon(report.warn, self.seconds, context=report.context)
 
 
-class Voice:
-    """Tells, while the end of a scope waits, for whom: after its time, and then each time that has doubled."""
+class WaitReport:
+    """Reports the tasks that the end of a scope waits for: after `seconds`, and whenever the wait has doubled."""
 
-    __slots__ = ("alarm", "context", "members", "note", "teller", "timer")
+    __slots__ = ("context", "members", "note", "report_to", "shared_timer", "timer")
 
     def __init__(
         self,
         members: TaskOwner,
         seconds: float | None,
-        teller: tuple[Observability, ScopeIdentity] | None,
+        report_to: tuple[Observability, ScopeIdentity] | None,
     ) -> None:
         self.members: TaskOwner = members
-        self.teller: tuple[Observability, ScopeIdentity] | None = teller
+        self.report_to: tuple[Observability, ScopeIdentity] | None = report_to
         self.timer: TimerHandle | None = None
         self.note: str | None = None
-        self.alarm: Alarm | None = None
+        self.shared_timer: SharedTimer | None = None
         self.context: Context = copy_context()  # of the task that waits
         loop = members.bus.loop
         members.since = loop.time()
-        if seconds is not None and teller is not None:
-            alarms = members.bus_scopes.alarms
-            alarm = self.alarm = alarms.get(seconds) or alarms.setdefault(
-                seconds, Alarm(loop, seconds)
+        if seconds is not None and report_to is not None:
+            warn_timers = members.bus_scopes.warn_timers
+            shared_timer = self.shared_timer = warn_timers.get(seconds) or warn_timers.setdefault(
+                seconds, SharedTimer(loop, seconds)
             )
-            alarm.add(self, members.since + seconds)
+            shared_timer.add(self, members.since + seconds)
 
-    def tell(self, seconds: float) -> None:
+    def warn(self, seconds: float) -> None:
         members = self.members
-        if members.since is None or self.teller is None:
+        if members.since is None or self.report_to is None:
             return
-        # First of all, as a recorder may fail.
-        self.timer = members.bus.loop.call_at(members.since + 2 * seconds, self.tell, 2 * seconds)
-        lines = listed((members,))
+        # First, as a recorder may raise.
+        self.timer = members.bus.loop.call_at(members.since + 2 * seconds, self.warn, 2 * seconds)
+        lines = task_lines((members,))
         if lines:
-            recorder, scope = self.teller
+            recorder, scope = self.report_to
             recorder.log(
                 scope,
                 logging.WARNING,
@@ -154,38 +166,38 @@ class Voice:
                 None,
             )
 
-    def cancelled(self) -> None:
-        """The wait is being cancelled: the time to see for whom it was."""
+    def note_tasks(self) -> None:
+        """Note which tasks the end waited for. Called when the wait is cancelled, while they still stand where they
+        stood."""
         if self.members.tasks:
-            lines = "; ".join(listed((self.members,)))
+            lines = "; ".join(task_lines((self.members,)))
             self.note = f"the end of the scope {described(self.members.name)} waited for {lines}"
-            if kept is not None and len(kept) < LINES:
-                kept.append(self.note)
+            if cancelled_waits is not None and len(cancelled_waits) < LINES:
+                cancelled_waits.append(self.note)
 
-    def broken(self, error: BaseException) -> None:
-        """Note on what cancelled the wait for whom that was: the traceback of a time-out around the scope shows it."""
+    def annotate(self, error: BaseException) -> None:
+        """Add the note to the CancelledError, so that the traceback of a time-out around the scope shows it."""
         if self.note is not None and type(error) is asyncio.CancelledError:
             error.add_note(self.note)
 
     def end(self) -> None:
-        """It waits no longer."""
+        """The wait is over."""
         self.members.since = None
-        if self.alarm is not None:
-            self.alarm.remove(self)
+        if self.shared_timer is not None:
+            self.shared_timer.remove(self)
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
 
 
-def waiting_on(members: TaskOwner) -> tuple[WaitingTask, ...]:
-    """The unfinished tasks of a scope, and then of the others on its bus."""
+def waiting_tasks(members: TaskOwner) -> tuple[WaitingTask, ...]:
+    """The unfinished tasks of a scope, then those of the other scopes on its bus."""
     others = (one for one in list(members.bus_scopes) if one is not members)
     return tuple(records((members, *others)))
 
 
-def at_the_end(scopes: BusScopes | None = None) -> list[str]:
-    """For each scope of this process, or of one bus, that waits at its end: a line, and one for each task of the first
-    ten that it waits for."""
+def waiting_ends(scopes: BusScopes | None = None) -> list[str]:
+    """Lines about the scopes of this process, or of one bus, whose ends wait: a line for each scope, then its tasks."""
     lines = []
     for each in all_bus_scopes() if scopes is None else (scopes,):
         for one in list(each):
@@ -194,14 +206,14 @@ def at_the_end(scopes: BusScopes | None = None) -> list[str]:
                 lines.append(
                     f"the end of the scope {described(one.name)} waits for {seconds:.0f} s now:"
                 )
-                lines += [f"  {line}" for line in listed((one,))]
+                lines += [f"  {line}" for line in task_lines((one,))]
     return lines[:LINES]
 
 
-def listed(scopes: Iterable[TaskOwner]) -> list[str]:
-    """The first ten tasks that these scopes wait for, a line each, and the number of the others.
+def task_lines(scopes: Iterable[TaskOwner]) -> list[str]:
+    """A line for each of the first ten tasks that these scopes wait for, and the number of the others.
 
-    Those that wait for an event themselves end with the scope, and keep it waiting only when there are no others.
+    Tasks that wait for an event end with the scope. They are listed only if there are no other tasks.
     """
     every = [(task, one) for one in scopes for task in list(one.tasks) if not task.done()]
     reading = [pair for pair in every if isinstance(getattr(pair[0], "_fut_waiter", None), Receive)]
@@ -225,10 +237,8 @@ def records(scopes: Iterable[TaskOwner]) -> Iterator[WaitingTask]:
 def record(task: Any, scope: TaskOwner) -> WaitingTask:
     seconds = None if scope.since is None else scope.bus.loop.time() - scope.since
     try:
-        file, line, function, words = stands(task)
-    except (
-        Exception
-    ) as error:  # a task of a class that is unlike asyncio's, or one that runs in another thread
+        file, line, function, words = describe(task)
+    except Exception as error:  # the task's class is unlike asyncio's, or it runs in another thread
         file, line, function = None, None, None
         words = f"what cannot be told ({name_of_type(type(error))})"
     return WaitingTask(one_line(task.get_name()), scope.name, file, line, function, words, seconds)

@@ -1,9 +1,10 @@
-"""One task that runs code in many contexts, one after the other: a handler's, a copy for each event (contract 2.11).
+"""How the task of a worker runs each event in a context of its own (guarantee 2.11).
 
-A task has one context for its whole life, and a task for each event would cost more than all the rest of handling it.
-So a worker runs a generator by hand, by `context.run(generator.send, event)`: it yields DONE when it has handled the
-event, and what the handler waits on, where it does. Then the worker awaits a `Within`, which takes each further step
-in that context. To asyncio nothing is different: it is the same task, and it waits on what the handler awaits.
+A task has one context for its whole life, and a new task for each event would cost more than the handling itself. So
+the worker steps a generator by hand, with `context.run(generator.send, event)`. The generator yields DONE when the
+event is handled. Before that it may yield a future that the handler awaits. The worker then awaits a `Within`, which
+takes each further step in the same context. For asyncio nothing is special: the task waits on the future that the
+handler awaits.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ DONE: Final = object()
 
 
 class Within:
-    """Awaits a generator that waits on something until it yields DONE, each step in one context. It serves again.
+    """An awaitable that steps a generator in one context until it yields DONE. It is used again for each event.
 
-    It shows what a coroutine shows (`cr_await`, `cr_frame` and so on), so that what follows an await chain from a task
-    inwards (`asyncio.capture_call_graph`) does not end here.
+    It has the attributes of a coroutine (`cr_await`, `cr_frame` and so on), so that a walk along the await chain of a
+    task, such as `asyncio.capture_call_graph`, passes through it.
 
-    Invariants: `run` is that of the context, and None when it is not awaited, so that nothing is held. `waited` is what
-    its task has yet to be given to wait on; DONE when it was.
+    Invariants: `run` is `context.run` while it is awaited, else None, so that it holds nothing. `waited` is the
+        future that
+    the task has not been given yet; DONE if there is none.
     """
 
     __slots__ = ("generator", "run", "step", "waited")
@@ -36,7 +38,7 @@ class Within:
         self.waited: object = DONE
 
     def until_done(self, context: Context, waited: object) -> Within:
-        """What to await, for a generator that yielded `waited`."""
+        """Return this awaitable, for a generator that has yielded `waited`."""
         self.run = context.run
         self.waited = waited
         return self

@@ -17,6 +17,7 @@ import statistics
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -85,30 +86,37 @@ async def service(size: int) -> None:
         unread.close()
 
 
-async def soak(seconds: float) -> list[tuple[float, int, int]]:
-    """The time, the resident memory and the number of objects after each of many rounds."""
-    seen = []
-    end = time.monotonic() + seconds
-    while (now := time.monotonic()) < end:
+async def soak(going_on: Callable[[int], bool], size: int) -> list[tuple[int, int]]:
+    """The resident memory and the number of objects after each five rounds."""
+    seen: list[tuple[int, int]] = []
+    while going_on(len(seen) * 5):
         for _ in range(5):
-            await service(500)
+            await service(size)
         gc.collect()
-        seen.append((now, resident(), len(gc.get_objects())))
+        seen.append((resident(), len(gc.get_objects())))
     return seen
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=300)
-    seen = asyncio.run(soak(parser.parse_args().seconds))
+    parser.add_argument("--rounds", type=int, help="instead of a time")
+    parser.add_argument("--size", type=int, default=500, help="events a round")
+    given = parser.parse_args()
+    end = time.monotonic() + given.seconds
+
+    def going_on(rounds: int) -> bool:
+        return time.monotonic() < end if given.rounds is None else rounds < given.rounds
+
+    seen = asyncio.run(soak(going_on, given.size))
     third = len(seen) // 3
     middle, last = seen[third : 2 * third], seen[2 * third :]
     growth = [
         statistics.median(one[at] for one in last) - statistics.median(one[at] for one in middle)
-        for at in (1, 2)
+        for at in (0, 1)
     ]
     print(
-        f"{haiway_bus.backend}: {len(seen) * 5} rounds, {seen[-1][1] / 2**20:.1f} MiB at the end,"
+        f"{haiway_bus.backend}: {len(seen) * 5} rounds, {seen[-1][0] / 2**20:.1f} MiB at the end,"
         f" grew by {growth[0] / 2**10:.0f} KiB and {growth[1]:.0f} objects in the last third"
     )
     if len(seen) < 6:

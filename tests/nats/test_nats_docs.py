@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("nats", reason="nats-py is not installed: pip install nats-py")
+pytest.importorskip("nats", reason="needs nats-py")
 from nats_server import heed_ctrl_c
 
 if sys.platform == "win32":

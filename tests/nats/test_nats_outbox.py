@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-nats = pytest.importorskip("nats", reason="nats-py is not installed: pip install nats-py")
+nats = pytest.importorskip("nats", reason="needs nats-py")
 
 from haiway_bus import State, StateError, ctx
 from haiway_bus.integrations._nats import bridge_stats as stats_module

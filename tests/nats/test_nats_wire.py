@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-nats = pytest.importorskip("nats", reason="nats-py is not installed: pip install nats-py")
+nats = pytest.importorskip("nats", reason="needs nats-py")
 
 from haiway_bus import State, ctx
 from haiway_bus.integrations._nats.addresses import Redaction, shown

@@ -1,6 +1,6 @@
 """The StopIterations of reads that are stepped by hand, as a tool or a library does: kept, written to, found.
 
-python -P by_hand.py CASE
+python -P by_hand.py CASE ...
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from apart import each
 from sources import Event
 
 from haiway_bus import ctx
@@ -59,12 +60,12 @@ def clean(stop: StopIteration, number: int) -> None:
 
 
 def main() -> None:
-    """Run the case that is named. With the collector switched off: what dies then died by its reference count."""
+    """Run the cases that are named. With the collector switched off: what dies then died by its reference count."""
 
-    async def run() -> None:
+    async def run(name: str) -> None:
         async with ctx.scope("case", turn=math.inf):
-            await CASES[sys.argv[1]]()
+            await CASES[name]()
 
     gc.disable()
     logging.disable()  # of what is left unread
-    asyncio.run(run())
+    each(sys.argv[1:], lambda name: asyncio.run(run(name)))

@@ -1,6 +1,6 @@
 """What stays of a read that is over: nothing. Each function is a case.
 
-python -P leftovers.py CASE
+python -P leftovers.py CASE ...
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Runs each reader while a tool looks on. Prints, as JSON, what the tool was shown and what is wrong with it.
 
-python -P watching.py SOURCE THREADS TOOL
+python -P watching.py SOURCE THREADS TOOL ...
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import kit
 import monitors
 import readers
+from apart import each
 from sources import SENT, OfTheBus
 
 ROUNDS = 3  # of each of several threads
@@ -127,5 +128,7 @@ if __name__ == "__main__":
     _, kind, threads, *wanted = sys.argv
     sys.breakpointhook = lambda: None
     gc.disable()
-    for tool in wanted or [*tools(), "profile"]:
-        print(json.dumps([tool, watch(tool, kind, int(threads))]), flush=True)
+    each(
+        wanted or [*tools(), "profile"],
+        lambda tool: print(json.dumps(watch(tool, kind, int(threads)))),
+    )

@@ -1,6 +1,6 @@
 """What is written to the StopIteration of a read is its own, and nobody else's.
 
-python -P written.py CASE
+python -P written.py CASE ...
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Read by the checkers, and run by nobody.
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-from haiway_bus.state import Default, State
+from haiway_bus._state import Default, State
 
 T = TypeVar("T")
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar, assert_type
 
-from haiway_bus.state import Alias, Default, FrozenMap, State, StateError
+from haiway_bus._state import Alias, Default, FrozenMap, State, StateError
 
 T = TypeVar("T")
 

@@ -20,7 +20,7 @@ from typing import Final, cast
 from haiway_bus._bus.stats import Observer
 from haiway_bus._scope.context import current
 from haiway_bus._scope.vitals import Pulse
-from haiway_bus._scope.waiting import at_the_end
+from haiway_bus._scope.waiting import waiting_ends
 from haiway_bus.tools._top.client import connected
 from haiway_bus.tools._top.snapshot import Snapshot
 from haiway_bus.tools._top.socket_folder import PORT_FILE, SOCKET, private_folder
@@ -138,7 +138,7 @@ class Monitor:
         pulse = self._pulse = Pulse(scope.bus)
 
         def snapshot(observer: Observer) -> bytes:
-            waiting = at_the_end(scope.tasks.bus_scopes)
+            waiting = waiting_ends(scope.tasks.bus_scopes)
             late = pulse.lateness()
             return Snapshot.of(scope.name, scope.bus, since, waiting, observer, late).to_line()
 

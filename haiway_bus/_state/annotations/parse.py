@@ -1,0 +1,293 @@
+"""From an annotation to its Kind. An annotation that no kind can check is refused (guarantee 7.3)."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable, Mapping, MutableMapping, MutableSequence, MutableSet, Sequence
+from collections.abc import Set as AbstractSet
+from enum import Enum
+from types import GenericAlias, UnionType
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    LiteralString,
+    NewType,
+    Self,
+    TypeVar,
+    Union,
+    Unpack,
+    get_args,
+    get_origin,
+    is_typeddict,
+)
+
+from haiway_bus._state.annotations.alias import Alias
+from haiway_bus._state.annotations.resolve import (
+    Lookup,
+    Uncheckable,
+    entries_of,
+    resolve,
+    show,
+    substitute,
+)
+from haiway_bus._state.kinds.constraints import ConstrainedKind, Unsupported, constraints
+from haiway_bus._state.kinds.containers import MappingKind, SequenceKind, SetKind, TupleKind
+from haiway_bus._state.kinds.frozen_map import FrozenMap
+from haiway_bus._state.kinds.kind import Instance, Kind
+from haiway_bus._state.kinds.objects import (
+    CallableKind,
+    EnumKind,
+    LiteralKind,
+    ProtocolKind,
+    StateKind,
+    TypeKind,
+)
+from haiway_bus._state.kinds.scalars import SCALARS, AnyKind
+from haiway_bus._state.kinds.stdlib import standard_kind
+from haiway_bus._state.kinds.typed_dicts import Entry, TypedDictKind
+from haiway_bus._state.kinds.unions import RecursiveKind, UnionKind
+
+__all__ = ("parse",)
+
+MUTABLE: dict[Any, str] = {
+    list: "Sequence",
+    MutableSequence: "Sequence",
+    collections.deque: "Sequence",
+    bytearray: "bytes",
+    dict: "Mapping",
+    MutableMapping: "Mapping",
+    collections.defaultdict: "Mapping",
+    collections.OrderedDict: "Mapping",
+    collections.Counter: "Mapping",
+    collections.ChainMap: "Mapping",
+    set: "Set",
+    MutableSet: "Set",
+}
+"""Containers that can change, each with the annotation to write instead."""
+
+ALIASES = ("TypeAliasType",)
+"""The classes of `type X = ...`, which 3.11 does not have."""
+
+BARE = ("_SpecialGenericAlias", "_TupleType", "_CallableType")
+"""The classes of `typing.Sequence` and its like when written without parameters."""
+
+
+class Parser:
+    """Finds the kind of one annotation. It keeps the type aliases that it is inside of, which may recur."""
+
+    def __init__(self) -> None:
+        self.aliases: dict[Any, RecursiveKind] = {}
+
+    def kind(self, annotation: Any) -> Kind:
+        """The kind of any annotation. The order matters: from the exact to the general."""
+        if annotation is None or isinstance(annotation, type):
+            scalar = SCALARS.get(annotation)
+            if scalar is not None:
+                return scalar
+        if annotation is Any:
+            return AnyKind()
+        if annotation is Self:
+            raise Uncheckable("Self is used outside of a class")
+        if isinstance(annotation, TypeVar):
+            return self.type_variable(annotation)
+        if isinstance(annotation, NewType):
+            return self.kind(annotation.__supertype__)
+        if type(annotation).__name__ in ALIASES:
+            return self.alias(annotation, annotation.__value__)
+        if annotation is LiteralString:
+            return SCALARS[str]
+        origin = get_origin(annotation)
+        if origin is not None:
+            return self.parameterized(annotation, origin, get_args(annotation))
+        if isinstance(annotation, type):
+            return self.plain_class(annotation)
+        raise Uncheckable(f"{show(annotation)} cannot be checked")
+
+    def type_variable(self, variable: TypeVar) -> Kind:
+        """The kind of a type variable without an argument: its constraints, its bound, or anything."""
+        if variable.__constraints__:
+            return self.kind(Union[variable.__constraints__])  # noqa: UP007 - of a tuple
+        if variable.__bound__ is not None:
+            return self.kind(variable.__bound__)
+        return AnyKind()
+
+    def alias(self, alias: Any, value: Any) -> Kind:
+        """The kind of `type Name = ...`, which may contain its own name."""
+        known = self.aliases.get(alias)
+        if known is not None:
+            return known
+        standing = self.aliases[alias] = RecursiveKind(alias)
+        # Text in an alias is looked up in the alias's module.
+        kind = self.kind(resolve(value, Lookup(alias.__module__, {})))
+        if kind is standing:
+            raise Uncheckable(f"{show(alias)} stands for nothing but itself")
+        standing.target = kind
+        del self.aliases[alias]
+        return kind
+
+    def parameterized(self, annotation: Any, origin: Any, arguments: tuple[Any, ...]) -> Kind:
+        if not arguments and type(annotation).__name__ in BARE:
+            return self.plain_class(origin)
+        if origin is Union or origin is UnionType:
+            return self.union(annotation, arguments)
+        if origin is Literal:
+            return LiteralKind(show(annotation), arguments)
+        if origin is Annotated:
+            return self.annotated(annotation)
+        if origin is Final:
+            return self.kind(arguments[0])
+        if origin is tuple:
+            return self.tuple_of(annotation, arguments)
+        if origin is type:
+            return self.type_of(annotation, arguments[0])
+        if origin is Sequence:
+            return SequenceKind(show(annotation), self.kind(arguments[0]))
+        if origin is Mapping or origin is FrozenMap:
+            return MappingKind(show(annotation), self.kind(arguments[0]), self.kind(arguments[1]))
+        if origin is AbstractSet or origin is frozenset:
+            return SetKind(show(annotation), self.kind(arguments[0]), origin)
+        if origin is Callable:
+            return CallableKind("a callable")
+        if type(origin).__name__ in ALIASES:
+            meanings = dict(zip(origin.__type_params__, arguments, strict=False))
+            return self.alias(annotation, substitute(origin.__value__, meanings))
+        self.refuse_mutable(annotation, origin)
+        if isinstance(origin, type) and all(argument is Any for argument in arguments):
+            return self.kind(origin)
+        name = getattr(origin, "__name__", show(origin))
+        raise Uncheckable(
+            f"the parameters of {show(annotation)} cannot be checked: write {name}, or {name}[Any]"
+        )
+
+    def union(self, annotation: Any, arguments: tuple[Any, ...]) -> Kind:
+        members: list[Kind] = []
+        for argument in arguments:
+            kind = self.kind(argument)
+            members += kind.members if isinstance(kind, UnionKind) else (kind,)
+        return UnionKind(show(annotation), tuple(members))
+
+    def annotated(self, annotation: Any) -> Kind:
+        if any(isinstance(item, Alias) for item in annotation.__metadata__):
+            raise Uncheckable("an Alias names a field: it has to be outermost in the annotation")
+        inner = self.kind(annotation.__origin__)
+        try:
+            tests = constraints(annotation.__metadata__)
+        except Unsupported as unknown:
+            raise Uncheckable(str(unknown)) from None
+        return ConstrainedKind(inner, tests) if tests else inner
+
+    def tuple_of(self, annotation: Any, arguments: tuple[Any, ...]) -> Kind:
+        head: list[Kind] = []
+        middle: Kind | None = None
+        tail: list[Kind] = []
+        if len(arguments) == 2 and arguments[1] is ...:
+            return TupleKind(show(annotation), [], self.kind(arguments[0]), [])
+        for argument in arguments:
+            inner = unpacked(argument)
+            if inner is None:
+                (head if middle is None else tail).append(self.kind(argument))
+                continue
+            inside = self.kind(inner)
+            if not isinstance(inside, TupleKind) or (
+                inside.middle is not None and middle is not None
+            ):
+                raise Uncheckable(f"{show(argument)} in a tuple cannot be checked")
+            (head if middle is None else tail).extend(inside.head)
+            middle = middle or inside.middle
+            (head if middle is None else tail).extend(inside.tail)
+        return TupleKind(show(annotation), head, middle, tail)
+
+    def type_of(self, annotation: Any, argument: Any) -> Kind:
+        if isinstance(argument, TypeVar):
+            argument = argument.__bound__ or Any
+        choices = get_args(argument) if get_origin(argument) in (Union, UnionType) else (argument,)
+        bounds: list[type] = []
+        for choice in choices:
+            choice = object if choice is Any else get_origin(choice) or choice
+            if not isinstance(choice, type):
+                raise Uncheckable(f"{show(annotation)} cannot be checked")
+            bounds.append(choice)
+        return TypeKind(show(annotation), tuple(bounds))
+
+    def plain_class(self, annotation: Any) -> Kind:
+        self.refuse_mutable(annotation, annotation)
+        blueprint = getattr(annotation, "__state__", None)
+        if blueprint is not None:
+            # Box[T] accepts the same as Box as long as T is unbound.
+            return StateKind(
+                blueprint.origin if blueprint.arguments and blueprint.parameters else annotation
+            )
+        if is_typeddict(annotation) or hasattr(annotation, "__required_keys__"):
+            return self.typed_dict(annotation)
+        if issubclass(annotation, Enum):
+            return EnumKind(annotation)
+        if annotation is Sequence:
+            return SequenceKind("Sequence", AnyKind())
+        if annotation is Mapping or annotation is FrozenMap:
+            return MappingKind("Mapping", AnyKind(), AnyKind())
+        if annotation is AbstractSet or annotation is frozenset:
+            return SetKind(annotation.__name__, AnyKind(), annotation)
+        if annotation is tuple:
+            return TupleKind("tuple", [], AnyKind(), [])
+        if annotation is type:
+            return TypeKind("a class", (object,))
+        if annotation is Callable:
+            return CallableKind("a callable")
+        if getattr(annotation, "_is_protocol", False):
+            if not getattr(annotation, "_is_runtime_protocol", False):
+                raise Uncheckable(
+                    f"the protocol {annotation.__name__} cannot be checked: "
+                    "decorate it with @runtime_checkable"
+                )
+            return ProtocolKind(annotation)
+        standard = standard_kind(annotation)
+        if standard is not None:
+            return standard
+        if is_abstract(annotation):
+            return ProtocolKind(annotation)
+        return Instance(annotation)
+
+    def typed_dict(self, annotation: Any) -> Kind:
+        # The TypedDict may contain its own name, so its kind stands before its entries are known.
+        known = self.aliases.get(annotation)
+        if known is not None:
+            return known
+        standing = self.aliases[annotation] = RecursiveKind(annotation)
+        entries = {
+            key: Entry(self.kind(value), required)
+            for key, (value, required) in entries_of(annotation).items()
+        }
+        standing.target = TypedDictKind(annotation.__name__, entries)
+        del self.aliases[annotation]
+        return standing.target
+
+    def refuse_mutable(self, annotation: Any, origin: Any) -> None:
+        instead = MUTABLE.get(origin)
+        if instead is not None:
+            parameters = show(annotation).partition("[")[2]
+            written = f"{instead}[{parameters}" if parameters else instead
+            source = "" if instead == "bytes" else " of collections.abc"
+            raise Uncheckable(f"{show(annotation)} can be changed: write {written}{source}")
+
+
+def unpacked(argument: Any) -> Any:
+    """The tuple in `*tuple[...]` or `Unpack[tuple[...]]`, or None for any other argument."""
+    if isinstance(argument, GenericAlias) and getattr(argument, "__unpacked__", False):
+        return GenericAlias(tuple, argument.__args__)
+    return get_args(argument)[0] if get_origin(argument) is Unpack else None
+
+
+def is_abstract(annotation: type) -> bool:
+    """Whether isinstance may accept objects whose class does not derive from this class."""
+    return type(annotation).__instancecheck__ is not type.__instancecheck__
+
+
+def parse(annotation: Any) -> Kind:
+    """Find the kind of an annotation in which names are resolved and type variables bound.
+
+    Raises:
+        Uncheckable: values of the annotation cannot be checked.
+    """
+    return Parser().kind(annotation)

@@ -1,0 +1,1 @@
+"""From a class statement to a State class, and how its instances are made."""

@@ -1,0 +1,286 @@
+"""The facts of one State class, and how the class is completed."""
+
+from __future__ import annotations
+
+import linecache
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from threading import RLock
+from types import MemberDescriptorType
+from typing import Any, Self
+
+from haiway_bus._state.annotations.alias import split_alias
+from haiway_bus._state.annotations.default import MISSING
+from haiway_bus._state.annotations.field import Field, checked_default
+from haiway_bus._state.annotations.parse import parse
+from haiway_bus._state.annotations.resolve import (
+    Lookup,
+    Uncheckable,
+    Unresolved,
+    resolve,
+    substitute,
+)
+from haiway_bus._state.classes.blank import blank_of
+from haiway_bus._state.classes.clashes import clashes
+from haiway_bus._state.classes.deferred import METHODS, Deferred
+from haiway_bus._state.classes.maker import equip, made_in_c, updated_of
+from haiway_bus._state.classes.source import write_method
+from haiway_bus._state.kinds.kind import Schema, SchemaBook
+from haiway_bus._state.kinds.mismatch import Mismatch, Problem, state_error
+from haiway_bus._state.wire.mapping import dump_fields, load_fields
+from haiway_bus._state.wire.schema import schema_of_fields
+from haiway_bus.errors import StateError
+
+__all__ = ("Blueprint", "Owner")
+
+Owner = Any
+"""A State class. State itself is defined above this module, so that its name cannot stand here."""
+
+_completion = RLock()
+"""One class is completed at a time, for several threads may make the first instances."""
+
+
+class Blueprint:
+    """One State class: `cls.__state__`.
+
+    Invariants: `names` has all fields, inherited ones first, from the class statement on. `fields`
+    has one Field for each name, in the same order. `complete` fills it, once, before the first
+    instance is made. Until then the class is pending: an annotation names something that does not
+    exist yet. Each call of the constructor tries to complete a pending class.
+
+    origin, arguments: `Box` and `(int,)` for `Box[int]`; None and () for any other class.
+    parameters: the type variables that are still free.
+    variants: the parameterized forms of this class, by their arguments.
+    blank: makes a blank for the written constructor (`blank.py`); None until it is needed.
+    maker: what makes instances in C; None where the written constructor does.
+    written: by name, the methods that the package put into the class: deferred, or written for its fields.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "annotations",
+        "arguments",
+        "blank",
+        "completing",
+        "defaults",
+        "fields_or_none",
+        "ignore_unknown",
+        "lookup",
+        "maker",
+        "mixin",
+        "names",
+        "options",
+        "origin",
+        "owner",
+        "parameters",
+        "slotted",
+        "variants",
+        "written",
+    )
+
+    def __init__(
+        self,
+        owner: Owner,
+        *,
+        annotations: dict[str, Any],
+        defaults: dict[str, Any],
+        names: tuple[str, ...],
+        slotted: frozenset[str],
+        lookup: Lookup,
+        ignore_unknown: bool,
+        mixin: bool,
+        options: dict[str, Any],
+        origin: Owner | None,
+        arguments: tuple[Any, ...],
+        parameters: tuple[Any, ...],
+    ) -> None:
+        self.owner: Owner = owner
+        self.annotations: dict[str, Any] = annotations
+        self.defaults: dict[str, Any] = defaults
+        self.names: tuple[str, ...] = names
+        self.slotted: frozenset[str] = slotted
+        self.lookup: Lookup = lookup
+        self.ignore_unknown: bool = ignore_unknown
+        self.mixin: bool = mixin
+        self.options: dict[str, Any] = options
+        self.origin: Any = origin
+        self.arguments: tuple[Any, ...] = arguments
+        self.parameters: tuple[Any, ...] = parameters
+        self.variants: dict[tuple[Any, ...], Owner] = {}
+        self.written: dict[str, Any] = {}
+        self.blank: Callable[[], Any] | None = None
+        self.fields_or_none: tuple[Field, ...] | None = None
+        self.completing: bool = False
+        self.maker: object = None
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """The fields in order. Completes the class first if it is pending.
+
+        Raises:
+            StateError: an annotation names something that does not exist.
+        """
+        if self.fields_or_none is None:
+            self.complete()
+        if self.fields_or_none is None:
+            raise StateError(f"{self.owner.__name__} is used while its own fields are being read")
+        return self.fields_or_none
+
+    def complete(self, final: bool = True) -> None:
+        """Read the annotations, check the defaults, and let the class have instances.
+
+        Args:
+            final: whether a name that does not exist is an error. With False, as at the class
+                statement, the class stays pending.
+
+        Raises:
+            StateError: an annotation cannot be checked, names something that does not exist, or a
+                default does not fit.
+        """
+        with _completion:
+            if self.fields_or_none is None and not self.completing:
+                self.completing = True
+                try:
+                    self.try_to_complete(final)
+                finally:
+                    self.completing = False
+
+    def try_to_complete(self, final: bool) -> None:
+        for base in self.bases():
+            base.complete(final)
+            if base.fields_or_none is None:
+                return
+        problems: list[Problem] = []
+        fields: list[Field] = []
+        inherited = {field.name: field for base in self.bases() for field in base.fields}
+        bindings = self.bindings()
+        pending = False
+        for name in self.names:
+            try:
+                fields.append(self.field(name, inherited.get(name), bindings))
+            except Unresolved as missing:
+                pending = not final
+                if final:
+                    reason = f"its annotation names {missing.name}, which does not exist"
+                    problems.append((f".{name}", reason))
+            except Uncheckable as wrong:
+                problems.append((f".{name}", str(wrong)))
+            except Mismatch as wrong:
+                problems += wrong.under(f".{name}")
+        if pending and not problems:
+            return
+        problems = problems or clashes(self.owner, fields)
+        if problems:
+            raise state_error(self.owner.__name__, problems)
+        self.install(tuple(fields))
+
+    def bases(self) -> Iterable[Blueprint]:
+        """The blueprints of the State classes that this class derives from, State's own first."""
+        for base in reversed(self.owner.__mro__[1:]):
+            if "__state__" in vars(base):
+                yield vars(base)["__state__"]
+
+    def bindings(self) -> dict[Any, Any]:
+        """The type arguments by the type variables of the origin."""
+        if self.origin is None:
+            return {}
+        return dict(zip(self.origin.__state__.parameters, self.arguments, strict=True))
+
+    def field(self, name: str, inherited: Field | None, bindings: dict[Any, Any]) -> Field:
+        """Make one field of this class, whether it is declared here or inherited."""
+        key: str | None = None
+        if name in self.annotations:
+            annotation, key = split_alias(resolve(self.annotations[name], self.lookup))
+            default = self.defaults.get(name, MISSING)
+            kind = parse(substitute(annotation, {Self: self.owner}))
+            default, factory = checked_default(kind, default)
+        else:
+            assert inherited is not None  # noqa: S101 - names come from here or from a base
+            annotation = substitute(inherited.annotation, bindings)
+            key = inherited.key
+            default, factory, kind = inherited.default, inherited.factory, inherited.kind
+            read = substitute(annotation, {Self: self.owner})
+            if annotation is not inherited.annotation or read is not annotation:
+                kind = parse(read)
+                default, _ = checked_default(kind, default)
+        member = None if self.mixin else getattr(self.owner, name)
+        assert member is None or isinstance(member, MemberDescriptorType)  # noqa: S101 - a slot
+        return Field(
+            self.owner.__name__, name, annotation, kind, default, factory, member, key or name
+        )
+
+    def install(self, fields: tuple[Field, ...]) -> None:
+        """Set the fields and the constructor: from now on the class has instances."""
+        self.fields_or_none = fields
+        if not self.mixin:
+            self.defer("__new__")
+            if made_in_c(self.owner):
+                self.maker = equip(self.owner, fields)
+
+    def defer_methods(self) -> None:
+        """Let the class have methods for its own fields, but for those that the author of a class wrote."""
+        for name in METHODS:
+            # The search ends at State, which has each of them.
+            holder = next(base for base in self.owner.__mro__ if name in vars(base))
+            blueprint = vars(holder).get("__state__")
+            if blueprint is not None and blueprint.has_own(name):
+                self.defer(name)
+            else:
+                self.let_super_mean_all_fields(name)
+
+    def let_super_mean_all_fields(self, name: str) -> None:
+        """Put State's method, which reads the fields of the instance's class, where bases have one for their own."""
+        root, *bases = self.bases()
+        for base in bases:
+            # The `updated` in C reads the instance's class, too.
+            if base.has_own(name) and not (name == "updated" and base.maker is not None):
+                base.put(name, root.written[name])
+
+    def has_own(self, name: str) -> bool:
+        """Whether the class has a method of this name that the package put there."""
+        return name in self.written and self.written[name] is vars(self.owner).get(name)
+
+    def defer(self, name: str) -> None:
+        self.put(name, Deferred(self.owner, name))
+
+    def write(self, name: str) -> Any:
+        """Write a method for the fields of the class, and put it into the class."""
+        if name == "updated" and self.maker is not None:
+            return self.put(name, updated_of(self.owner))
+        if self.blank is None and name in ("__new__", "updated"):
+            self.blank = blank_of(self.owner)
+        function = write_method(self.owner, self.fields, self.blank, name)
+        file = function.__code__.co_filename
+        weakref.finalize(self.owner, linecache.cache.pop, file, None).atexit = False
+        return self.put(name, staticmethod(function) if name == "__new__" else function)
+
+    def put(self, name: str, method: Any) -> Any:
+        type.__setattr__(self.owner, name, method)
+        self.written[name] = method
+        return method
+
+    def dump(self, instance: Any) -> dict[str, Any]:
+        """Give the plain form of an instance. Raises Mismatch."""
+        return dump_fields(self.fields, instance)
+
+    def load(self, plain: Mapping[Any, Any]) -> Any:
+        """Make the instance of a plain form. Raises Mismatch."""
+        values = load_fields(self.fields, plain, self.ignore_unknown)
+        try:
+            return self.owner(**values)
+        except StateError as wrong:
+            # The values fit. A default factory can still fail, or a function that it calls.
+            root = self.owner.__name__
+            if not all(path.startswith(f"{root}.") for path, _ in wrong.problems or [("", "")]):
+                raise
+            raise Mismatch([(path[len(root) :], why) for path, why in wrong.problems]) from None
+
+    def schema(self, book: SchemaBook) -> Schema:
+        """Put the schema of this class into the book, and give the reference to it. Raises Mismatch."""
+        reference, new = book.reference(self.owner)
+        if new:
+            book.define(
+                self.owner,
+                schema_of_fields(self.owner.__name__, self.fields, book, self.ignore_unknown),
+            )
+        return reference

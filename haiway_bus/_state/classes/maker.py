@@ -1,0 +1,31 @@
+"""Chooses the constructor of State classes: the compiled one where it was built, or else the one written in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from haiway_bus._values.switches import compiled_module
+
+__all__ = ("equip", "made_in_c", "updated_of")
+
+
+def _not_compiled(*arguments: Any) -> Any:
+    raise RuntimeError("there is no compiled module to make instances with")
+
+
+equip: Callable[[type, tuple[Any, ...]], object] = _not_compiled
+"""Lets C make the instances of a class. The class has to keep the returned object."""
+
+updated_of: Callable[[type], Any] = _not_compiled
+"""Gives the method `updated` of a class that was equipped."""
+
+_compiled = compiled_module("haiway_bus._state.classes._maker_c") is not None
+
+if _compiled:
+    from haiway_bus._state.classes._maker_c import equip, updated_of  # type: ignore[import-not-found, no-redef, unused-ignore]
+
+
+def made_in_c(owner: Any) -> bool:
+    """Whether C makes the instances of the class. It cannot where the metaclass has a `__call__` of its own."""
+    return _compiled and type(owner).__call__ is type.__call__

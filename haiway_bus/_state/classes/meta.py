@@ -1,0 +1,115 @@
+"""The metaclass of State."""
+
+from __future__ import annotations
+
+import copyreg
+import sys
+from inspect import Parameter, Signature
+from typing import TYPE_CHECKING, Any, Literal, dataclass_transform
+
+from haiway_bus._state.annotations.default import MISSING, Default, Factory
+from haiway_bus._state.classes.blank import Shield
+from haiway_bus._state.classes.blueprint import Blueprint
+from haiway_bus._state.classes.build import build
+from haiway_bus._state.classes.deferred import METHODS
+from haiway_bus._state.classes.generic import parameterized
+from haiway_bus.errors import StateError
+
+__all__ = ("StateMeta",)
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Default,))
+class StateMeta(type):
+    """The class of State classes.
+
+    Invariants: every class has slots for its own fields alone, and a Blueprint in `__state__`.
+    Fields and `__state__` cannot be assigned on the class either. An error in a class statement is
+    a StateError that names the class and the field.
+
+    Class options: with `unknown="ignore"`, `from_mapping` and `from_json` ignore unknown keys. With
+    `mixin=True` the class has no instances, and its fields can be combined with those of other
+    State classes. All other options go to `__init_subclass__`.
+    """
+
+    __state__: Blueprint
+
+    def __new__(
+        metaclass,
+        name: str,
+        bases: tuple[type, ...],
+        namespace: dict[str, Any],
+        *,
+        unknown: Literal["refuse", "ignore"] | None = None,
+        mixin: bool = False,
+        **options: Any,
+    ) -> Any:
+        if unknown not in (None, "refuse", "ignore"):
+            raise StateError(f'{name}: unknown is "refuse" or "ignore", given {unknown!r}')
+        return build(
+            metaclass,
+            name,
+            bases,
+            namespace,
+            frame=sys._getframe(1),
+            ignore_unknown=None if unknown is None else unknown == "ignore",
+            mixin=mixin,
+            options=options,
+        )
+
+    def __init__(cls, name: str, bases: tuple[type, ...], namespace: Any, **options: Any) -> None:
+        super().__init__(name, bases, namespace)
+
+    if not TYPE_CHECKING:
+        # Hidden from type checkers, which know by themselves what `Box[int]` is.
+
+        def __getitem__(cls, arguments):
+            return parameterized(cls, arguments)
+
+        def __setattr__(cls, name, value):
+            refuse_field(cls, name)
+            super().__setattr__(name, value)
+            if name in METHODS:
+                cls.__state__.let_super_mean_all_fields(name)
+
+        def __delattr__(cls, name):
+            refuse_field(cls, name)
+            super().__delattr__(name)
+
+    @property
+    def __signature__(cls) -> Signature:
+        """The signature of the constructor, with the defaults as the class body has them."""
+        parameters = []
+        for field in cls.__state__.fields:
+            default: Any = Parameter.empty
+            if field.factory is not None:
+                default = Factory(field.factory)
+            elif field.default is not MISSING:
+                default = field.default
+            parameters.append(
+                Parameter(
+                    field.name, Parameter.KEYWORD_ONLY, default=default, annotation=field.annotation
+                )
+            )
+        return Signature(parameters)
+
+    def __subclasses__(cls) -> list[Any]:
+        """The classes derived from this class, without the blank of its constructor."""
+        derived: list[Any] = super().__subclasses__()
+        return [cls for cls in derived if Shield not in cls.__bases__]
+
+
+def refuse_field(cls: StateMeta, name: str) -> None:
+    blueprint = vars(cls).get("__state__")
+    if blueprint is not None and (name == "__state__" or name in blueprint.names):
+        raise AttributeError(f"{cls.__name__}.{name} belongs to a State and cannot be changed")
+
+
+def reduced(cls: StateMeta) -> str | tuple[Any, ...]:
+    """Pickle a class by its name, and `Box[int]` by `Box` and `int`."""
+    blueprint = cls.__state__
+    if blueprint.arguments:
+        return parameterized, (blueprint.origin, blueprint.arguments)
+    return cls.__qualname__
+
+
+copyreg.pickle(StateMeta, reduced)

@@ -1,0 +1,185 @@
+"""The predicates of `annotated_types` in Annotated: Gt, Ge, Lt, Le, Len, MultipleOf, Timezone, Predicate.
+
+This module does not import that package. Code that has its metadata has imported it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import Any
+
+from haiway_bus._state.kinds.kind import Kind, Plain, Schema, SchemaBook
+from haiway_bus._state.kinds.mismatch import Mismatch, describe
+
+__all__ = ("ConstrainedKind", "Constraint", "Unsupported", "constraints")
+
+
+class Unsupported(Exception):  # noqa: N818 - a signal within the package
+    """Raised for a predicate that is not known here."""
+
+
+class Constraint:
+    """One predicate.
+
+    text: the predicate in an error.
+    test: whether a value satisfies it.
+    keywords: by JSON type, the keywords of the JSON schema: a bound of numbers is `minimum`, a
+        length is `minItems` or `maxLength`.
+    """
+
+    __slots__ = ("keywords", "test", "text")
+
+    def __init__(
+        self,
+        text: str,
+        test: Callable[[Any], Any],
+        keywords: dict[str, Schema] | None = None,
+    ) -> None:
+        self.text: str = text
+        self.test: Callable[[Any], Any] = test
+        self.keywords: dict[str, Schema] = keywords or {}
+
+
+NOTES = ("Unit",)
+"""Metadata that describes a value and restricts nothing."""
+
+
+def number(keyword: str, bound: Any) -> dict[str, Schema]:
+    """The keywords of a bound. The bound and the value both have to be JSON numbers."""
+    if type(bound) not in (int, float):
+        return {}
+    return {"integer": {keyword: bound}, "number": {keyword: bound}}
+
+
+def length(side: str, bound: int) -> dict[str, Schema]:
+    return {
+        "string": {f"{side}Length": bound},
+        "array": {f"{side}Items": bound},
+        "object": {f"{side}Properties": bound},
+    }
+
+
+def constraints(metadata: Iterable[Any]) -> list[Constraint]:
+    """Find the predicates in the metadata of an Annotated, in order.
+
+    Other metadata is ignored, as typing demands.
+
+    Raises:
+        Unsupported: a predicate of `annotated_types` is not known here.
+    """
+    types = sys.modules.get("annotated_types")
+    if types is None:
+        return []
+    found: list[Constraint] = []
+    for item in metadata:
+        if isinstance(item, types.GroupedMetadata):
+            found += constraints(item)
+        elif isinstance(item, types.BaseMetadata):
+            found += of_predicate(types, item)
+    return found
+
+
+def of_predicate(types: ModuleType, item: Any) -> list[Constraint]:
+    if isinstance(item, types.Gt):
+        bound = item.gt
+        return [Constraint(f"> {bound!r}", lambda v: v > bound, number("exclusiveMinimum", bound))]
+    if isinstance(item, types.Ge):
+        bound = item.ge
+        return [Constraint(f">= {bound!r}", lambda v: v >= bound, number("minimum", bound))]
+    if isinstance(item, types.Lt):
+        bound = item.lt
+        return [Constraint(f"< {bound!r}", lambda v: v < bound, number("exclusiveMaximum", bound))]
+    if isinstance(item, types.Le):
+        bound = item.le
+        return [Constraint(f"<= {bound!r}", lambda v: v <= bound, number("maximum", bound))]
+    if isinstance(item, types.MultipleOf):
+        step = item.multiple_of
+        return [Constraint(f"a multiple of {step!r}", lambda v: v % step == 0)]
+    if isinstance(item, types.MinLen):
+        least = item.min_length
+        if not least:
+            return []
+        return [
+            Constraint(f"at least {least} long", lambda v: len(v) >= least, length("min", least))
+        ]
+    if isinstance(item, types.MaxLen):
+        most = item.max_length
+        return [Constraint(f"at most {most} long", lambda v: len(v) <= most, length("max", most))]
+    if isinstance(item, types.Timezone):
+        return [Constraint(zone_text(item.tz), zone_test(item.tz))]
+    if isinstance(item, types.Predicate):
+        return [Constraint(f"that satisfies {name_of(item.func)}", item.func)]
+    if type(item).__name__ in NOTES:
+        return []
+    raise Unsupported(f"the predicate {item!r} is not known")
+
+
+def name_of(function: Any) -> str:
+    return getattr(function, "__qualname__", None) or repr(function)
+
+
+def zone_text(zone: Any) -> str:
+    if zone is None:
+        return "without a time zone"
+    return "with a time zone" if zone is ... else f"in the time zone {zone}"
+
+
+def zone_test(zone: Any) -> Callable[[Any], bool]:
+    if zone is None:
+        return lambda value: value.tzinfo is None
+    if zone is ...:
+        return lambda value: value.tzinfo is not None
+    return lambda value: value.tzinfo is not None and zone in (value.tzinfo, str(value.tzinfo))
+
+
+class ConstrainedKind(Kind):
+    """A kind with predicates. They test the value that the State keeps."""
+
+    __slots__ = ("closed", "immutable", "inner", "tests")
+
+    closed: bool
+    immutable: bool
+
+    def __init__(self, inner: Kind, tests: list[Constraint]) -> None:
+        super().__init__(f"{inner.expected} {' and '.join(test.text for test in tests)}")
+        self.inner: Kind = inner
+        self.tests: list[Constraint] = tests
+        self.closed = inner.closed
+        self.immutable = inner.immutable
+
+    def satisfied(self, value: Any) -> Any:
+        for constraint in self.tests:
+            try:
+                holds = constraint.test(value)
+            except (TypeError, ValueError, AttributeError) as wrong:
+                reason = f"expected {self.expected}, but testing {describe(value)} failed: {wrong}"
+                raise Mismatch([("", reason)]) from wrong
+            if not holds:
+                raise Mismatch([("", f"expected {self.expected}, given {describe(value)}")])
+        return value
+
+    def check(self, value: Any) -> Any:
+        return self.satisfied(self.inner.check(value))
+
+    def dump(self, value: Any) -> Plain:
+        return self.inner.dump(value)
+
+    def load(self, plain: Plain) -> Any:
+        return self.satisfied(self.inner.load(plain))
+
+    def dump_key(self, value: Any) -> str:
+        return self.inner.dump_key(value)
+
+    def load_key(self, plain: str) -> Any:
+        return self.satisfied(self.inner.load_key(plain))
+
+    def schema(self, book: SchemaBook) -> Schema:
+        schema = self.inner.schema(book)
+        for constraint in self.tests:
+            schema = {**schema, **constraint.keywords.get(schema.get("type", ""), {})}
+        return schema
+
+    def requires(self) -> Iterable[type]:
+        return self.inner.requires()

@@ -1,0 +1,299 @@
+"""Kinds of containers. A sequence is kept as a tuple, a set as a frozenset, a mapping as a FrozenMap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from operator import is_
+from typing import Any, cast
+
+from haiway_bus._state.kinds.frozen_map import FrozenMap
+from haiway_bus._state.kinds.kind import Kind, Plain, Schema, SchemaBook
+from haiway_bus._state.kinds.mismatch import LIMIT, Mismatch, Problem, describe, mismatch, part_of
+
+__all__ = ("MappingKind", "SequenceKind", "SetKind", "TupleKind", "each")
+
+TEXTS = (str, bytes, bytearray, memoryview)
+"""Sequences by their methods. Who annotates a Sequence does not mean the letters of a word."""
+
+
+def each(convert: Callable[[Any], Any], values: Iterable[Any]) -> list[Any]:
+    """Convert every value. The Mismatch lists all values that do not fit, and not the first alone."""
+    converted: list[Any] = []
+    problems: list[Problem] = []
+    for index, value in enumerate(values):
+        try:
+            converted.append(convert(value))
+        except Mismatch as wrong:
+            problems += wrong.under(f"[{index}]")
+            if len(problems) > LIMIT:
+                break
+    if problems:
+        raise Mismatch(problems)
+    return converted
+
+
+class SequenceKind(Kind):
+    """Sequence[T], kept as a tuple."""
+
+    __slots__ = ("immutable", "item")
+
+    immutable: bool
+
+    def __init__(self, expected: str, item: Kind) -> None:
+        super().__init__(expected)
+        self.item: Kind = item
+        self.immutable = item.immutable
+
+    def check(self, value: Any) -> Any:
+        if type(value) is not tuple:
+            if not isinstance(value, Sequence) or isinstance(value, TEXTS):
+                raise mismatch(self.expected, value)
+            value = tuple(value)
+        item = self.item
+        # All in C: no Python code runs for an element of an exact type.
+        if item.anything or item.exact_set.issuperset(map(type, value)):
+            return value
+        checked = each(item.check, value)
+        return value if all(map(is_, checked, value)) else tuple(checked)
+
+    def dump(self, value: Any) -> Plain:
+        return each(self.item.dump, value)
+
+    def load(self, plain: Plain) -> Any:
+        if not isinstance(plain, Sequence) or isinstance(plain, TEXTS):
+            raise mismatch(self.expected, plain)
+        return tuple(each(self.item.load, plain))
+
+    def schema(self, book: SchemaBook) -> Schema:
+        return {"type": "array", "items": self.item.schema(book)}
+
+
+class TupleKind(Kind):
+    """tuple[A, B], tuple[T, ...], and tuple[A, *tuple[T, ...], B]: a head, a middle, a tail.
+
+    Only a tuple is accepted, as by type checkers. From JSON comes a list.
+    """
+
+    __slots__ = ("head", "immutable", "middle", "tail")
+
+    immutable: bool
+
+    def __init__(self, expected: str, head: list[Kind], middle: Kind | None, tail: list[Kind]):
+        super().__init__(expected)
+        self.head: list[Kind] = head
+        self.middle: Kind | None = middle
+        self.tail: list[Kind] = tail
+        self.immutable = all(kind.immutable for kind in self.kinds(0))
+
+    def kinds(self, length: int) -> list[Kind]:
+        """Give the kind of each element of a tuple of that length. For length 0: each kind once."""
+        fixed = len(self.head) + len(self.tail)
+        if self.middle is None:
+            return self.head + self.tail
+        return self.head + [self.middle] * (max(length - fixed, 0) if length else 1) + self.tail
+
+    def placed(self, values: Sequence[Any]) -> list[Kind]:
+        length = len(values)
+        fixed = len(self.head) + len(self.tail)
+        if length != fixed and (self.middle is None or length < fixed):
+            least = "at least " if self.middle is not None else ""
+            raise Mismatch([("", f"expected {self.expected}, {least}{fixed} long, given {length}")])
+        return self.kinds(length) if length else []
+
+    def check(self, value: Any) -> Any:
+        if type(value) is not tuple:
+            if not isinstance(value, tuple):
+                raise mismatch(self.expected, value)
+            value = tuple(value)
+        checked = apply("check", self.placed(value), value)
+        return value if all(map(is_, checked, value)) else tuple(checked)
+
+    def dump(self, value: Any) -> Plain:
+        return apply("dump", self.placed(value), value)
+
+    def load(self, plain: Plain) -> Any:
+        if not isinstance(plain, list | tuple):
+            raise mismatch(self.expected, plain)
+        return tuple(apply("load", self.placed(plain), plain))
+
+    def schema(self, book: SchemaBook) -> Schema:
+        fixed = len(self.head) + len(self.tail)
+        schema: Schema = {"type": "array", "minItems": fixed}
+        if self.head:
+            schema["prefixItems"] = [kind.schema(book) for kind in self.head]
+        if self.middle is None:
+            if self.tail or not self.head:
+                schema.pop("prefixItems", None)
+            schema["maxItems"] = fixed
+        elif not self.tail:
+            schema["items"] = self.middle.schema(book)
+        return schema
+
+    def requires(self) -> Iterable[type]:
+        for kind in self.head + self.tail:
+            yield from kind.requires()
+
+
+class SetKind(Kind):
+    """Set[T] of collections.abc, kept as a frozenset. For frozenset[T], only a frozenset is accepted."""
+
+    __slots__ = ("accepted", "immutable", "item")
+
+    immutable: bool
+
+    def __init__(self, expected: str, item: Kind, accepted: type) -> None:
+        super().__init__(expected)
+        self.item: Kind = item
+        self.accepted: type[Any] = accepted
+        self.immutable = item.immutable
+
+    def check(self, value: Any) -> Any:
+        if type(value) is not frozenset:
+            if not isinstance(value, self.accepted):
+                raise mismatch(self.expected, value)
+            value = frozenset(cast(Iterable[Any], value))
+        item = self.item
+        if item.anything or item.exact_set.issuperset(map(type, value)):
+            return value
+        kept = list(value)
+        checked = self.each(item.check, kept)
+        return value if all(map(is_, checked, kept)) else self.gathered(checked)
+
+    def each(self, convert: Callable[[Any], Any], values: Iterable[Any]) -> list[Any]:
+        """Convert every value. An element of a set has no index, so that its path is `{}`."""
+        converted: list[Any] = []
+        problems: list[Problem] = []
+        for value in values:
+            try:
+                converted.append(convert(value))
+            except Mismatch as wrong:
+                problems += wrong.under("{}")
+                if len(problems) > LIMIT:
+                    break
+        if problems:
+            raise Mismatch(problems)
+        return converted
+
+    def gathered(self, values: list[Any]) -> frozenset[Any]:
+        try:
+            return frozenset(values)
+        except TypeError as wrong:
+            raise Mismatch([("", f"expected {self.expected}: {wrong}")]) from None
+
+    def dump(self, value: Any) -> Plain:
+        # Sorted, so that the JSON of a set does not change from run to run.
+        plain = self.each(self.item.dump, value)
+        try:
+            return sorted(plain)
+        except TypeError:
+            return sorted(plain, key=repr)
+
+    def load(self, plain: Plain) -> Any:
+        if isinstance(plain, AbstractSet):
+            plain = list(plain)
+        if not isinstance(plain, list | tuple):
+            raise mismatch(self.expected, plain)
+        return self.gathered(each(self.item.load, plain))
+
+    def schema(self, book: SchemaBook) -> Schema:
+        return {"type": "array", "items": self.item.schema(book), "uniqueItems": True}
+
+
+class MappingKind(Kind):
+    """Mapping[K, V], kept as a FrozenMap."""
+
+    __slots__ = ("immutable", "key", "value")
+
+    immutable: bool
+
+    def __init__(self, expected: str, key: Kind, value: Kind) -> None:
+        super().__init__(expected)
+        self.key: Kind = key
+        self.value: Kind = value
+        self.immutable = key.immutable and value.immutable
+
+    def check(self, value: Any) -> Any:
+        if type(value) is not FrozenMap:
+            if not isinstance(value, Mapping):
+                raise mismatch(self.expected, value)
+            # Copied before the check, so that the checked items are the kept ones.
+            value = FrozenMap(value)
+        key, item = self.key, self.value
+        if (key.anything or key.exact_set.issuperset(map(type, value))) and (
+            item.anything or item.exact_set.issuperset(map(type, value.values()))
+        ):
+            return value
+        entries = self.entries(key.check, item.check, value)
+        if all(
+            new is old and new_key is old_key
+            for (new_key, new), (old_key, old) in zip(entries.items(), value.items(), strict=True)
+        ):
+            return value
+        return FrozenMap(entries)
+
+    def entries(
+        self,
+        of_key: Callable[[Any], Any],
+        of_value: Callable[[Any], Any],
+        source: Mapping[Any, Any],
+    ) -> dict[Any, Any]:
+        converted: dict[Any, Any] = {}
+        problems: list[Problem] = []
+        for key, value in source.items():
+            try:
+                new_key = of_key(key)
+                if new_key in converted:
+                    problems.append((part_of(key), f"key: {describe(new_key)} stands twice"))
+            except Mismatch as wrong:
+                problems += [
+                    (part_of(key) + path, f"key: {reason}") for path, reason in wrong.problems
+                ]
+                new_key = key
+            try:
+                converted[new_key] = of_value(value)
+            except Mismatch as wrong:
+                problems += wrong.under(part_of(key))
+            if len(problems) > LIMIT:
+                break
+        if problems:
+            raise Mismatch(problems)
+        return converted
+
+    def dump(self, value: Any) -> Plain:
+        return self.entries(self.key.dump_key, self.value.dump, value)
+
+    def load(self, plain: Plain) -> Any:
+        if not isinstance(plain, Mapping):
+            raise mismatch(self.expected, plain)
+        return FrozenMap(self.entries(self.load_key, self.value.load, plain))
+
+    def load_key(self, plain: Any) -> Any:
+        return self.key.load_key(plain) if type(plain) is str else self.key.load(plain)
+
+    def schema(self, book: SchemaBook) -> Schema:
+        schema: Schema = {"type": "object", "additionalProperties": self.value.schema(book)}
+        names = self.key.schema(book)
+        # A number as a key is written as text, which its own schema does not describe.
+        if names.get("type") not in ("string", "integer"):
+            if "enum" not in names and "$ref" not in names and names:
+                raise Mismatch([("", f"JSON keys are strings, {self.key.expected} is none")])
+        elif names["type"] == "integer":
+            names = {"pattern": "^-?[0-9]+$"}
+        if names and names != {"type": "string"}:
+            schema["propertyNames"] = names
+        return schema
+
+
+def apply(method: str, kinds: list[Kind], values: Sequence[Any]) -> list[Any]:
+    """Call the method of each kind with the value at the same index."""
+    converted: list[Any] = []
+    problems: list[Problem] = []
+    for index, (kind, value) in enumerate(zip(kinds, values, strict=True)):
+        try:
+            converted.append(getattr(kind, method)(value))
+        except Mismatch as wrong:
+            problems += wrong.under(f"[{index}]")
+    if problems:
+        raise Mismatch(problems)
+    return converted

@@ -1,0 +1,120 @@
+"""Kind: checks, dumps, loads and describes the values of one annotation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from haiway_bus._state.kinds.mismatch import Mismatch, mismatch
+
+__all__ = ("Kind", "Plain", "Schema", "SchemaBook", "not_json")
+
+Plain = Any
+"""Plain data, which json.dumps can write: dict with str keys, list, str, int, float, bool, None."""
+
+Schema = dict[str, Any]
+
+
+class SchemaBook:
+    """The named schemas of one document. `$ref` points to them, so that types may recur."""
+
+    def __init__(self) -> None:
+        self.definitions: dict[str, Schema] = {}
+        self._names: dict[Any, str] = {}
+
+    def reference(self, owner: Any) -> tuple[Schema, bool]:
+        """Give the reference to a class or alias, and whether the caller has to define it now."""
+        name = self._names.get(owner)
+        known = name is not None
+        if name is None:
+            name = owner.__name__
+            number = 2
+            while name in self._names.values():
+                name = f"{owner.__name__}_{number}"
+                number += 1
+            self._names[owner] = name
+        # A JSON pointer in a URI fragment: the brackets of Box[int] are percent-encoded.
+        pointer = "".join(c if c.isalnum() or c in "_-." else f"%{ord(c):02X}" for c in name)
+        return {"$ref": f"#/$defs/{pointer}"}, not known
+
+    def define(self, owner: Any, schema: Schema) -> None:
+        """Put the schema of a class or alias where `reference` points."""
+        self.definitions[self._names[owner]] = schema
+
+
+class Kind:
+    """The meaning of one annotation. `check`, `dump` and `load` raise Mismatch.
+
+    Invariants: `check` returns a value unchanged that it has returned before, so that a value can
+    be checked any number of times. An instance whose exact type is in `exact` is accepted as it is:
+    constructors test that alone and call `check` for other values.
+
+    anything: every value is accepted as it is.
+    closed: MISSING is refused like any other wrong value.
+    immutable: no accepted value can change, so that copies may share it.
+    """
+
+    __slots__ = ("exact", "exact_set", "expected")
+
+    anything: bool = False
+    closed: bool = True
+    immutable: bool = False
+
+    def __init__(self, expected: str, exact: Iterable[type] = ()) -> None:
+        self.expected: str = expected
+        self.exact: tuple[type[Any], ...] = tuple(dict.fromkeys(exact))
+        self.exact_set: frozenset[type[Any]] = frozenset(self.exact)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.expected}>"
+
+    def check(self, value: Any) -> Any:
+        """Give the value that the State keeps for this value."""
+        raise NotImplementedError
+
+    def dump(self, value: Any) -> Plain:
+        """Give the plain form of a checked value (guarantee 7.7)."""
+        raise not_json(self.expected)
+
+    def load(self, plain: Plain) -> Any:
+        """Give the value of a plain form. A value of the annotated type is accepted, too."""
+        return self.check(plain)
+
+    def dump_key(self, value: Any) -> str:
+        """Give the plain form of a key in a mapping, which is a string in JSON."""
+        plain = self.dump(value)
+        if type(plain) is not str:
+            raise Mismatch([("", f"JSON keys are strings, {self.expected} is none")])
+        return plain
+
+    def load_key(self, plain: str) -> Any:
+        """Give the key of a plain form."""
+        return self.load(plain)
+
+    def schema(self, book: SchemaBook) -> Schema:
+        """Give the JSON schema of the plain form."""
+        raise not_json(self.expected)
+
+    def requires(self) -> Iterable[type]:
+        """Give the State classes of which every value holds an instance."""
+        return ()
+
+
+class Instance(Kind):
+    """The kind of a class: accepts its instances as they are."""
+
+    __slots__ = ("owner",)
+
+    def __init__(self, owner: type, expected: str | None = None) -> None:
+        super().__init__(expected or owner.__name__, (owner,))
+        self.owner: type[Any] = owner
+
+    def check(self, value: Any) -> Any:
+        if isinstance(value, self.owner):
+            return value
+        raise mismatch(self.expected, value)
+
+
+def not_json(expected: str) -> Mismatch:
+    """Make the refusal of a value that JSON cannot carry."""
+    return Mismatch([("", f"JSON cannot carry {expected}")])

@@ -1,0 +1,226 @@
+"""Kinds of the built-in values: None, bool, numbers, text, bytes; and of Any."""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from binascii import Error as BinasciiError
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+
+from haiway_bus._state.kinds.kind import Instance, Kind, Plain, Schema, SchemaBook, not_json
+from haiway_bus._state.kinds.mismatch import Mismatch, describe, mismatch
+
+__all__ = ("SCALARS", "AnyKind")
+
+
+class AnyKind(Kind):
+    """Any and object: accepts every value as it is. JSON carries a value that is plain data already."""
+
+    __slots__ = ()
+
+    anything = True
+    closed = False
+
+    def __init__(self) -> None:
+        super().__init__("anything")
+
+    def check(self, value: Any) -> Any:
+        return value
+
+    def dump(self, value: Any) -> Plain:
+        kind = type(value)
+        if value is None or kind is bool or kind is int or kind is str:
+            return value
+        if kind is float:
+            return finite(value)
+        problems: list[tuple[str, str]] = []
+        plain: Any
+        if kind is list or kind is tuple:
+            plain = []
+            for index, item in enumerate(value):
+                try:
+                    plain.append(self.dump(item))
+                except Mismatch as wrong:
+                    problems += wrong.under(f"[{index}]")
+        elif isinstance(value, Mapping) and all(type(key) is str for key in value):
+            plain = {}
+            for key, item in value.items():
+                try:
+                    plain[key] = self.dump(item)
+                except Mismatch as wrong:
+                    problems += wrong.under(f"[{key!r}]")
+        else:
+            raise Mismatch([("", f"JSON cannot carry {describe(value)}; annotate its type")])
+        if problems:
+            raise Mismatch(problems)
+        return plain
+
+    def schema(self, book: SchemaBook) -> Schema:
+        return {}
+
+
+class NoneKind(Kind):
+    __slots__ = ()
+
+    immutable = True
+
+    def __init__(self) -> None:
+        super().__init__("None", (type(None),))
+
+    def check(self, value: Any) -> Any:
+        if value is None:
+            return None
+        raise mismatch("None", value)
+
+    def dump(self, value: Any) -> Plain:
+        return None
+
+    def schema(self, book: SchemaBook) -> Schema:
+        return {"type": "null"}
+
+
+class BoolKind(Instance):
+    __slots__ = ()
+
+    immutable = True
+
+    def dump(self, value: Any) -> Plain:
+        return value
+
+    def schema(self, book: SchemaBook) -> Schema:
+        return {"type": "boolean"}
+
+
+class IntKind(Instance):
+    """int. A bool is refused, although Python derives bool from int."""
+
+    __slots__ = ()
+
+    immutable = True
+
+    def check(self, value: Any) -> Any:
+        if isinstance(value, int) and type(value) is not bool:
+            return value
+        raise mismatch("int", value)
+
+    def dump(self, value: Any) -> Plain:
+        return int.__int__(value)
+
+    def dump_key(self, value: Any) -> str:
+        return str(int.__int__(value))
+
+    def load_key(self, plain: str) -> Any:
+        try:
+            return int(plain)
+        except ValueError:
+            raise mismatch("int", plain) from None
+
+    def schema(self, book: SchemaBook) -> Schema:
+        return {"type": "integer"}
+
+
+class FloatKind(Instance):
+    """float. An int is accepted and becomes a float."""
+
+    __slots__ = ()
+
+    immutable = True
+
+    def check(self, value: Any) -> Any:
+        if isinstance(value, float):
+            return value
+        if isinstance(value, int) and type(value) is not bool:
+            try:
+                return float(value)
+            except OverflowError:
+                raise Mismatch(
+                    [("", "expected float, given an int too large for a float")]
+                ) from None
+        raise mismatch("float", value)
+
+    def dump(self, value: Any) -> Plain:
+        return finite(float.__float__(value))
+
+    def load(self, plain: Plain) -> Any:
+        # JSON text such as 1e999 is read as infinity.
+        return finite(self.check(plain))
+
+    def schema(self, book: SchemaBook) -> Schema:
+        return {"type": "number"}
+
+
+class ComplexKind(Instance):
+    """complex. An int or a float is accepted and becomes a complex."""
+
+    __slots__ = ()
+
+    immutable = True
+
+    def check(self, value: Any) -> Any:
+        if isinstance(value, complex):
+            return value
+        if isinstance(value, int | float) and type(value) is not bool:
+            try:
+                return complex(value)
+            except OverflowError:
+                raise Mismatch(
+                    [("", "expected complex, given an int too large for a complex")]
+                ) from None
+        raise mismatch("complex", value)
+
+
+class StrKind(Instance):
+    __slots__ = ()
+
+    immutable = True
+
+    def dump(self, value: Any) -> Plain:
+        # Not str(value): for a member of an Enum that derives from str, that is the member's name.
+        return str.__str__(value)
+
+    def schema(self, book: SchemaBook) -> Schema:
+        return {"type": "string"}
+
+
+class BytesKind(Instance):
+    """bytes; base64 in JSON."""
+
+    __slots__ = ()
+
+    immutable = True
+
+    def dump(self, value: Any) -> Plain:
+        return b64encode(value).decode("ascii")
+
+    def load(self, plain: Plain) -> Any:
+        if type(plain) is not str:
+            return self.check(plain)
+        try:
+            return b64decode(plain, validate=True)
+        except (BinasciiError, ValueError):
+            raise mismatch("bytes in base64", plain) from None
+
+    def schema(self, book: SchemaBook) -> Schema:
+        return {"type": "string", "contentEncoding": "base64"}
+
+
+def finite(value: float) -> float:
+    """Give the number, and refuse infinity and NaN, which JSON does not have."""
+    if isfinite(value):
+        return value
+    raise not_json(repr(value))
+
+
+SCALARS: dict[type | None, Kind] = {
+    None: NoneKind(),
+    type(None): NoneKind(),
+    bool: BoolKind(bool),
+    int: IntKind(int),
+    float: FloatKind(float),
+    complex: ComplexKind(complex),
+    str: StrKind(str),
+    bytes: BytesKind(bytes),
+    object: AnyKind(),
+}
+"""The kinds by class, for the classes that determine their kind."""

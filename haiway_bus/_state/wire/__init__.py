@@ -1,0 +1,1 @@
+"""What an instance is outside of Python: mappings, JSON, JSON schema."""
