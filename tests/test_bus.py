@@ -478,7 +478,7 @@ class TestWaking:
         self, hb: Any
     ) -> None:
         """Contract 2.6."""
-        async with hb.ctx.scope("test"):
+        async with hb.ctx.scope("test", turn=math.inf):
             subscription = hb.ctx.subscribe(Ordered)
             got: list[Any] = []
             task = reader(subscription, got)
