@@ -478,7 +478,7 @@ class TestWaking:
         self, hb: Any
     ) -> None:
         """Contract 2.6."""
-        async with hb.ctx.scope("test"):
+        async with hb.ctx.scope("test", turn=60):  # so that a busy machine makes no second turn
             subscription = hb.ctx.subscribe(Ordered)
             got: list[Any] = []
             task = reader(subscription, got)
