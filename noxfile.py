@@ -311,7 +311,7 @@ def coverage(session: nox.Session) -> None:
     for what Cython made beside its source. Processes that tests start are not measured, and the tests of tracers are
     left out.
     """
-    session.install("-q", ".[test]", env={"HAIWAY_BUS_NO_EXTENSIONS": "1"})
+    session.install("-q", ".", *group("test"), env=PURE)
     copy, library = Path(session.create_tmp()).resolve() / "copy", Path("lib")
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(".", copy, ignore=shutil.ignore_patterns(".*", "build", "build-*", "*.so", "*.c"))
@@ -324,19 +324,8 @@ def coverage(session: nox.Session) -> None:
         )
         settings = "--rcfile=../pyproject.toml"
         session.run(
-            *(
-                "python",
-                "-P",
-                "-m",
-                "coverage",
-                "run",
-                settings,
-                "-m",
-                "pytest",
-                "-q",
-                "-c",
-                "../pyproject.toml",
-            ),
+            *("python", "-P", "-m", "coverage", "run", settings),
+            *("-m", "pytest", "-q", "-c", "../pyproject.toml"),
             *(session.posargs or ["../tests"]),
             "--ignore=../tests/test_tools.py",
             env={"PYTHONPATH": str(copy / library), "HAIWAY_BUS_REQUIRE_EXTENSIONS": "1"},
