@@ -140,7 +140,7 @@ def pytest_keyboard_interrupt() -> None:
 
 
 def _waiting() -> list[str]:
-    """Return whom scopes wait for at their end, or waited for when they were cancelled; nothing without the package."""
+    """Return the tasks that scopes wait for at their end, or waited for when cancelled; none without the package."""
     module: Any = sys.modules.get(_MODULE)
     return [] if module is None else [*(module.cancelled_waits or ()), *module.waiting_ends()]
 

@@ -1,4 +1,4 @@
-"""Guarantee 8.2 with the extra `opentelemetry`: scopes as spans, records on them, buses as metrics, senders."""
+"""Guarantee 8.2 with the extra `opentelemetry`: scopes as spans, records, buses as metrics, the sender of an event."""
 
 from __future__ import annotations
 

@@ -319,7 +319,7 @@ def anyio_backend():
 
 
 def run_suite(folder: Path, suite: str, *args: str, pure: bool = False) -> tuple[str, int]:
-    """Run pytest in another process, where warnings are errors."""
+    """Run pytest in another process, where warnings are errors, without plugins that take long to import."""
     (folder / "pytest.ini").write_text("[pytest]\n")
     (folder / "test_suite.py").write_text(textwrap.dedent(suite))
     result = subprocess.run(

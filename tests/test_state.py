@@ -1,4 +1,4 @@
-"""State: fields, construction, and what an instance can do. Contract 7.1, 7.2, 7.4 to 7.6."""
+"""State: fields, construction, and what an instance can do. Guarantee 7.1, 7.2, 7.4 to 7.6."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def order():
 
 class TestFields:
     def test_annotated_attributes_become_keyword_only_fields(self, order):
-        """Contract 7.1: keyword-only fields, with the defaults of the class body."""
+        """Guarantee 7.1: keyword-only fields, with the defaults of the class body."""
         assert order.order_id == "a"
         assert Order(order_id="b").total == 0.0
         assert [p.kind for p in inspect.signature(Order).parameters.values()] == [
@@ -68,7 +68,7 @@ class TestFields:
         ] * 6
 
     def test_the_signature_shows_the_fields_and_their_defaults(self):
-        """Issue 3.2: visible through inspect."""
+        """Guarantee 7.1: visible through inspect."""
         parameters = inspect.signature(Order).parameters
         assert list(parameters) == ["order_id", "total", "items", "tags", "labels", "note"]
         assert parameters["order_id"].default is inspect.Parameter.empty
@@ -76,7 +76,7 @@ class TestFields:
         assert str(parameters["labels"].default) == "Default(factory=dict)"
 
     def test_fields_of_bases_come_first_and_may_be_redeclared(self):
-        """Contract 7.1."""
+        """Guarantee 7.1."""
 
         class Redeclared(Deep):
             total: float = 5
@@ -96,7 +96,7 @@ class TestFields:
         assert "total" not in Redeclared.__slots__
 
     def test_class_variables_methods_and_properties_make_no_fields(self):
-        """Contract 7.1."""
+        """Guarantee 7.1."""
 
         class Priced(State):
             currency: ClassVar[str] = "EUR"
@@ -118,7 +118,7 @@ class TestFields:
         assert Priced(price=2).doubled().price == 4.0
 
     def test_a_class_without_fields_is_a_fine_event(self):
-        """Contract 7.1."""
+        """Guarantee 7.1."""
 
         class Ping(State):
             pass
@@ -130,7 +130,7 @@ class TestFields:
             Ping(x=1)
 
     def test_a_field_may_have_the_name_of_anything_the_constructor_uses(self):
-        """Contract 7.1."""
+        """Guarantee 7.1."""
 
         class Odd(State):
             self: int
@@ -146,7 +146,7 @@ class TestFields:
         assert odd._private == "p"
 
     def test_a_field_called_like_its_own_type_is_no_riddle(self):
-        """Contract 7.3: `date: date | None` means the class."""
+        """Guarantee 7.3: `date: date | None` means the class."""
 
         class Event(State):
             Color: Color
@@ -223,29 +223,29 @@ class TestSurface:
 
 class TestConstruction:
     def test_a_wrong_type_names_class_field_expected_and_given(self):
-        """Contract 7.2."""
+        """Guarantee 7.2."""
         with pytest.raises(StateError, match=r"^Item\.price: expected float, given str 'x'$"):
             Item(name="a", price="x")
 
     def test_a_missing_field_is_named(self):
-        """Contract 7.2."""
+        """Guarantee 7.2."""
         with pytest.raises(StateError, match=r"^Item\.price: missing, expected float$"):
             Item(name="a")
 
     def test_an_unknown_field_is_named(self):
-        """Contract 7.2."""
+        """Guarantee 7.2."""
         with pytest.raises(StateError, match=r"^Item\.prize: no such field, Item has name, price$"):
             Item(name="a", price=1.0, prize=2)
 
     def test_positional_arguments_are_refused(self):
-        """Contract 7.1: keyword-only."""
+        """Guarantee 7.1: keyword-only."""
         with pytest.raises(
             StateError, match=r"by keyword, Item\(name=\.\.\., price=\.\.\.\), given 2 by"
         ):
             Item("a", 1.0)
 
     def test_every_wrong_field_is_listed_with_its_path(self):
-        """Issue 3.1: not the first only."""
+        """Guarantee 7.2: not the first alone."""
         with pytest.raises(StateError) as caught:
             Order(
                 total="x",
@@ -269,7 +269,7 @@ class TestConstruction:
         assert str(caught.value).startswith("Order has 9 problems:\n  Order.order_id: missing")
 
     def test_the_error_is_a_type_error_and_a_value_error_and_pickles(self):
-        """Contract 7.2."""
+        """Guarantee 7.2."""
         with pytest.raises(TypeError) as caught:
             Item(name=1, price=1)
         assert isinstance(caught.value, ValueError)
@@ -278,7 +278,7 @@ class TestConstruction:
         assert str(again) == str(caught.value)
 
     def test_a_huge_number_of_problems_is_not_listed_in_full(self):
-        """Contract 7.2: an error message can be read."""
+        """Guarantee 7.2: an error message can be read."""
 
         class Numbers(State):
             values: Sequence[int]
@@ -288,7 +288,7 @@ class TestConstruction:
         assert len(str(caught.value)) < 10_000
 
     def test_a_value_whose_repr_fails_can_still_be_refused(self):
-        """Contract 7.2."""
+        """Guarantee 7.2."""
 
         class Bad:
             def __repr__(self):
@@ -298,7 +298,7 @@ class TestConstruction:
             Item(name=Bad(), price=1.0)
 
     def test_bool_is_no_int_and_an_int_becomes_a_float(self):
-        """Contract 7.3."""
+        """Guarantee 7.3."""
 
         class Numbers(State):
             i: int
@@ -317,7 +317,7 @@ class TestConstruction:
         assert type(made.f) is float
 
     def test_the_constructor_is_visible_in_tracebacks_and_through_inspect(self):
-        """Issue 3.2: generated source, as attrs and dataclasses do."""
+        """Guarantee 7.1: generated source, as attrs and dataclasses do."""
         assert "__type(name) is not __is_str" in inspect.getsource(Item.__new__)
 
         def broken():
@@ -333,7 +333,7 @@ class TestConstruction:
         )
 
     def test_an_error_of_a_construction_hides_the_machinery(self):
-        """Contract 7.2."""
+        """Guarantee 7.2."""
         with pytest.raises(StateError) as caught:
             Item(name=1, price=1)
         assert caught.value.__suppress_context__
@@ -341,7 +341,7 @@ class TestConstruction:
 
 class TestImmutability:
     def test_fields_cannot_be_set_or_deleted(self, order):
-        """Contract 7.1."""
+        """Guarantee 7.1."""
         with pytest.raises(AttributeError, match=r"Order.total cannot be set.*updated\(total="):
             order.total = 2.0
         with pytest.raises(AttributeError, match=r"Order.total cannot be deleted"):
@@ -351,18 +351,18 @@ class TestImmutability:
         assert order.total == 1.5
 
     def test_calling_init_again_changes_nothing(self, order):
-        """Issue 3.4: code without object.__setattr__ cannot change an instance."""
+        """Guarantee 7.1: code without object.__setattr__ cannot change an instance."""
         order.__init__(order_id="changed", total=9.0)
         assert order.order_id == "a"
         assert order.total == 1.5
 
     def test_an_instance_cannot_be_given_another_class(self, order):
-        """Issue 3.4."""
+        """Guarantee 7.1."""
         with pytest.raises(AttributeError):
             order.__class__ = Deep
 
     def test_fields_cannot_be_replaced_on_the_class(self, order):
-        """Issue 3.4."""
+        """Guarantee 7.1."""
         with pytest.raises(AttributeError, match=r"Order.total belongs to a State"):
             Order.total = 3.0
         with pytest.raises(AttributeError):
@@ -372,12 +372,12 @@ class TestImmutability:
         assert order.total == 1.5
 
     def test_instances_have_slots_and_no_dict(self, order):
-        """Contract 7.1: slotted."""
+        """Guarantee 7.1: slotted."""
         assert not hasattr(order, "__dict__")
         assert not hasattr(Deep(order_id="x"), "__dict__")
 
     def test_contents_are_frozen(self, hb):
-        """Contract 7.4: a list is kept as a tuple, a dict as a FrozenMap, a set as a frozenset."""
+        """Guarantee 7.4: a list is kept as a tuple, a dict as a FrozenMap, a set as a frozenset."""
         items, tags, labels = [Item(name="x", price=1)], {"a"}, {"k": 1}
         order = Order(order_id="a", items=items, tags=tags, labels=labels)
         items.clear()
@@ -391,7 +391,7 @@ class TestImmutability:
         assert type(order.labels) is hb.FrozenMap
 
     def test_what_is_annotated_any_is_kept_as_it_is(self):
-        """Contract 7.3: Any."""
+        """Guarantee 7.3: Any."""
 
         class Holder(State):
             value: Any
@@ -402,7 +402,7 @@ class TestImmutability:
 
 class TestValueBehaviour:
     def test_instances_compare_by_value_within_one_class(self, order):
-        """Contract 7.1."""
+        """Guarantee 7.1."""
         same = Order(order_id="a", total=1.5, items=order.items, tags={"t"})
         assert order == same
         assert order != same.updated(total=2)
@@ -410,7 +410,7 @@ class TestValueBehaviour:
         assert order != "a"
 
     def test_instances_hash_when_their_values_do(self, order):
-        """Contract 7.1."""
+        """Guarantee 7.1."""
 
         class Holder(State):
             value: Any
@@ -421,11 +421,11 @@ class TestValueBehaviour:
             hash(Holder(value=[]))
 
     def test_the_repr_is_the_call_that_makes_it(self):
-        """Contract 7.1."""
+        """Guarantee 7.1."""
         assert repr(Item(name="x", price=1)) == "Item(name='x', price=1.0)"
 
     def test_instances_match_by_class_and_keyword(self, order):
-        """Contract 7.1."""
+        """Guarantee 7.1."""
         match order:
             case Deep():
                 found = "deep"
@@ -438,31 +438,31 @@ class TestValueBehaviour:
         assert found == 1.5
 
     def test_instances_can_be_weakly_referenced(self, order):
-        """Contract 7.1."""
+        """Guarantee 7.1."""
         reference = weakref.ref(order)
         assert reference() is order
 
     @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
     def test_instances_pickle_with_every_protocol(self, protocol, order):
-        """Contract 7.1."""
+        """Guarantee 7.1."""
         for value in (order, Deep(order_id="x", color=Color.BLUE, labels={"a": 1})):
             again = pickle.loads(pickle.dumps(value, protocol))
             assert again == value
             assert type(again) is type(value)
 
     def test_unpickled_values_are_checked(self):
-        """Contract 7.2: no instance holds a value that does not fit, wherever it comes from."""
+        """Guarantee 7.2: no instance holds a value that does not fit, wherever it comes from."""
         data = pickle.dumps(Item(name="x", price=1.0), 0).replace(b"Vx\n", b"I1\n")
         with pytest.raises(StateError, match=r"Item.name: expected str, given int 1"):
             pickle.loads(data)
 
     def test_a_copy_of_what_cannot_change_is_itself(self, order):
-        """Contract 7.1."""
+        """Guarantee 7.1."""
         assert copy.copy(order) is order
         assert copy.deepcopy(order) is order
 
     def test_a_deep_copy_copies_what_can_change(self):
-        """Contract 7.1."""
+        """Guarantee 7.1."""
 
         class Holder(State):
             value: Any
@@ -479,7 +479,7 @@ class TestValueBehaviour:
             again.value = 1
 
     def test_a_deep_copy_of_a_cycle_ends(self):
-        """Contract 7.1."""
+        """Guarantee 7.1."""
 
         class Holder(State):
             value: Any
@@ -491,7 +491,7 @@ class TestValueBehaviour:
         assert again.value[0] is again
 
     def test_methods_written_in_a_class_are_kept_and_inherited(self):
-        """Contract 7.1."""
+        """Guarantee 7.1."""
 
         class Named(State):
             name: str
@@ -597,7 +597,7 @@ class TestValueBehaviour:
         assert (Derived(x=1) == 3, hash(Derived(x=1))) == ("written", 5)
 
     def test_equality_without_a_hash_leaves_none(self):
-        """Contract 7.1, as everywhere in Python."""
+        """Guarantee 7.1, as everywhere in Python."""
 
         class Loose(State):
             name: str
@@ -611,7 +611,7 @@ class TestValueBehaviour:
 
 class TestUpdated:
     def test_updated_makes_a_new_checked_instance(self, order):
-        """Contract 7.6."""
+        """Guarantee 7.6."""
         changed = order.updated(total=3, note="n")
         assert (changed.total, changed.note, changed.order_id) == (3.0, "n", "a")
         assert (order.total, order.note) == (1.5, None)
@@ -619,13 +619,13 @@ class TestUpdated:
         assert type(changed) is Order
 
     def test_updated_refuses_unknown_names_and_wrong_values_together(self, order):
-        """Contract 7.6."""
+        """Guarantee 7.6."""
         with pytest.raises(StateError) as caught:
             order.updated(total="x", nope=1)
         assert [path for path, _ in caught.value.problems] == ["Order.total", "Order.nope"]
 
     def test_updated_can_be_extended(self):
-        """Contract 7.6."""
+        """Guarantee 7.6."""
 
         class Counted(State):
             name: str
@@ -637,25 +637,25 @@ class TestUpdated:
         assert Counted(name="a").updated(name="b") == Counted(name="b", version=1)
 
     def test_updated_without_changes_equals(self, order):
-        """Contract 7.6."""
+        """Guarantee 7.6."""
         assert order.updated() == order
 
     @pytest.mark.skipif(sys.version_info < (3, 13), reason="copy.replace came with 3.13")
     def test_copy_replace_works(self, order):
-        """Contract 7.6."""
+        """Guarantee 7.6."""
         assert copy.replace(order, total=9).total == 9.0
 
 
 class TestDefaults:
     def test_a_default_is_checked_once_at_class_creation(self):
-        """Contract 7.5."""
+        """Guarantee 7.5."""
         with pytest.raises(StateError, match=r"Wrong.count: expected int, given str 'x'"):
 
             class Wrong(State):
                 count: int = "x"
 
     def test_a_default_is_converted_once(self):
-        """Contract 7.5."""
+        """Guarantee 7.5."""
 
         class Timed(State):
             seconds: float = 1
@@ -665,7 +665,7 @@ class TestDefaults:
         assert Timed().names is Timed().names
 
     def test_a_factory_makes_a_fresh_default_for_each_instance(self):
-        """Contract 7.5."""
+        """Guarantee 7.5."""
         numbers = iter(range(10))
 
         class Numbered(State):
@@ -675,7 +675,7 @@ class TestDefaults:
         assert next(numbers) == 2
 
     def test_what_a_factory_makes_is_checked(self):
-        """Contract 7.5."""
+        """Guarantee 7.5."""
 
         class Made(State):
             number: int = Default(factory=str)
@@ -686,7 +686,7 @@ class TestDefaults:
             Made()
 
     def test_what_a_factory_makes_is_frozen(self, hb):
-        """Contract 7.4, 7.5."""
+        """Guarantee 7.4, 7.5."""
 
         class Made(State):
             numbers: Sequence[int] = Default(factory=list)
@@ -696,7 +696,7 @@ class TestDefaults:
         assert type(Made().names) is hb.FrozenMap
 
     def test_default_of_a_value_is_the_value(self):
-        """Contract 7.5."""
+        """Guarantee 7.5."""
 
         class Given(State):
             number: int = Default(default=3)
@@ -705,7 +705,7 @@ class TestDefaults:
 
     @pytest.mark.parametrize("arguments", [{}, {"default": 1, "factory": int}, {"factory": 3}])
     def test_default_refuses_what_is_no_default(self, arguments):
-        """Contract 7.5."""
+        """Guarantee 7.5."""
         with pytest.raises(TypeError, match=r"Default"):
             Default(**arguments)
 
@@ -718,7 +718,7 @@ GIVEN = Anything()
 
 
 class TestKinds:
-    """Contract 7.3, each annotation with what it takes and what it refuses."""
+    """Guarantee 7.3, each annotation with what it takes and what it refuses."""
 
     @pytest.mark.parametrize(
         "case",
@@ -758,7 +758,7 @@ class TestKinds:
         ],
     )
     def test_an_annotation_takes_what_it_says_and_refuses_the_rest(self, case):
-        """Contract 7.3."""
+        """Guarantee 7.3."""
         annotation, good, bad = case()
         made = type(State)("Held", (State,), {"__annotations__": {"value": annotation}})
         for value in good:
@@ -768,7 +768,7 @@ class TestKinds:
                 made(value=value)
 
     def test_a_subclass_instance_is_accepted_for_a_nested_state(self):
-        """Contract 7.3."""
+        """Guarantee 7.3."""
 
         class Holder(State):
             order: Order
@@ -777,7 +777,7 @@ class TestKinds:
         assert Holder(order=deep).order is deep
 
     def test_a_checked_container_is_shared_and_not_copied(self):
-        """Contract 7.6: updated() and defaults do not copy what is frozen already."""
+        """Guarantee 7.6: updated() and defaults do not copy what is frozen already."""
 
         class Holder(State):
             values: Sequence[float]
@@ -789,7 +789,7 @@ class TestKinds:
         assert Holder(values=holder.values, table=holder.table).table is holder.table
 
     def test_problems_inside_an_optional_are_named_with_their_path(self):
-        """Contract 7.2."""
+        """Guarantee 7.2."""
 
         class Holder(State):
             items: Sequence[Item] | None = None
@@ -800,7 +800,7 @@ class TestKinds:
 
 class TestMemory:
     def test_a_class_that_is_dropped_is_collected(self):
-        """Contract 3.4: cycles are collected, the text of the constructor too."""
+        """Guarantee 3.4: cycles are collected, the text of the constructor too."""
 
         class Dropped(State):
             value: int
@@ -872,7 +872,7 @@ class TestMemory:
         assert "value" in inspect.getsource(second.__new__)
 
     def test_an_instance_is_freed_with_its_last_reference(self, order):
-        """Contract 3.2: nothing in the machinery holds an instance."""
+        """Guarantee 3.2: nothing in the machinery holds an instance."""
         made = order.updated(total=5)
         reference = weakref.ref(made)
         del made

@@ -1,4 +1,4 @@
-"""State: the annotations that need more than a class to compare with. Contract 7.3.
+"""State: the annotations that need more than a class to compare with. Guarantee 7.3.
 
 This module evaluates its annotations at once (up to Python 3.13) or at need (from 3.14 on), the
 others of the suite have them as text.
@@ -204,7 +204,7 @@ CASES = {
 class TestEveryAnnotation:
     @pytest.mark.parametrize("name", CASES)
     def test_takes_what_it_says_and_refuses_the_rest(self, name):
-        """Contract 7.3."""
+        """Guarantee 7.3."""
         annotation, good, bad = CASES[name]()
         made = held(annotation)
         for value in good:
@@ -219,7 +219,7 @@ class TestEveryAnnotation:
 
 class TestPredicates:
     def test_the_error_says_what_is_asked(self):
-        """Contract 7.2, 7.3."""
+        """Guarantee 7.2, 7.3."""
         with pytest.raises(
             StateError, match=r"^Held.value: expected int > 0 and <= 5, given int 9$"
         ):
@@ -232,23 +232,23 @@ class TestPredicates:
             held(Annotated[str, Predicate(str.islower)])(value="A")
 
     def test_a_predicate_sees_the_value_as_it_is_kept(self):
-        """Contract 7.4."""
+        """Guarantee 7.4."""
         seen = []
         held(Annotated[Sequence[int], Predicate(lambda value: not seen.append(value))])(value=[1])
         assert seen == [(1,)]
 
     def test_a_predicate_that_fails_is_a_refusal(self):
-        """Contract 7.2."""
+        """Guarantee 7.2."""
         with pytest.raises(StateError, match=r"Held.value: .*but testing str 'a' failed"):
             held(Annotated[str, Gt(3)])(value="a")
 
     def test_a_bug_in_a_predicate_is_not_hidden(self):
-        """Contract 7.2: only what a value can cause is the value's fault."""
+        """Guarantee 7.2: only what a value can cause is the value's fault."""
         with pytest.raises(ZeroDivisionError):
             held(Annotated[int, Predicate(lambda value: 1 / 0)])(value=1)
 
     def test_an_unknown_predicate_is_refused_at_class_creation(self):
-        """Contract 7.3: an annotation it cannot check."""
+        """Guarantee 7.3: an annotation it cannot check."""
 
         class Odd(annotated_types.BaseMetadata):
             pass
@@ -257,7 +257,7 @@ class TestPredicates:
             held(Annotated[int, Odd()])
 
     def test_a_default_has_to_satisfy_it(self):
-        """Contract 7.5."""
+        """Guarantee 7.5."""
         with pytest.raises(StateError, match=r"Bad.x: expected int > 0, given int 0"):
 
             class Bad(State):
@@ -266,7 +266,7 @@ class TestPredicates:
 
 class TestTypedDicts:
     def test_it_is_kept_as_a_read_only_mapping_with_checked_keys(self, hb):
-        """Contract 7.3, 7.4."""
+        """Guarantee 7.3, 7.4."""
         made = held(Address)(value={"street": "a", "number": 1, "extra": ["x"]})
         assert made.value == {"street": "a", "number": 1, "extra": ("x",)}
         assert type(made.value) is hb.FrozenMap
@@ -274,7 +274,7 @@ class TestTypedDicts:
         assert hash(made) == hash(copy.copy(made))
 
     def test_every_wrong_key_is_named(self):
-        """Contract 7.2."""
+        """Guarantee 7.2."""
         with pytest.raises(StateError) as caught:
             held(Address)(value={"street": 1, "other": 2, "extra": [3]})
         assert caught.value.problems == (
@@ -287,14 +287,14 @@ class TestTypedDicts:
             held(Address)(value=1)
 
     def test_required_keys_of_one_that_is_not_total(self):
-        """Contract 7.3."""
+        """Guarantee 7.3."""
         assert held(Loose)(value={"name": "a"}).value == {"name": "a"}
         assert type(held(Loose)(value={"name": "a", "size": 1}).value["size"]) is float
         with pytest.raises(StateError, match=r"Held.value\['name'\]: missing"):
             held(Loose)(value={})
 
     def test_one_that_contains_itself(self):
-        """Contract 7.3."""
+        """Guarantee 7.3."""
         leaf = {"name": "a", "children": []}
         made = held(Tree)(value={"name": "b", "children": [leaf, leaf]})
         assert made.value["children"][1]["name"] == "a"
@@ -306,7 +306,7 @@ class TestTypedDicts:
 
 class TestSelf:
     def test_self_is_the_very_class(self):
-        """Contract 7.3."""
+        """Guarantee 7.3."""
 
         class Linked(State):
             next: Self | None = None
@@ -326,7 +326,7 @@ class TestSelf:
 
 class TestGenerics:
     def test_a_parameterized_class_is_a_class_of_its_own_and_always_the_same(self):
-        """Contract 1.2, 7.3: events route by exact type."""
+        """Guarantee 1.2, 7.3: events route by exact type."""
         assert Box[int] is Box[int]
         assert isinstance(Box[int], type)
         assert Box[int] is not Box[str]
@@ -337,7 +337,7 @@ class TestGenerics:
         assert Box[int].__slots__ == ()
 
     def test_its_fields_are_checked_with_its_arguments(self):
-        """Contract 7.3."""
+        """Guarantee 7.3."""
         assert Box[float](value=1).value == 1.0
         assert Box[Sequence[int]](value=[1]).value == (1,)
         assert Box[int | None](value=None).value is None
@@ -347,7 +347,7 @@ class TestGenerics:
             Box[Sequence[int]](value=["x"])
 
     def test_it_may_contain_itself(self):
-        """Contract 7.3."""
+        """Guarantee 7.3."""
         inner = Box[int](value=2)
         assert Box[int](value=1, more=[inner]).more == (inner,)
         assert Node[int](value=1, next=Node[int](value=2)).next.value == 2
@@ -357,7 +357,7 @@ class TestGenerics:
             Box[int](value=1, more=[Box[str](value="x")])
 
     def test_without_arguments_the_bound_is_all_that_is_known(self):
-        """Contract 7.3."""
+        """Guarantee 7.3."""
 
         class Bounded(State, Generic[Number]):
             value: Number
@@ -369,7 +369,7 @@ class TestGenerics:
         assert Box[Any] is Box
 
     def test_arguments_outside_of_a_bound_are_refused(self):
-        """Contract 7.3: class-level errors at class creation."""
+        """Guarantee 7.3: class-level errors at class creation."""
 
         class Bounded(State, Generic[Number, Text]):
             value: Number
@@ -387,12 +387,12 @@ class TestGenerics:
 
     @pytest.mark.parametrize("arguments", [(int, str), ()])
     def test_a_wrong_number_of_arguments_is_refused(self, arguments):
-        """Contract 7.3."""
+        """Guarantee 7.3."""
         with pytest.raises(StateError, match=r"Box takes the type arguments T, given"):
             Box[arguments]
 
     def test_arguments_that_cannot_be_checked_are_refused(self):
-        """Contract 7.3."""
+        """Guarantee 7.3."""
         for _ in range(2):
             with pytest.raises(
                 StateError, match=r"^Box\[list\[int\]\].value: list\[int\] can be chan"
@@ -404,7 +404,7 @@ class TestGenerics:
             Box[Annotated[int, []]]
 
     def test_generic_bases_become_what_the_class_is_given(self):
-        """Contract 7.3: inheritance."""
+        """Guarantee 7.3: inheritance."""
         pair = Pair[int, str](value=1, other="x")
         assert isinstance(pair, Box[int])
         assert isinstance(pair, Pair)
@@ -418,7 +418,7 @@ class TestGenerics:
         assert isinstance(Both[str](value="a", other=1), Pair[str, int])
 
     def test_a_class_may_derive_from_a_parameterized_one(self):
-        """Contract 7.3."""
+        """Guarantee 7.3."""
 
         class Named(Box[int]):
             name: str
@@ -428,7 +428,7 @@ class TestGenerics:
         assert isinstance(Named(value=1, name="a"), Box[int])
 
     def test_partial_arguments_are_completed_later(self):
-        """Contract 7.3."""
+        """Guarantee 7.3."""
         partial = Pair[int, V]
         assert partial[str] is Pair[int, str]
         with pytest.raises(StateError, match=r"Pair\[int, V\].value: expected int"):
@@ -436,7 +436,7 @@ class TestGenerics:
 
     @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
     def test_instances_and_classes_pickle(self, protocol):
-        """Contract 7.1: Box[int] has no name to be found by."""
+        """Guarantee 7.1: Box[int] has no name to be found by."""
         value = Pair[int, Sequence[str]](value=1, other=["x"])
         again = pickle.loads(pickle.dumps(value, protocol))
         assert again == value
@@ -445,7 +445,7 @@ class TestGenerics:
         assert pickle.loads(pickle.dumps(Plain, protocol)) is Plain
 
     def test_a_generic_annotation_is_checked_by_its_class(self):
-        """Contract 7.3."""
+        """Guarantee 7.3."""
 
         class Holder(State):
             box: Box[int]
@@ -456,7 +456,7 @@ class TestGenerics:
             Holder(box=Box(value=1))
 
     def test_defaults_that_do_not_fit_the_arguments_are_refused(self):
-        """Contract 7.5."""
+        """Guarantee 7.5."""
 
         class Counted(State, Generic[T]):
             value: T = 0
@@ -466,7 +466,7 @@ class TestGenerics:
             Counted[str]
 
     def test_copies_keep_the_class(self):
-        """Contract 7.1."""
+        """Guarantee 7.1."""
         value = Box[Any](value=[1])
         assert type(copy.deepcopy(value)) is Box
         assert type(Box[int](value=1).updated(value=2)) is Box[int]
@@ -480,7 +480,7 @@ class TestTypeParameters:
         return names
 
     def test_generic_classes(self):
-        """Contract 7.3: `class Box[T](State)`."""
+        """Guarantee 7.3: `class Box[T](State)`."""
         names = self.run(
             "class Cell[T](State):\n    value: T\n    more: Sequence['Cell[T]'] = ()\n"
             "class Row[K, V](Cell[K]):\n    other: V\n"
@@ -493,7 +493,7 @@ class TestTypeParameters:
         assert isinstance(row[int, str](value=1, other="y"), cell[int])
 
     def test_with_annotations_as_text(self):
-        """Contract 7.3."""
+        """Guarantee 7.3."""
         names = self.run(
             "from __future__ import annotations\n"
             "class Cell[T](State):\n    value: T\n    more: Sequence[Cell[T]] = ()\n"
@@ -503,7 +503,7 @@ class TestTypeParameters:
             cell[int](value="x")
 
     def test_type_aliases(self):
-        """Contract 7.3: also one that contains itself."""
+        """Guarantee 7.3: also one that contains itself."""
         names = self.run(
             "type Names = Sequence[str]\n"
             "type Json = None | bool | float | str | Sequence[Json] | Mapping[str, Json]\n"
@@ -524,7 +524,7 @@ class TestTypeParameters:
             self.run("type Itself = Itself\nclass Bad(State):\n    x: Itself\n")
 
     def test_generic_type_aliases(self):
-        """Contract 7.3."""
+        """Guarantee 7.3."""
         names = self.run(
             "type Same[T] = T\ntype Maybe[T] = T | None\n"
             "class Held(State):\n    same: Same[int]\n    maybe: Maybe[Same[str]] = None\n"
@@ -537,7 +537,7 @@ class TestTypeParameters:
 
 class TestLateNames:
     def test_a_class_may_name_itself(self):
-        """Contract 7.3."""
+        """Guarantee 7.3."""
 
         class Leaf(State):
             parent: "Leaf | None" = None
@@ -549,7 +549,7 @@ class TestLateNames:
 
     @pytest.mark.skipif(sys.version_info < (3, 14), reason="annotations are evaluated at once")
     def test_without_quotes_where_python_evaluates_late(self):
-        """Contract 7.3: also names of an enclosing function, defined after the class."""
+        """Guarantee 7.3: also names of an enclosing function, defined after the class."""
 
         class Early(State):
             late: Late | None = None  # noqa: F821

@@ -1,4 +1,4 @@
-"""State: what a class statement may say, and what it is refused for. Contract 7.1, 7.3, 7.5."""
+"""State: what a class statement may say, and what it is refused for. Guarantee 7.1, 7.3, 7.5."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class TestRefusedAtClassCreation:
         ids=str,
     )
     def test_a_mutable_container_and_what_to_write_instead(self, annotation, instead):
-        """Contract 7.3, 7.4."""
+        """Guarantee 7.3, 7.4."""
         with pytest.raises(StateError) as caught:
             declare("Bad", {"values": annotation})
         assert str(caught.value).startswith(f"Bad.values: {instead}")
@@ -69,26 +69,26 @@ class TestRefusedAtClassCreation:
         ids=str,
     )
     def test_an_annotation_that_cannot_be_checked(self, annotation):
-        """Contract 7.3."""
+        """Guarantee 7.3."""
         with pytest.raises(StateError, match=r"^Bad\.value"):
             declare("Bad", {"value": annotation})
 
     def test_a_protocol_that_isinstance_cannot_test(self):
-        """Contract 7.3: Protocols that are runtime-checkable."""
+        """Guarantee 7.3: Protocols that are runtime-checkable."""
         with pytest.raises(StateError, match=r"Bad.value: .*decorate it with @runtime_checkable"):
             declare("Bad", {"value": NotRuntime})
 
     @pytest.mark.parametrize("default", [[], {}, set(), bytearray()])
     @pytest.mark.parametrize("annotation", [Any, Sequence[int], Mapping[str, int]], ids=str)
     def test_a_mutable_default(self, default, annotation):
-        """Issue 3.7: names class and field."""
+        """Guarantee 7.5: names class and field."""
         with pytest.raises(
             StateError, match=r"^Bad\.value: the default .* can be changed.*factory"
         ):
             declare("Bad", {"value": annotation}, value=default)
 
     def test_a_default_without_an_annotation(self):
-        """Issue 3.7."""
+        """Guarantee 7.5."""
         with pytest.raises(
             StateError, match=r"^Bad\.size has a value and no annotation: write size"
         ):
@@ -102,7 +102,7 @@ class TestRefusedAtClassCreation:
                 size = Default(factory=int)
 
     def test_a_field_that_shadows_a_method(self):
-        """Issue 3.7."""
+        """Guarantee 7.5."""
         with pytest.raises(StateError, match=r"^Bad\.updated: the field shadows State\.updated"):
 
             class Bad(State):
@@ -118,7 +118,7 @@ class TestRefusedAtClassCreation:
                 total: int
 
     def test_a_method_that_hides_an_inherited_field(self):
-        """Issue 3.7."""
+        """Guarantee 7.5."""
 
         class Base(State):
             size: int
@@ -135,14 +135,14 @@ class TestRefusedAtClassCreation:
                 size = 5
 
     def test_a_cycle_of_defaults(self):
-        """Issue 3.7: an instance that needs an instance first."""
+        """Guarantee 7.5: an instance that needs an instance first."""
         with pytest.raises(StateError, match=r"^Bad\.inner: a cycle.*Bad\.inner -> Bad"):
 
             class Bad(State):
                 inner: Bad = Default(factory=lambda: Bad())
 
     def test_a_cycle_over_several_classes(self):
-        """Issue 3.7."""
+        """Guarantee 7.5."""
         global First, Second, Third
         for name in ("First", "Second", "Third"):
             globals().pop(name, None)  # of the run on the other backend
@@ -161,7 +161,7 @@ class TestRefusedAtClassCreation:
             First()
 
     def test_a_cycle_that_only_a_factory_makes(self):
-        """Issue 3.7: it shows when the factory is called, and is named all the same."""
+        """Guarantee 7.5: it shows when the factory is called, and is named all the same."""
 
         class Bad(State):
             inner: Bad | None = Default(factory=lambda: Bad())
@@ -171,7 +171,7 @@ class TestRefusedAtClassCreation:
         assert Bad(inner=None).inner is None
 
     def test_a_cycle_that_an_option_breaks_is_none(self):
-        """Issue 3.7."""
+        """Guarantee 7.5."""
 
         class Node(State):
             parent: Node | None = None
@@ -184,12 +184,12 @@ class TestRefusedAtClassCreation:
         "name", ["__init__", "__new__", "__setattr__", "__delattr__", "__slots__"]
     )
     def test_what_state_makes_of_the_fields(self, name):
-        """Contract 7.1."""
+        """Guarantee 7.1."""
         with pytest.raises(StateError, match=rf"^Bad\.{name} has no place in a State"):
             declare("Bad", {"x": int}, **{name: lambda self: None})
 
     def test_a_base_with_an_init_of_its_own(self):
-        """Contract 7.1: the constructor sets all fields."""
+        """Guarantee 7.1: the constructor sets all fields."""
 
         class Base:
             def __init__(self):
@@ -201,18 +201,18 @@ class TestRefusedAtClassCreation:
                 x: int
 
     def test_a_private_name(self):
-        """Contract 7.1."""
+        """Guarantee 7.1."""
         with pytest.raises(StateError, match=r"^Bad\.__x__: a field cannot begin with two"):
             declare("Bad", {"__x__": int})
 
     @pytest.mark.parametrize("name", ["a-b", "class", "", "x=1):pass#"])
     def test_what_is_no_name(self, name):
-        """Contract 7.1."""
+        """Guarantee 7.1."""
         with pytest.raises(StateError, match=r"^Bad: .* is no name for a field"):
             declare("Bad", {name: int})
 
     def test_two_fields_with_one_key(self):
-        """Contract 7.7."""
+        """Guarantee 7.7."""
         with pytest.raises(StateError, match=r"^Bad\.b: has the key 'a', and so has a"):
 
             class Bad(State):
@@ -220,32 +220,32 @@ class TestRefusedAtClassCreation:
                 b: Annotated[int, Alias("a")]
 
     def test_an_alias_that_is_no_key(self):
-        """Contract 7.7."""
+        """Guarantee 7.7."""
         with pytest.raises(TypeError, match=r"Alias\(\) takes the key as text, given 3"):
             Alias(3)
 
     def test_an_alias_inside_an_annotation(self):
-        """Contract 7.7: only a field has a key."""
+        """Guarantee 7.7: only a field has a key."""
         with pytest.raises(StateError, match=r"^Bad\.a: an Alias names a field"):
 
             class Bad(State):
                 a: Sequence[Annotated[int, Alias("b")]]
 
     def test_an_unknown_value_of_a_class_option(self):
-        """Contract 7.7."""
+        """Guarantee 7.7."""
         with pytest.raises(StateError, match=r'^Bad: unknown is "refuse" or "ignore", given 3'):
 
             class Bad(State, unknown=3):
                 pass
 
     def test_all_wrong_fields_of_a_class_are_named(self):
-        """Contract 7.2, 7.3."""
+        """Guarantee 7.2, 7.3."""
         with pytest.raises(StateError) as caught:
             declare("Bad", {"a": list, "b": int, "c": Iterator[int]}, b="x")
         assert [path for path, _ in caught.value.problems] == ["Bad.a", "Bad.b", "Bad.c"]
 
     def test_a_generic_class_whose_parameters_cannot_be_checked(self):
-        """Contract 7.3: with Any for them it is the class that is checked."""
+        """Guarantee 7.3: with Any for them it is the class that is checked."""
 
         class Plain(Generic[T]):
             pass
@@ -258,7 +258,7 @@ class TestRefusedAtClassCreation:
 
 class TestInheritance:
     def test_a_plain_mix_in_lends_its_methods(self):
-        """Issue 3.1: inheritance and mix-ins."""
+        """Guarantee 7.1: inheritance and mix-ins."""
 
         class Greeting:
             __slots__ = ()
@@ -282,7 +282,7 @@ class TestInheritance:
         assert Other(name="b").updated(name="c").name == "c"
 
     def test_a_state_mix_in_lends_its_fields(self):
-        """Issue 3.1."""
+        """Guarantee 7.1."""
 
         class Stamped(State, mixin=True):
             at: float = 0
@@ -310,7 +310,7 @@ class TestInheritance:
             Both(name="a", at="x")
 
     def test_two_bases_with_fields_say_what_to_do(self):
-        """Issue 3.1."""
+        """Guarantee 7.1."""
 
         class A(State):
             a: int
@@ -324,7 +324,7 @@ class TestInheritance:
                 pass
 
     def test_a_diamond_has_each_field_once(self):
-        """Issue 3.1."""
+        """Guarantee 7.1."""
 
         class A(State):
             a: int
@@ -341,7 +341,7 @@ class TestInheritance:
         assert repr(D(a=1, b=2, c=3, d=4)) == "D(a=1, c=3, b=2, d=4)"
 
     def test_the_hook_of_subclasses_sees_each_class_once_with_its_options(self):
-        """Contract 7.1: nothing of the machinery shows."""
+        """Guarantee 7.1: nothing of the machinery shows."""
         seen = []
 
         class Base(State):
@@ -361,7 +361,7 @@ class TestInheritance:
         assert First.__subclasses__() == [Second]
 
     def test_super_and_class_cells_work(self):
-        """Contract 7.1."""
+        """Guarantee 7.1."""
 
         class Base(State):
             x: int
@@ -381,7 +381,7 @@ class TestInheritance:
         assert Derived.own() is Derived
 
     def test_a_default_of_a_base_is_inherited_and_can_be_taken_away(self):
-        """Contract 7.5."""
+        """Guarantee 7.5."""
 
         class Base(State):
             x: int = 1
@@ -395,7 +395,7 @@ class TestInheritance:
             Derived()
 
     def test_a_derived_class_may_narrow_a_field(self):
-        """Contract 7.1."""
+        """Guarantee 7.1."""
 
         class Base(State):
             x: int | str
@@ -408,7 +408,7 @@ class TestInheritance:
             Derived(x="a")
 
     def test_the_constructor_of_a_base_makes_no_derived_instance(self):
-        """Contract 7.2: no instance without its fields."""
+        """Guarantee 7.2: no instance without its fields."""
 
         class Base(State):
             x: int
@@ -419,7 +419,7 @@ class TestInheritance:
         assert type(Base.__new__(Derived, x=1)) is Base
 
     def test_a_metaclass_can_be_derived(self):
-        """Contract 7.1."""
+        """Guarantee 7.1."""
         meta = type(State)
 
         class Meta(meta):
@@ -462,7 +462,7 @@ class TestForwardReferences:
         return Late
 
     def test_a_name_may_be_defined_later(self):
-        """Contract 7.3: forward references, resolved at the first construction."""
+        """Guarantee 7.3: forward references, resolved at the first construction."""
         late = self.define_late()
         early = Early(late=late(x=1), many=[late(x=2)])
         assert early.many == (late(x=2),)
@@ -473,7 +473,7 @@ class TestForwardReferences:
         assert copy.deepcopy(early) is early
 
     def test_a_name_that_never_comes_is_named(self):
-        """Contract 7.3."""
+        """Guarantee 7.3."""
         with pytest.raises(StateError, match=r"Early.late: its annotation names Late, which does"):
             Early(late=1)
         with pytest.raises(StateError, match=r"Early.late: its annotation names Late"):
@@ -483,21 +483,21 @@ class TestForwardReferences:
             Owner(late=1)
 
     def test_an_error_that_shows_late_is_told_at_the_first_construction(self):
-        """Contract 7.5: as soon as it can be known."""
+        """Guarantee 7.5: as soon as it can be known."""
         global Late
         Late = list[int]
         with pytest.raises(StateError, match=r"Early.late: list\[int\] can be changed"):
             Early(late=1)
 
     def test_mapping_and_schema_complete_a_class_too(self):
-        """Contract 7.7."""
+        """Guarantee 7.7."""
         self.define_late()
         assert Early.from_mapping({"late": {"x": 1}}).late.x == 1
         late_classes()
         assert Owner.json_schema()["$ref"] == "#/$defs/Owner"
 
     def test_several_threads_may_make_the_first_instances(self):
-        """Contract 7.3: completed once, by whoever comes first."""
+        """Guarantee 7.3: completed once, by whoever comes first."""
         late = self.define_late()
         made, start = [], threading.Barrier(8)
 
@@ -513,7 +513,7 @@ class TestForwardReferences:
         assert made == [Owner(late=late(x=1))] * 8
 
     def test_local_names_are_found(self):
-        """Contract 7.3: a class inside a function, with annotations that are text."""
+        """Guarantee 7.3: a class inside a function, with annotations that are text."""
 
         @dataclass
         class Local:
@@ -528,7 +528,7 @@ class TestForwardReferences:
         assert Holder(local=Local(2), again=holder).again is holder
 
     def test_code_that_is_in_no_module_has_its_own_names(self):
-        """Contract 7.3."""
+        """Guarantee 7.3."""
         text = (
             "from __future__ import annotations\nclass Local: pass\nclass Made(State):\n x: Local"
         )
@@ -538,7 +538,7 @@ class TestForwardReferences:
         assert names["Made"](x=value).x is value
 
     def test_nested_classes_are_found(self):
-        """Contract 7.3."""
+        """Guarantee 7.3."""
 
         class Outer(State):
             class Inner(State):

@@ -47,7 +47,7 @@ def test_imports_within_state_point_down():
 
 
 def test_modules_of_value_types_are_not_imported():
-    """Issue 3.2: who annotates with a Decimal has imported it, and who does not need not wait."""
+    """Code that annotates a Decimal has imported it, and other code need not wait for it."""
     heavy = {"json", "decimal", "uuid", "pathlib", "datetime", "annotated_types"}
     text = (
         "import asyncio; before = set(sys.modules);"

@@ -1,4 +1,4 @@
-"""State: its mapping and JSON form, and the schema of it. Contract 7.7."""
+"""State: its mapping and JSON form, and the schema of it. Guarantee 7.7."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ CARRIED = {
 class TestRoundTrip:
     @pytest.mark.parametrize("name", CARRIED)
     def test_every_annotation_comes_back_equal_and_of_the_same_type(self, name):
-        """Contract 7.7: and its plain form is the one promised, allowed by its schema."""
+        """Guarantee 7.7: and its plain form is the one promised, allowed by its schema."""
         annotation, value, plain = CARRIED[name]()
         instance = held(annotation)(value=value)
         assert instance.to_mapping() == {"value": plain}
@@ -195,7 +195,7 @@ class TestRoundTrip:
         assert type(again.value) is type(value)
 
     def test_nested_states_aliases_and_defaults(self):
-        """Contract 7.7."""
+        """Guarantee 7.7."""
         order = Order(user_id="u", items=[Item(name="a", price=Decimal("1.10"))], at=NOW)
         assert order.to_json() == (
             '{"userId":"u","items":[{"name":"a","price":"1.10"}],'
@@ -205,17 +205,17 @@ class TestRoundTrip:
         assert Order.from_mapping({"userId": "u"}) == Order(user_id="u")
 
     def test_a_tree(self):
-        """Contract 7.7."""
+        """Guarantee 7.7."""
         carried(
             Tree(name="a", children=[Tree(name="b"), Tree(name="c", children=[Tree(name="d")])])
         )
 
     def test_a_generic_state(self):
-        """Contract 7.7."""
+        """Guarantee 7.7."""
         assert carried(Box[Box[int]](value=Box[int](value=1))).value.value == 1
 
     def test_values_that_fit_already_are_taken(self):
-        """Contract 7.7: plain data need not be JSON's."""
+        """Guarantee 7.7: plain data need not be JSON's."""
         item = Item(name="a", price=Decimal(1))
         made = Order.from_mapping({"userId": "u", "items": (item, {"name": "b", "price": "2"})})
         assert made.items[0] is item
@@ -224,22 +224,22 @@ class TestRoundTrip:
         assert held(Mapping[date, int]).from_mapping({"value": {NOW.date(): 1}}).value
 
     def test_an_int_is_read_for_a_float(self):
-        """Contract 7.3, 7.7."""
+        """Guarantee 7.3, 7.7."""
         assert type(held(float).from_json('{"value": 1}').value) is float
 
     def test_the_order_of_a_set_does_not_change_its_json(self):
-        """Contract 7.7."""
+        """Guarantee 7.7."""
         made = held(AbstractSet[str])
         texts = {made(value=set(order)).to_json() for order in ("abcd", "dcba", "bdac")}
         assert texts == {'{"value":["a","b","c","d"]}'}
 
     def test_text_that_is_a_member_of_an_enum_is_its_text(self):
-        """Contract 7.7."""
+        """Guarantee 7.7."""
         assert held(str)(value=Named.RED).to_mapping() == {"value": "red"}
         assert held(int)(value=Size.LARGE).to_json() == '{"value":2}'
 
     def test_unions_are_tried_in_the_order_written(self):
-        """Issue 3.3: in a defined order."""
+        """Guarantee 7.3: in a defined order."""
         text = NOW.isoformat()
         assert held(datetime | str).from_mapping({"value": text}).value == NOW
         assert held(str | datetime).from_mapping({"value": text}).value == text
@@ -259,13 +259,13 @@ class TestRoundTrip:
         ],
     )
     def test_durations_are_read_in_other_notations(self, text, value):
-        """Contract 7.7: ISO 8601."""
+        """Guarantee 7.7: ISO 8601."""
         assert held(timedelta).from_mapping({"value": text}).value == value
 
 
 class TestRefusals:
     def test_every_wrong_place_is_named_with_its_path(self):
-        """Contract 7.7."""
+        """Guarantee 7.7."""
 
         class Batch(State):
             order: Order
@@ -284,12 +284,12 @@ class TestRefusals:
         )
 
     def test_the_name_of_an_aliased_field_is_no_key(self):
-        """Contract 7.7."""
+        """Guarantee 7.7."""
         with pytest.raises(StateError, match=r"Order\['user_id'\]: no such key"):
             Order.from_mapping({"user_id": "u"})
 
     def test_unknown_keys_are_ignored_if_the_class_says_so(self):
-        """Contract 7.7: a class option, inherited, and not for the constructor."""
+        """Guarantee 7.7: a class option, inherited, and not for the constructor."""
 
         class Lenient(State, unknown="ignore"):
             x: int = 1
@@ -354,7 +354,7 @@ class TestRefusals:
         ids=str,
     )
     def test_plain_data_that_does_not_fit(self, annotation, plain):
-        """Contract 7.7."""
+        """Guarantee 7.7."""
         with pytest.raises(StateError, match=r"^Held\.value"):
             held(annotation).from_mapping({"value": plain})
 
@@ -379,28 +379,28 @@ class TestRefusals:
         ids=lambda text: repr(text[:12]),
     )
     def test_text_that_is_no_json_of_the_class(self, text):
-        """Contract 7.7: one kind of error, whatever is wrong with the text."""
+        """Guarantee 7.7: one kind of error, whatever is wrong with the text."""
         with pytest.raises(StateError, match=r"^Held"):
             held(float).from_json(text)
 
     @pytest.mark.parametrize("mapping", [None, 1, [], [("value", 1)], "value"])
     def test_what_is_no_mapping(self, mapping):
-        """Contract 7.7."""
+        """Guarantee 7.7."""
         with pytest.raises(StateError, match=r"^Held: expected a mapping, given"):
             held(int).from_mapping(mapping)
 
     def test_keys_that_are_no_text(self):
-        """Contract 7.7."""
+        """Guarantee 7.7."""
         with pytest.raises(StateError, match=r"Held\[1\]: no such key"):
             held(int).from_mapping({"value": 1, 1: 2})
 
     def test_two_keys_that_are_one(self):
-        """Contract 7.7: nothing is lost without a word."""
+        """Guarantee 7.7: nothing is lost without a word."""
         with pytest.raises(StateError, match=r"Held.value\['01'\]: key: int 1 stands twice"):
             held(Mapping[int, int]).from_mapping({"value": {"1": 1, "01": 2}})
 
     def test_values_that_json_cannot_carry_are_named(self):
-        """Contract 7.7."""
+        """Guarantee 7.7."""
         cases = [
             (float, float("nan")),
             (Callable[[], Any], len),
@@ -419,7 +419,7 @@ class TestRefusals:
                 held(annotation)(value=value).to_mapping()
 
     def test_an_instance_of_a_derived_class_would_lose_its_class(self):
-        """Contract 7.7: nothing is lost without a word."""
+        """Guarantee 7.7: nothing is lost without a word."""
 
         class Kitten(Cat):
             pass
@@ -429,7 +429,7 @@ class TestRefusals:
         assert carried(held(Kitten | Cat)(value=Kitten())).value == Kitten()
 
     def test_an_error_of_what_a_default_factory_calls_is_left_as_it_is(self):
-        """Contract 7.5."""
+        """Guarantee 7.5."""
 
         class Made(State):
             cat: Cat = Default(factory=lambda: Cat(lives="x"))
@@ -438,7 +438,7 @@ class TestRefusals:
             held(Made).from_mapping({"value": {}})
 
     def test_a_default_factory_that_is_wrong_shows_with_its_path(self):
-        """Contract 7.5, 7.7."""
+        """Guarantee 7.5, 7.7."""
 
         class Made(State):
             x: int = Default(factory=str)
@@ -451,7 +451,7 @@ class TestRefusals:
 
 class TestSchema:
     def test_it_says_what_the_class_says(self):
-        """Issue 3.3."""
+        """Guarantee 7.3."""
         assert Order.json_schema() == {
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "$ref": "#/$defs/Order",
@@ -485,7 +485,7 @@ class TestSchema:
         }
 
     def test_predicates_become_keywords(self):
-        """Issue 3.3."""
+        """Guarantee 7.3."""
         t = annotated_types
         cases = [
             (Annotated[int, t.Gt(0), t.Le(9)], {"exclusiveMinimum": 0, "maximum": 9}),
@@ -499,7 +499,7 @@ class TestSchema:
             assert schema.items() >= keywords.items()
 
     def test_classes_of_one_name_are_told_apart(self):
-        """Issue 3.3."""
+        """Guarantee 7.3."""
         first = held(int)
         second = held(str)
         schema = held(tuple[first, second]).json_schema()
@@ -507,14 +507,14 @@ class TestSchema:
         carried(held(tuple[first, second])(value=(first(value=1), second(value="a"))))
 
     def test_what_json_cannot_carry_is_refused(self):
-        """Issue 3.3."""
+        """Guarantee 7.3."""
         for annotation in (Callable[[], Any], complex, type[int], Mapping[float, int]):
             with pytest.raises(StateError, match=r"^Held\.value: JSON"):
                 held(annotation).json_schema()
 
     @pytest.mark.parametrize("plain", [{}, {"userId": 1}, {"userId": "a", "x": 1}, []])
     def test_it_refuses_what_from_mapping_refuses(self, plain):
-        """Issue 3.3."""
+        """Guarantee 7.3."""
         validator = pytest.importorskip("jsonschema").Draft202012Validator(Order.json_schema())
         assert not validator.is_valid(plain)
         with pytest.raises(StateError):
@@ -523,7 +523,7 @@ class TestSchema:
 
 class TestFrozenMap:
     def test_it_reads_like_the_dict_it_was_made_of(self):
-        """Contract 7.4."""
+        """Guarantee 7.4."""
         made = FrozenMap({"b": 1, "a": 2})
         assert list(made) == ["b", "a"]
         assert list(reversed(made)) == ["a", "b"]
@@ -540,18 +540,18 @@ class TestFrozenMap:
             made["x"]
 
     def test_it_shows_itself_as_what_it_is(self):
-        """Issue 3.4."""
+        """Guarantee 7.1."""
         assert repr(FrozenMap({"a": 1})) == "FrozenMap({'a': 1})"
         assert eval(repr(FrozenMap({"a": 1}))) == FrozenMap({"a": 1})
 
     def test_it_hashes_when_its_values_do_whatever_the_order(self):
-        """Issue 3.4."""
+        """Guarantee 7.1."""
         assert hash(FrozenMap({"a": 1, "b": 2})) == hash(FrozenMap({"b": 2, "a": 1}))
         with pytest.raises(TypeError, match=r"unhashable"):
             hash(FrozenMap({"a": []}))
 
     def test_nothing_changes_it(self):
-        """Issue 3.4."""
+        """Guarantee 7.1."""
         source = {"a": 1}
         made = FrozenMap(source)
         source["a"] = 2
@@ -571,7 +571,7 @@ class TestFrozenMap:
         assert made == {"a": 1}
 
     def test_it_pickles_and_copies(self):
-        """Issue 3.4."""
+        """Guarantee 7.1."""
         import copy
         import pickle
 

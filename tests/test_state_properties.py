@@ -1,4 +1,4 @@
-"""State, by properties that hold for every annotation and value. Contract 7.2, 7.4, 7.7."""
+"""State, by properties that hold for every annotation and value. Guarantee 7.2, 7.4, 7.7."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def declare(*annotations):
 @EXAMPLES
 @given(data=st.data())
 def test_a_value_accepted_is_kept_equal_and_frozen(hb, data):
-    """Contract 7.2, 7.4: and checking it again changes nothing."""
+    """Guarantee 7.2, 7.4: and checking it again changes nothing."""
     spec = data.draw(specs())
     value, kept = data.draw(spec.good)
     made = declare(spec.annotation)(f0=value)
@@ -194,7 +194,7 @@ def test_a_value_accepted_is_kept_equal_and_frozen(hb, data):
 @EXAMPLES
 @given(data=st.data())
 def test_a_wrong_value_is_refused_naming_its_path(hb, data):
-    """Contract 7.2: every wrong field, and none that is right."""
+    """Guarantee 7.2: every wrong field, and none that is right."""
     chosen = data.draw(st.lists(specs(), min_size=1, max_size=3))
     wrong = data.draw(st.sets(st.integers(0, len(chosen) - 1), min_size=1))
     values, paths = {}, []
@@ -213,7 +213,7 @@ def test_a_wrong_value_is_refused_naming_its_path(hb, data):
 @EXAMPLES
 @given(data=st.data())
 def test_the_backends_agree_on_every_case_errors_included(hb, copies, data):
-    """Issue 3.6: the constructor in C and the generated one, on right and wrong arguments, and on `updated`."""
+    """The constructor in C and the written one do the same with right and wrong arguments, and in `updated`."""
     chosen = data.draw(st.lists(hashable_specs(), min_size=1, max_size=3))
     names = [f"f{index}" for index in range(len(chosen))]
     arguments = {}
@@ -253,7 +253,7 @@ def test_the_backends_agree_on_every_case_errors_included(hb, copies, data):
 @EXAMPLES
 @given(data=st.data())
 def test_json_brings_back_an_equal_value(hb, data):
-    """Contract 7.7: through text, and as the schema says."""
+    """Guarantee 7.7: through text, and as the schema says."""
     spec = data.draw(specs())
     made = declare(spec.annotation)(f0=data.draw(spec.good)[0])
     text = made.to_json()
@@ -274,7 +274,7 @@ def test_json_brings_back_an_equal_value(hb, data):
 @EXAMPLES
 @given(data=st.data(), protocol=st.integers(0, pickle.HIGHEST_PROTOCOL))
 def test_pickle_brings_back_an_equal_value(hb, data, protocol):
-    """Contract 7.1."""
+    """Guarantee 7.1."""
     global Made
     spec = data.draw(specs().filter(lambda spec: "Inner" not in str(spec.annotation)))
     Made = declare(spec.annotation)
@@ -297,7 +297,7 @@ JSON = st.recursive(
 @EXAMPLES
 @given(data=st.data(), plain=JSON | st.fixed_dictionaries({"f0": JSON}))
 def test_any_plain_data_gives_an_instance_or_a_state_error(hb, data, plain):
-    """Contract 7.7: whatever comes from outside, there is one kind of error."""
+    """Guarantee 7.7: whatever comes from outside, there is one kind of error."""
     cls = declare(data.draw(specs()).annotation)
     try:
         made = cls.from_mapping(plain)
@@ -309,6 +309,6 @@ def test_any_plain_data_gives_an_instance_or_a_state_error(hb, data, plain):
 @EXAMPLES
 @given(text=st.text(max_size=30) | st.binary(max_size=30))
 def test_any_text_gives_an_instance_or_a_state_error(hb, text):
-    """Contract 7.7."""
+    """Guarantee 7.7."""
     with pytest.raises(StateError):
         declare(int).from_json(text)

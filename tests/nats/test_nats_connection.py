@@ -35,7 +35,7 @@ class Note(State):
         ("bob:s3c/ret@h", "'/' before its '@'"),
         ("nats://bob:s3cret@h nats://h2", "blank"),
         ("nats://bob:s3cret@h\n", "blank"),
-        ("http://bob:s3cret@h", "a scheme that is none of"),
+        ("http://bob:s3cret@h", "a scheme other than"),
         ("", "is empty"),
         (b"nats://bob:s3cret@h", "is a bytes"),
     ],

@@ -52,7 +52,7 @@ def _wrong(address: object) -> str:
         return "is empty" if not address else "has a blank or an unprintable character in it"
     scheme, mark, rest = address.partition("://")
     if mark and scheme not in SCHEMES:
-        return f"has a scheme that is none of {', '.join(SCHEMES)}"
+        return f"has a scheme other than {', '.join(SCHEMES)}"
     if "/" in (rest if mark else address).rpartition("@")[0]:
         return "has a '/' before its '@'"
     return ""

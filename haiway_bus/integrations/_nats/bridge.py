@@ -76,8 +76,8 @@ class NatsBridge:
             slow, the bridge asks the server to wait.
         max_ack_pending: How many messages of a type the whole group may hold unacknowledged.
         max_deliveries: How often a message is handed to the group's readers before it becomes a dead letter.
-        heartbeat: Seconds between signs of life of the server. When 2.5 of them are missing, the bridge pulls anew; if
-            that happens twice in a row, it connects anew.
+        heartbeat: Seconds between signs of life of the server. When 2.5 of them are missing, the bridge pulls again; if
+            that happens twice in a row, it connects again.
         require_server: Whether entering the scope waits for a server and fails without it. If False, the bridge
             connects in the background as soon as there is a server.
         start_timeout: How many seconds entering the scope waits for a server.

@@ -39,7 +39,7 @@ class NatsStats(NamedTuple):
         dropped: Events that local subscriptions with a limit dropped.
         echoes: Messages that this bridge had published itself, and ignored.
         dead: Dead letters.
-        stalls: How many times pulling began anew, because the server fell silent or told the bridge to.
+        stalls: How many times the bridge had to pull again, because the server fell silent or ended the request.
     """
 
     connected: bool

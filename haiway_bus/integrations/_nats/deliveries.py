@@ -92,8 +92,9 @@ class Tries:
 
 
 class StreamPosition:
-    """How far a lane has come in the stream. The server forgets a consumer that nobody pulls from for a while: the next
-    consumer then goes on from here.
+    """How far a lane has come in the stream.
+
+    The server forgets a consumer after some time without a pull. The next consumer goes on from here.
 
     Invariant: `_last` is the last sequence that was acknowledged, or the sequence before the consumer's first. `_open`
     holds the sequences that came and went back.
@@ -114,7 +115,7 @@ class StreamPosition:
     def begin(self, last: int) -> None:
         """Note that a consumer exists and has delivered the messages up to this sequence.
 
-        It can be behind what we know only when the stream was made anew and counts from 1 again.
+        It can be behind what we know only when the stream is new and counts from 1 again.
         """
         if self.after is None or last < self.after:
             self._last, self._open = last, set()

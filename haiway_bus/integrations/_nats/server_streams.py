@@ -179,7 +179,7 @@ class ServerStreams:
         return consumer, 0 if found.delivered is None else found.delivered.stream_seq
 
     async def _resumed(self, js: JetStreamContext, after: int) -> dict[str, Any]:
-        """Return where to go on: after that message, or at the beginning if the stream was made anew and is shorter."""
+        """Return where to go on: after that message, or at the beginning if the stream is new and shorter."""
         state = (await js.stream_info(self.stream)).state
         if state.last_seq < after:
             return {"deliver_policy": DeliverPolicy.ALL}

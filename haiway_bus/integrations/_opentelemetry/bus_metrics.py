@@ -51,7 +51,7 @@ class BusInstruments:
     def __init__(self, meter: Meter) -> None:
         self._begin()
         if hasattr(os, "register_at_fork"):
-            # In a forked child begin anew: the parent tells the numbers of its buses itself, and a thread of the
+            # A forked child starts from nothing: the parent tells the numbers of its buses itself, and a thread of the
             # parent may have held the lock.
             begin = WeakMethod(self._begin)
             os.register_at_fork(after_in_child=lambda: (method := begin()) and method())

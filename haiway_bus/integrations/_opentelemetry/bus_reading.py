@@ -44,7 +44,7 @@ def ended(stats: EventStats) -> EventStats:
 def with_passed(
     stats: EventStats, event_type: type[Any], passed: list[Mapping[type[Any], EventStats]]
 ) -> EventStats:
-    """Return the numbers with the peaks of the readings just before, which a reading begins anew."""
+    """Return the numbers with the peaks of the readings just before: each reading resets the peaks."""
     for read in passed:
         before = read.get(event_type, NOTHING)
         stats = stats._replace(

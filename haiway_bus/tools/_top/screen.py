@@ -28,7 +28,7 @@ class Screen(Protocol):
     """Shows a table, in place of the table before if it can."""
 
     def show(self, headline: str, rows: Sequence[Row], waiting: Sequence[str] = ()) -> None:
-        """Show a table, and below it whom scopes wait for."""
+        """Show a table, and below it the tasks that scopes wait for."""
 
 
 class PlainScreen:
@@ -40,7 +40,7 @@ class PlainScreen:
         self._shown = False
 
     def show(self, headline: str, rows: Sequence[Row], waiting: Sequence[str] = ()) -> None:
-        """Write a table, and below it whom scopes wait for."""
+        """Write a table, and below it the tasks that scopes wait for."""
         begin = CLEAR if self._redraw else "\n" if self._shown else ""
         self._stream.write(f"{begin}{headline}\n{plain_table(rows)}{plain_lines(waiting)}")
         self._stream.flush()

@@ -184,7 +184,7 @@ def rows(now: Snapshot, before: Snapshot | None) -> list[Row]:
             if old is None or any(
                 new < last for new, last in zip(stats[1:4], old[1:4], strict=True)
             ):
-                old = NOTHING  # counting has begun anew
+                old = NOTHING  # counting has begun again
             sent = (stats.sent - old.sent) / seconds
             delivered = (stats.delivered - old.delivered) / seconds
             dropped = (stats.dropped - old.dropped) / seconds

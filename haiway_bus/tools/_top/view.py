@@ -103,7 +103,7 @@ def plain_table(rows: Sequence[Row]) -> str:
 
 
 def plain_lines(lines: Sequence[str]) -> str:
-    """Return the lines below the table: whom scopes wait for at their end."""
+    """Return the lines below the table: the tasks that scopes wait for at their end."""
     return "".join(f"{printable(line)}\n" for line in lines)
 
 
