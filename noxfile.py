@@ -311,10 +311,12 @@ def coverage(session: nox.Session) -> None:
     for what Cython made beside its source. Processes that tests start are not measured, and the tests of tracers are
     left out.
     """
-    session.install("-q", ".[test]", env={"HAIWAY_BUS_NO_EXTENSIONS": "1"})
+    session.install("-q", ".", *group("test"), env=PURE)
     copy, library = Path(session.create_tmp()).resolve() / "copy", Path("lib")
     shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(".", copy, ignore=shutil.ignore_patterns(".*", "build", "build-*", "*.so", "*.c"))
+    shutil.copytree(
+        ".", copy, ignore=shutil.ignore_patterns(".*", "build", "build-*", "*.so", "*.c")
+    )
     shutil.move(copy / "haiway_bus", copy / library / "haiway_bus")
     with session.chdir(copy / library):
         session.run(
@@ -324,22 +326,11 @@ def coverage(session: nox.Session) -> None:
         )
         settings = "--rcfile=../pyproject.toml"
         session.run(
-            *(
-                "python",
-                "-P",
-                "-m",
-                "coverage",
-                "run",
-                settings,
-                "-m",
-                "pytest",
-                "-q",
-                "-c",
-                "../pyproject.toml",
-            ),
+            *("python", "-P", "-m", "coverage", "run", settings),
+            *("-m", "pytest", "-q", "-c", "../pyproject.toml"),
             *(session.posargs or ["../tests"]),
             "--ignore=../tests/test_tools.py",
-            env={"PYTHONPATH": str(copy / library), "HAIWAY_BUS_REQUIRE_EXTENSIONS": "1"},
+            env={**COMPILED, "PYTHONPATH": str(copy / library)},
             success_codes=[0, 1],  # what fails by the tracer's slowness is measured all the same
         )
         session.run("coverage", "combine", "-q", settings)
