@@ -314,7 +314,9 @@ def coverage(session: nox.Session) -> None:
     session.install("-q", ".[test]", env={"HAIWAY_BUS_NO_EXTENSIONS": "1"})
     copy, library = Path(session.create_tmp()).resolve() / "copy", Path("lib")
     shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(".", copy, ignore=shutil.ignore_patterns(".*", "build", "build-*", "*.so", "*.c"))
+    shutil.copytree(
+        ".", copy, ignore=shutil.ignore_patterns(".*", "build", "build-*", "*.so", "*.c")
+    )
     shutil.move(copy / "haiway_bus", copy / library / "haiway_bus")
     with session.chdir(copy / library):
         session.run(
