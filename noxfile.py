@@ -101,6 +101,7 @@ def package(session: nox.Session) -> None:
     }
     if {name.split(".")[0] for name in built} != {
         "haiway_bus/_bus/_core_c",
+        "haiway_bus/_bus/_turns_c",
         "haiway_bus/state/_make_c",
     }:
         session.error(f"the compiled wheel has these extensions: {built}")

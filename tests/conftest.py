@@ -52,7 +52,7 @@ def import_copy(*, pure: bool) -> dict[str, ModuleType]:
             os.environ["HAIWAY_BUS_PURE"] = before
 
 
-COUNTING = ("_bus._core_c", "state._make_c")
+COUNTING = ("_bus._core_c", "_bus._turns_c", "state._make_c")
 COPIES = {"pure": import_copy(pure=True), "compiled": import_copy(pure=False)}
 INSTALLED = COPIES["compiled"]["haiway_bus"]
 if INSTALLED.backend != "compiled":

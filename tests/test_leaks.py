@@ -149,7 +149,7 @@ class TestCounters:
 
         async def main() -> None:
             before = _numbers(_core_c)
-            bus = _core_c.Bus("counted")
+            bus = haiway_bus._bus.Bus("counted")
             held: Any = [bus.subscribe(Sent), bus.subscribe(Sent, 1, "raise")]
             for _ in range(3):
                 bus.send(Sent())

@@ -144,7 +144,8 @@ def apart_from(event_type: type[Any], without: Any, bus: Any, kind: type[Any]) -
     for one in without:
         if not issubclass(type(one), kind):
             raise TypeError(f"flush() goes without subscriptions only, not {described(one)}")
-        if not one.belongs_to(bus, event_type):
+        channel = one._channel
+        if channel.bus is not bus or channel.event_type is not event_type:
             raise ValueError(
                 f"flush() of {name_of_type(event_type)} waits for no subscription of another type or bus:"
                 f" take {described(one)} out of without="

@@ -23,7 +23,7 @@ class Stop(NamedTuple):
     def of(cls, task: Task[Any], waiting: Task[Any], receive: Receive) -> Stop:
         place = place_of(task) if waiting is task else place_of(task) + place_of(waiting)
         subscription: Any = receive.subscription  # there, as the wait is yet to be ended
-        return cls(place, subscription.channel, subscription.key, subscription.channel.joined)
+        return cls(place, subscription._channel, subscription._key, subscription._channel.joined)
 
     def is_again(self, before: Stop) -> bool:
         """Whether it is the same place again, with the same subscription or one that was made since.

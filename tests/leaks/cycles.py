@@ -17,7 +17,7 @@ from typing import Any
 
 import haiway_bus
 from haiway_bus import State, ctx
-from haiway_bus._bus import _losses
+from haiway_bus._bus import drops
 
 Left = list[weakref.ref[Any]]
 
@@ -142,7 +142,7 @@ async def main() -> None:
 
 if __name__ == "__main__":
     logging.disable()  # the drops are meant here
-    _losses.SECONDS = (
+    drops.SECONDS = (
         0.0  # else the loop has one call to make a second later for each type that lost events
     )
     asyncio.run(main())
