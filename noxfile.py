@@ -100,6 +100,7 @@ def package(session: nox.Session) -> None:
         name for name in zipfile.ZipFile(compiled).namelist() if name.endswith((".so", ".pyd"))
     }
     if {name.split(".")[0] for name in built} != {
+        "haiway_bus/_bus/_chain_c",
         "haiway_bus/_bus/_core_c",
         "haiway_bus/_bus/_turns_c",
         "haiway_bus/state/_make_c",

@@ -50,6 +50,7 @@ def extensions() -> list[Extension]:
     modules: list[Extension] = cythonize(
         [
             Extension("haiway_bus._bus._core_c", ["haiway_bus/_bus/_core_c.pyx"]),
+            Extension("haiway_bus._bus._chain_c", ["haiway_bus/_bus/_chain_c.pyx"]),
             Extension("haiway_bus._bus._turns_c", ["haiway_bus/_bus/_turns_c.pyx"]),
             Extension("haiway_bus.state._make_c", ["haiway_bus/state/_make_c.pyx"]),
         ],

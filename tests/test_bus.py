@@ -1,4 +1,4 @@
-"""Contract 1 and 2: what can be sent, to whom it goes, and how it is read."""
+"""Guarantee 1 and 2: what can be sent, to whom it goes, and how it is read."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ class TestEvents:
     async def test_an_instance_of_any_class_defined_in_python_is_an_event(
         self, hb: Any, event: Any
     ) -> None:
-        """Contract 1.1, 1.6. A NamedTuple, too, arrives as itself though StopIteration would unpack it."""
+        """Guarantee 1.1, 1.6. A NamedTuple, too, arrives as itself though StopIteration would unpack it."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(type(event))
             assert hb.ctx.send(event) is None
             assert (await anext(subscription)) is event
 
     async def test_a_state_an_enum_member_and_an_exception_are_events(self, hb: Any) -> None:
-        """Contract 1.1."""
+        """Guarantee 1.1."""
         import enum
 
         class Made(hb.State):
@@ -95,7 +95,7 @@ class TestEvents:
                 assert (await anext(subscription)) is event
 
     async def test_a_subclass_is_another_type(self, hb: Any) -> None:
-        """Contract 1.2."""
+        """Guarantee 1.2."""
         async with hb.ctx.scope("test"):
             base, special = hb.ctx.subscribe(Ordered), hb.ctx.subscribe(Special)
             hb.ctx.send(Special(1))
@@ -105,7 +105,7 @@ class TestEvents:
             assert type(await anext(special)) is Special
 
     async def test_send_runs_no_reader(self, hb: Any) -> None:
-        """Contract 1.3."""
+        """Guarantee 1.3."""
         async with hb.ctx.scope("test"):
             got: list[Any] = []
             task = reader(hb.ctx.subscribe(Ordered), got)
@@ -131,7 +131,7 @@ class TestEvents:
     async def test_what_cannot_be_an_event_is_refused_and_told_what_to_do(
         self, hb: Any, event: Any, says: str
     ) -> None:
-        """Contract 1.4."""
+        """Guarantee 1.4."""
         async with hb.ctx.scope("test"):
             with pytest.raises(TypeError, match=says) as refused:
                 hb.ctx.send(event)
@@ -157,7 +157,7 @@ class TestEvents:
                     hb.ctx.subscribe(type(given))
 
     async def test_a_coroutine_is_refused(self, hb: Any) -> None:
-        """Contract 1.4."""
+        """Guarantee 1.4."""
 
         async def forgotten() -> None: ...
 
@@ -182,7 +182,7 @@ class TestEvents:
     async def test_what_is_no_class_of_events_cannot_be_subscribed(
         self, hb: Any, given: Any, says: str
     ) -> None:
-        """Contract 1.4."""
+        """Guarantee 1.4."""
         async with hb.ctx.scope("test"):
             with pytest.raises(TypeError, match=says):
                 hb.ctx.subscribe(given)
@@ -190,7 +190,7 @@ class TestEvents:
     async def test_an_event_nobody_subscribes_to_is_dropped_at_once(
         self, hb: Any, no_garbage: None
     ) -> None:
-        """Contract 1.5."""
+        """Guarantee 1.5."""
         async with hb.ctx.scope("test"):
             event = Ordered(1)
             gone = weakref.ref(event)
@@ -202,7 +202,7 @@ class TestEvents:
 
 class TestStream:
     async def test_everything_after_subscribe_arrives_once_and_in_order(self, hb: Any) -> None:
-        """Contract 2.1. Iteration begins later: what was sent in between is waiting."""
+        """Guarantee 2.1. Iteration begins later: what was sent in between is waiting."""
         async with hb.ctx.scope("test"):
             early = hb.ctx.subscribe(Ordered)
             for number in range(5):
@@ -215,7 +215,7 @@ class TestStream:
             assert [(await anext(late)).number for _ in range(3)] == [5, 6, 7]
 
     async def test_each_subscription_receives_all_whatever_the_others_do(self, hb: Any) -> None:
-        """Contract 2.2: one is cancelled, one fails, one is slow, one reads."""
+        """Guarantee 2.2: one is cancelled, one fails, one is slow, one reads."""
         async with hb.ctx.scope("test"):
             slow = hb.ctx.subscribe(Ordered)
             got: list[Any] = []
@@ -241,7 +241,7 @@ class TestStream:
             fine.cancel()
 
     async def test_break_and_iterate_again_goes_on_with_the_next(self, hb: Any) -> None:
-        """Contract 2.3."""
+        """Guarantee 2.3."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             for number in range(4):
@@ -258,7 +258,7 @@ class TestStream:
             assert got == [0, 1, 2, 3]
 
     async def test_it_works_with_all_that_asyncio_offers(self, hb: Any) -> None:
-        """Contract 2.3: anext, wait_for, timeout, create_task, gather, TaskGroup; ready and parked."""
+        """Guarantee 2.3: anext, wait_for, timeout, create_task, gather, TaskGroup; ready and parked."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             loop = asyncio.get_running_loop()
@@ -294,7 +294,7 @@ class TestStream:
                     await anext(subscription)
 
     async def test_eager_tasks_read(self, hb: Any) -> None:
-        """Contract 2.3."""
+        """Guarantee 2.3."""
         loop = asyncio.get_running_loop()
         if not hasattr(asyncio, "eager_task_factory") or not isinstance(
             loop, asyncio.BaseEventLoop
@@ -317,7 +317,7 @@ class TestStream:
             loop.set_task_factory(None)
 
     async def test_a_read_twice_awaited_is_refused(self, hb: Any) -> None:
-        """Contract 2.1: no event is taken by an awaitable that is over."""
+        """Guarantee 2.1: no event is taken by an awaitable that is over."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             hb.ctx.send(Ordered(1))
@@ -331,7 +331,7 @@ class TestStream:
 
 class TestWorkers:
     async def test_each_event_goes_to_exactly_one_worker(self, hb: Any) -> None:
-        """Contract 2.4."""
+        """Guarantee 2.4."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             taken: list[list[int]] = [[] for _ in range(4)]
@@ -354,7 +354,7 @@ class TestWorkers:
         assert all(taken)
 
     async def test_waiting_workers_are_served_first_come_first_served(self, hb: Any) -> None:
-        """Contract 2.4, also when another reader comes between the sending and the waking."""
+        """Guarantee 2.4, also when another reader comes between the sending and the waking."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             got: list[tuple[str, int]] = []
@@ -374,7 +374,7 @@ class TestWorkers:
             assert got == [("a", 0), ("b", 1), ("c", 2), ("late", 3)]
 
     async def test_the_event_of_a_cancelled_worker_goes_to_the_next(self, hb: Any) -> None:
-        """Contract 2.4, 2.5."""
+        """Guarantee 2.4, 2.5."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             loop = asyncio.get_running_loop()
@@ -392,7 +392,7 @@ class TestWorkers:
             assert (await anext(subscription)).number == 2
 
     async def test_workers_leave_the_line_in_any_order(self, hb: Any) -> None:
-        """Contract 2.4, 2.5."""
+        """Guarantee 2.4, 2.5."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             loop = asyncio.get_running_loop()
@@ -412,7 +412,7 @@ class TestCancelling:
     async def test_cancelling_one_of_three_waiting_readers_leaves_the_other_two_reading(
         self, hb: Any
     ) -> None:
-        """Contract 2.5."""
+        """Guarantee 2.5."""
         async with hb.ctx.scope("test"):
             got: list[list[Any]] = [[], [], []]
             tasks = [reader(hb.ctx.subscribe(Ordered), into) for into in got]
@@ -427,7 +427,7 @@ class TestCancelling:
     async def test_an_event_that_arrives_with_the_cancellation_is_there_for_the_next_read(
         self, hb: Any
     ) -> None:
-        """Contract 2.5, in both orders within one turn of the loop."""
+        """Guarantee 2.5, in both orders within one turn of the loop."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             for send_first in (True, False):
@@ -445,7 +445,7 @@ class TestCancelling:
                 assert (await anext(subscription)).number == 1
 
     async def test_an_event_that_arrives_with_the_time_out_is_not_lost(self, hb: Any) -> None:
-        """Contract 2.5: whatever wait_for makes of it, the event is its result or still there."""
+        """Guarantee 2.5: whatever wait_for makes of it, the event is its result or still there."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             loop = asyncio.get_running_loop()
@@ -459,7 +459,7 @@ class TestCancelling:
             assert seen == list(range(50))
 
     async def test_a_task_that_outlives_its_cancellation_reads_on(self, hb: Any) -> None:
-        """Contract 2.5."""
+        """Guarantee 2.5."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
 
@@ -482,7 +482,7 @@ class TestWaking:
     async def test_a_burst_wakes_a_reader_once_and_it_drains_without_the_loop(
         self, hb: Any
     ) -> None:
-        """Contract 2.6."""
+        """Guarantee 2.6."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             got: list[Any] = []
@@ -594,7 +594,7 @@ class TestWaking:
                 task.cancel()
 
     async def test_a_reader_runs_in_the_context_of_its_task(self, hb: Any) -> None:
-        """Contract 2.7."""
+        """Guarantee 2.7."""
         variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="none")
 
         async def read(name: str, subscription: Any, seen: list[tuple[str, str]]) -> None:
@@ -614,7 +614,7 @@ class TestWaking:
         assert sorted(seen) == [(name, name) for name in "aabbcc"]
 
     async def test_debug_mode_of_the_loop_finds_nothing(self, hb: Any) -> None:
-        """Contract 2.3: asyncio's own checks are on."""
+        """Guarantee 2.3: asyncio's own checks are on."""
         loop = asyncio.get_running_loop()
         loop.set_debug(True)
         try:
@@ -635,7 +635,7 @@ class TestInterrupts:
     def test_an_interrupt_in_one_reader_loses_no_wake_up_of_another(
         self, hb: Any, kind: type[BaseException]
     ) -> None:
-        """Contract 2.7."""
+        """Guarantee 2.7."""
         loop = asyncio.new_event_loop()
         got: list[Any] = []
 
@@ -672,7 +672,7 @@ class TestClosing:
     async def test_close_frees_the_backlog_ends_the_readers_and_forgets_the_type(
         self, hb: Any, no_garbage: None
     ) -> None:
-        """Contract 2.8."""
+        """Guarantee 2.8."""
         async with hb.ctx.scope("test") as _:
             bus = hb._bus.current.get()
             subscription = hb.ctx.subscribe(Ordered)
@@ -699,7 +699,7 @@ class TestClosing:
             assert sum(await asyncio.gather(*tasks)) == 1
 
     async def test_async_with_closes(self, hb: Any) -> None:
-        """Contract 2.8."""
+        """Guarantee 2.8."""
         async with hb.ctx.scope("test"):
             async with hb.ctx.subscribe(Ordered) as subscription:
                 hb.ctx.send(Ordered(1))
@@ -707,7 +707,7 @@ class TestClosing:
             assert subscription.closed
 
     async def test_dropping_the_last_reference_closes(self, hb: Any, no_garbage: None) -> None:
-        """Contract 2.8."""
+        """Guarantee 2.8."""
         async with hb.ctx.scope("test"):
             bus = hb._bus.current.get()
             subscription = hb.ctx.subscribe(Ordered)
@@ -723,7 +723,7 @@ class TestClosing:
             assert id(Ordered) not in bus.table
 
     async def test_a_read_keeps_its_subscription_open(self, hb: Any) -> None:
-        """Contract 2.8: whoever waits holds a reference."""
+        """Guarantee 2.8: whoever waits holds a reference."""
         async with hb.ctx.scope("test"):
             task = asyncio.get_running_loop().create_task(anext(hb.ctx.subscribe(Ordered)))
             await turns()
@@ -731,7 +731,7 @@ class TestClosing:
             assert (await task).number == 1
 
     async def test_a_subscription_tells_its_state(self, hb: Any) -> None:
-        """Contract 2.9."""
+        """Guarantee 2.9."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             hb.ctx.send(Ordered(1))
@@ -750,7 +750,7 @@ class TestBatches:
     async def test_batches_hold_what_waits_at_least_one_and_at_most_the_limit(
         self, hb: Any
     ) -> None:
-        """Contract 2.10."""
+        """Guarantee 2.10."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             for number in range(10):
@@ -792,7 +792,7 @@ class TestBatches:
             assert between.count(100) >= 95
 
     async def test_long_batches_free_their_nodes_one_by_one(self, hb: Any) -> None:
-        """Contract 3.3: no recursion however long the batch is."""
+        """Guarantee 3.3: no recursion however long the batch is."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             event = Ordered(1)
@@ -803,7 +803,7 @@ class TestBatches:
             assert subscription.pending == 0
 
     async def test_batches_and_single_reads_share_the_stream(self, hb: Any) -> None:
-        """Contract 2.4, 2.10."""
+        """Guarantee 2.4, 2.10."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             singles: list[Any] = []
@@ -826,14 +826,14 @@ class TestBatches:
         assert batched
 
     async def test_a_batch_of_nothing_ends_with_the_subscription(self, hb: Any) -> None:
-        """Contract 2.8, 2.10."""
+        """Guarantee 2.8, 2.10."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             subscription.close()
             assert [batch async for batch in subscription.batches()] == []
 
     async def test_a_limit_that_is_no_number_of_events_is_refused(self, hb: Any) -> None:
-        """Contract 2.10."""
+        """Guarantee 2.10."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             for limit in (0, -1):
@@ -844,7 +844,7 @@ class TestBatches:
                     subscription.batches(limit)
 
     async def test_receive_nowait_takes_one_or_raises_queue_empty(self, hb: Any) -> None:
-        """Contract 2.10, and 2.4: what waits for a reader in line is not taken from it."""
+        """Guarantee 2.10, and 2.4: what waits for a reader in line is not taken from it."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             with pytest.raises(asyncio.QueueEmpty, match="receive_nowait"):
@@ -866,7 +866,7 @@ class TestBatches:
 
 class TestTable:
     async def test_types_come_and_go_and_each_keeps_its_readers(self, hb: Any) -> None:
-        """Contract 1.2, 2.8: the table of types finds every one of them, however they were added and forgotten."""
+        """Guarantee 1.2, 2.8: the table of types finds every one of them, however they were added and forgotten."""
         import random
 
         chance = random.Random(7)
@@ -890,7 +890,7 @@ class TestTable:
                 assert not subscription.pending or type(await anext(subscription)) is kind
 
     async def test_routing_does_not_ask_the_metaclass(self, hb: Any) -> None:
-        """Contract 1.6, taken further: a metaclass whose comparison fails."""
+        """Guarantee 1.6, taken further: a metaclass whose comparison fails."""
 
         class Odd(type):
             def __eq__(cls, other: object) -> bool:
@@ -906,7 +906,7 @@ class TestTable:
             assert [subscription.pending for subscription in subscriptions] == [1] * 20
 
     async def test_types_that_their_metaclass_holds_for_one_are_two(self, hb: Any) -> None:
-        """Contract 1.2: exact types, also for classes that are equal by name, or have no hash."""
+        """Guarantee 1.2: exact types, also for classes that are equal by name, or have no hash."""
 
         class ByName(type):
             def __eq__(cls, other: object) -> bool:
@@ -931,7 +931,7 @@ class TestTable:
             assert not subscriptions[0].closed
 
     async def test_a_proxy_of_a_class_is_none(self, hb: Any) -> None:
-        """Contract 1.4: it says that it is a type, and no event's type is it."""
+        """Guarantee 1.4: it says that it is a type, and no event's type is it."""
 
         class Proxy:
             @property

@@ -419,8 +419,12 @@ def test_a_subscription_can_be_closed_after_a_loop_that_left_a_flush_behind(hb: 
     flushing.get_coro().close()  # and the task, which asyncio cannot end any more, complains to the handler above
 
 
+@pytest.mark.usefixtures("no_garbage")
 class TestTheCost:
-    """Guarantee 4.5: what is counted is calls, of Python and of C code, as seconds would differ from run to run."""
+    """Guarantee 4.5: what is counted is calls, of Python and of C code, as seconds would differ from run to run.
+
+    Those of finalizers are not: the collector would run what other tests have left.
+    """
 
     async def calls(self, act: Callable[[], Awaitable[Any]]) -> int:
         count = 0

@@ -2,75 +2,43 @@
 
     Bus.table:  id of the type of event -> Channel
 
-    Channel.tail --------------------------------------------+
-                                                             v
-    Node(event 1) -> Node(event 2) -> Node(event 3) -> Node(empty)
-      ^ Subscription A                  ^ Subscription B  ^ Subscription C: has everything
+    ctx.send(event) -> Channel.append: fills the chain's tail, and hands its parked reads to the bus
+                    -> Bus.resume, called by the loop: runs the task of each
+                    -> the read of the task steps: Receive takes what its subscription has next
 
-The events of one type stand in one chain, whoever reads them. Each subscription points at the node that it
-will take next, and nothing points backwards: when the last subscription has stepped past a node, its
-reference count falls to zero, and the event goes with it. The chain ends in an empty node; `send` fills it
-and appends the next empty one, so that a subscription which has taken everything holds no event.
-
-A subscription with a limit stands in that chain, too. It is looked at when it may have come to its limit, and not
-before: then it steps past its oldest event, or leaves the chain with all that waits for it (`Bound`).
-
-A task that finds nothing parks: it waits on its `Receive`, and the channel remembers that. The next `send`
-hands all parked reads of the channel to the bus, which resumes them together in one callback of the loop.
+The events of one type stand in one chain: see `_chain_py.py`. A task that finds nothing there parks: it waits on its
+`Receive`, and the channel remembers that. The next `send` hands all parked reads of the channel to the bus, which
+resumes them together in one callback of the loop: see `_turns_py.py`.
 """
 
 from __future__ import annotations
 
-import sys
 from asyncio import AbstractEventLoop, CancelledError, Future
 from asyncio.events import _get_running_loop
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextvars import Context, ContextVar
 from math import inf
-from opcode import opmap
-from sys import _getframe, get_asyncgen_hooks, maxsize, version_info
+from sys import _getframe
 from threading import get_ident
 from types import FunctionType, coroutine
 from typing import Any, Final, NoReturn, TypeVar, cast
 from weakref import ref
 
+from haiway_bus._bus import rare, refusals
+from haiway_bus._bus._chain_py import Bound, Chain, Cursor
 from haiway_bus._bus._turns_py import Turns
-from haiway_bus._bus.drops import Losses, note_losses
-from haiway_bus._bus.flush import Round, Work, share_work
+from haiway_bus._bus.flush import Round, share_work
 from haiway_bus._bus.inbox import Inbox
-from haiway_bus._bus.rare import (
-    check_close,
-    deliver_first,
-    leave_from_any_thread,
-    left,
-    name_for,
-    not_at_home,
-    refuse,
-    successor,
-)
+from haiway_bus._bus.loops import GET_AITER, here
 from haiway_bus._bus.reads import drives, no_copy, read_over, read_taken, thrown
-from haiway_bus._bus.refusals import (
-    DROP_OLDEST,
-    KNOWN,
-    RAISE,
-    TURN,
-    check_limit,
-    check_type,
-    is_event_type,
-    no_scope,
-    nothing_waits,
-    overflow_of,
-    overflowed,
-)
+from haiway_bus._bus.refusals import KNOWN, TURN, is_event_type
 from haiway_bus._bus.stats import Looks
 
 __all__ = (
     "BatchesCore",
-    "Bound",
     "BusCore",
     "Channel",
-    "Node",
     "Receive",
     "SubscriptionCore",
     "current",
@@ -81,277 +49,45 @@ __all__ = (
 # The life of a Receive. NEW: not waited on yet. PARKED: in line. GRANTED: its task is being resumed and may
 # take an event. CANCELLED, ENDED: out of the line, to be resumed without an event. YIELDED: the loop has its turn, the
 # read is NEW again when `resume` comes to it. DONE: over.
-NEW: Final = 0
-PARKED: Final = 1
-GRANTED: Final = 2
-CANCELLED: Final = 3
-ENDED: Final = 4
-YIELDED: Final = 5
-DONE: Final = 6
+NEW, PARKED, GRANTED, CANCELLED, ENDED, YIELDED, DONE = range(7)
 
 
-# In which run of which loop code stands, in one cheap call: a read of `async for` asks this each time. 3.11 asks the
-# kernel before it tells the loop; but each run of a loop has hooks for async generators of its own.
-_here: Final[Callable[[], object]] = (
-    get_asyncgen_hooks if version_info < (3, 12) else _get_running_loop
-)
-
-# The instruction by which an `async for` asks for its iterator, which it shows to nobody. Another caller may.
-_GET_AITER: Final = opmap.get("GET_AITER")
-
-
-class Node:
-    """One place in a chain: an event and the next place.
-
-    Invariant: `next` is None in exactly one node of a chain, the channel's tail, which has no event yet.
-    """
-
-    __slots__ = ("event", "next")
-
-    event: Any
-    next: Node | None
-
-
-def empty_node() -> Node:
-    # In place of an __init__, which would double what a node costs.
-    node = Node()
-    node.next = None
-    return node
-
-
-# Where a subscription stands that has left the chain: nothing is ever sent here.
-NOWHERE: Final = empty_node()
-
-
-# None on PyPy, which counts no references. Its collector frees a chain of any length without recursion, so that a
-# subscription which lets its chain go has nothing to unlink.
-getrefcount: Final[Callable[[object], int] | None] = getattr(sys, "getrefcount", None)
-
-
-def _unshared() -> int:
-    # What getrefcount() says of a node in a local variable that nobody else holds. It differs between versions
-    # of CPython (from 3.14 on a local variable may be borrowed), so it is measured, in code of the same shape
-    # as `Subscription.release`.
-    if getrefcount is None:
-        return 0
-    node: Node | None = empty_node()
-    while node is not None and (count := getrefcount(node)):
-        return count
-    raise AssertionError
-
-
-_UNSHARED: Final = _unshared()
-
-
-class Channel:
+class Channel(Chain):
     """The events of one type on one bus, and who waits for them.
 
     Invariants: a channel is in its bus's table while it has subscriptions, and no longer. `members` are these, held
-    weakly, by their `key`; `bounded` are the bounds of those with a limit. `sharing` subscriptions have a place in the
-    chain, `away` have left it. A bound whose subscription is in the chain is in the table `moving` or `leaving`, at a
-    `due` that is not past and not after the `sent` at which it comes to its limit. `parked` holds at most one read for
-    each subscription, its `head`, and `parked[r.slot] is r` for each of them. A parked read is held strongly: a task
-    that waits for an event lives as long as the bus can bring one.
+    weakly, by their `_key`. `parked` holds at most one read for each subscription, its `_head`, and `parked[r.slot] is
+    r` for each of them. A parked read is held strongly: a task that waits for an event lives as long as the bus can
+    bring one.
     """
 
-    __slots__ = (
-        "away",
-        "bounded",
-        "bus",
-        "delivered",
-        "dropped",
-        "ended",
-        "event_type",
-        "joined",
-        "late",
-        "leaving",
-        "looks",
-        "losses",
-        "members",
-        "moving",
-        "parked",
-        "round",
-        "sent",
-        "sharing",
-        "tail",
-    )
+    __slots__ = ("bus", "delivered", "dropped", "ended", "joined", "looks", "members", "round")
 
     def __init__(self, bus: BusCore, event_type: type[Any]) -> None:
+        super().__init__(event_type)
         self.bus: BusCore = bus
-        self.event_type: type[Any] = event_type
-        self.tail: Node = empty_node()
-        self.sent: int = 0
-        self.sharing: int = 0
-        self.away: int = 0
         # Counts the subscriptions that there ever were, to tell them apart: an id would be used again, and one
         # that is collected in another thread leaves only when the loop gets to it.
         self.joined: int = 0
-        # What a signal's handler sends while those at their limits are seen to: it comes after that event. Else None.
-        self.late: list[Any] | None = None
         self.members: dict[int, ref[SubscriptionCore]] = {}
-        self.bounded: dict[int, Bound] = {}
-        # By `due`, the first bound that is due then: of those with overflow="drop_oldest", and of the others.
-        self.moving: dict[int, Bound] = {}
-        self.leaving: dict[int, Bound] = {}
-        # While a report of drops is due.
-        self.losses: Losses | None = None
         # Since somebody has looked.
         self.looks: Looks | None = None
-        self.parked: list[Receive] = []
         self.ended: bool = False
         # The latest round of flush.
         self.round: Round | None = None
-        # Of the subscriptions that are closed, so that the channel can tell of them, too (contract 8.3).
+        # Of the subscriptions that are closed, so that the channel can tell of them, too (guarantee 8.3).
         self.delivered: int = 0
         self.dropped: int = 0
 
-    def append(self, event: Any) -> None:
-        """Give the event to every subscription, or raise and give it to none.
-
-        What can fail comes first, near the recursion limit say, and so does what can run other code, as the collector
-        may where an object is made. From the first change to the last no call goes deeper than one that went well.
-        """
-        node = Node()
-        node.next = None
-        if self.parked:
-            if self.bus.runs_elsewhere():
-                self.bus.inbox.put(event)
-                return
-            self.wake_all()
-        if self.bounded:
-            if self.late is not None:
-                self.late.append(event)
-                return
-            if (
-                (self.away and self.losses is None)
-                or self.sent in self.moving
-                or self.sent in self.leaving
-            ):
-                self.late = []
-                try:
-                    self.append_at_limits(event, node)
-                finally:
-                    late, self.late = self.late, None
-                    for one in late:
-                        self.append(one)
-                return
-        self.sent += 1
-        if self.sharing:
-            tail = self.tail
-            tail.event = event
-            tail.next = node
-            self.tail = node
-
-    def append_at_limits(self, event: Any, node: Node) -> None:
-        """What `append` does, where subscriptions may be at their limits, or are and nobody is about to be told."""
-        # Goes deeper in the stack than any call below, where it is too late to fail.
-        self.let_leave()
-        # Have those at their limits that drop the oldest event step past it. The first of these events in the chain,
-        # and so all of them, is held until the end: to free an event may run code that sends, reads, subscribes or
-        # closes.
-        gone: Node | None = None
-        position = 0
-        while (bound := self.moving.get(self.sent)) is not None:
-            subscription = None if bound.subscription is None else bound.subscription()
-            if subscription is None:
-                self.file(bound, 0)
-                continue
-            oldest = subscription._node
-            if oldest is not None and self.sent - subscription._position >= bound.limit:
-                if gone is None or subscription._position < position:
-                    gone, position = oldest, subscription._position
-                subscription._node = oldest.next
-                subscription._position += 1
-                bound.dropped += 1
-            oldest = None
-            self.file(bound, subscription._position + bound.limit)
-        self.sent += 1
-        if self.sharing:
-            tail = self.tail
-            tail.event = event
-            tail.next = node
-            self.tail = node
-        subscription = bound = None
-        if self.losses is None and (gone is not None or self.away):
-            # Every subscription has the event. What cannot be told now is told with the next drop, or at the end.
-            try:  # noqa: SIM105 - suppress() would be one more call that can fail
-                note_losses(self)
-            except Exception:  # noqa: S110
-                pass
-        if getrefcount is not None:
-            while gone is not None and getrefcount(gone) <= _UNSHARED:
-                gone.next, gone = None, gone.next
-
-    def let_leave(self) -> None:
-        """Move those out of the chain that are at their limits and take no further event.
-
-        That changes nothing that can be seen, and so does no harm if the event is not sent after all.
-        """
-        while (bound := self.leaving.get(self.sent)) is not None:
-            subscription = None if bound.subscription is None else bound.subscription()
-            if subscription is None:
-                self.file(bound, 0)
-            elif subscription._waiting() < bound.limit:
-                self.file(bound, self.sent + bound.limit - subscription._waiting())
-            elif subscription._held is None:
-                room: list[Any] = [None] * bound.limit
-                if subscription._held is None:
-                    subscription._held = room
-            else:
-                subscription._move_out()
-
-    def file(self, bound: Bound, due: int) -> None:
-        """Have the bound looked at when `sent` is `due`; never, if that is 0, or if its subscription is closed."""
-        # No call from here on, so that nothing comes between. What is filed ahead of time does no harm.
-        dues, before, after = bound.dues, bound.before, bound.after
-        if bound.due:
-            if after is not None:
-                after.before = before
-            if before is not None:
-                before.after = after
-            elif after is not None:
-                dues[bound.due] = after
-            else:
-                del dues[bound.due]
-        bound.before = bound.after = None
-        bound.due = 0 if bound.subscription is None else due
-        if bound.due:
-            after = dues[due] if due in dues else None  # noqa: SIM401 - get() is a call
-            bound.after = after
-            if after is not None:
-                after.before = bound
-            dues[due] = bound
-
-    def enter(self, subscription: SubscriptionCore) -> None:
-        """Give a subscription a place at the end of the chain: a new one, or one that comes back for what is sent now.
-
-        The latter has just taken an event, and so has room for one.
-        """
-        # No call from here on, so that a signal's handler sends before all this or after it.
-        bound = subscription._bound
-        if subscription._node is None:
-            subscription._position = subscription._start = subscription._asked = self.sent
-        if bound is not None:
-            if bound.left_at < 0:
-                due = self.sent + bound.limit
-            else:
-                due = self.sent + 1
-                lost = self.sent - bound.left_at
-                if lost and bound.gaps is not None:
-                    bound.gaps[bound.held_until] = lost
-                bound.dropped += lost
-                bound.missed += lost
-                bound.left_at = -1
-                self.away -= 1
-            # As `file` does.
-            after = bound.dues[due] if due in bound.dues else None  # noqa: SIM401
-            bound.after = after
-            if after is not None:
-                after.before = bound
-            bound.dues[due] = bound
-            bound.due = due
-        subscription._node = self.tail
-        self.sharing += 1
+    def hands_over(self, event: Any) -> bool:
+        """Wake the reads that are parked, or hand the event over as from a thread: whether that is so."""
+        bus = self.bus
+        # Its loop may be run, but not by the caller: in another thread by now, or around a loop within it.
+        if _get_running_loop() is not bus.loop and bus.loop.is_running():
+            bus.inbox.put(event)
+            return True
+        self.wake_all()
+        return False
 
     def wake_all(self) -> None:
         """Hand every read that is parked here over to the bus, in one step however many there are."""
@@ -382,13 +118,9 @@ class Channel:
     def join(self, subscription: SubscriptionCore) -> None:
         self.joined += 1
         subscription._key = self.joined
-        self.members[subscription._key] = ref(subscription)
         if subscription._bound is not None:
-            try:
-                self.bounded[subscription._key] = subscription._bound
-            except MemoryError:
-                del self.members[subscription._key]
-                raise
+            self.bounded[subscription._key] = subscription._bound
+        self.members[subscription._key] = ref(subscription)
         self.enter(subscription)
 
     def leave(self, key: int, bound: Bound | None, delivered: int, unread: int) -> None:
@@ -406,121 +138,36 @@ class Channel:
         if was_last:
             del self.bus.table[id(self.event_type)]
         if was_last or unread or (bound is not None and bound.dropped > bound.told):
-            left(self, bound, unread, was_last=was_last)
+            rare.left(self, bound, unread, was_last)
 
 
-class Bound:
-    """What a subscription with a limit has besides its place in the chain (contract 4).
-
-    One that drops the oldest event always has a place there. One that takes no further event gives it up when an event
-    comes that it has no room for. It moves what waits to its own `held`, where the event with the number n is at
-    n % limit, and a send costs it nothing from then on. With the next event that is taken from it, it comes back.
-
-    Invariants: `apart` says that something waits outside of the chain: events in `held`, with the numbers from the
-    subscription's `position` to `held_until`; or the news of a loss, in `gaps`. What waits in the chain comes after
-    these. `told` of the dropped events have been reported. It refers to no event: the channel holds it.
-    """
-
-    __slots__ = (
-        "after",
-        "apart",
-        "before",
-        "channel",
-        "dropped",
-        "due",
-        "dues",
-        "gaps",
-        "held_until",
-        "left_at",
-        "limit",
-        "missed",
-        "name",
-        "overflow",
-        "subscription",
-        "told",
-    )
-
-    def __init__(
-        self, channel: Channel, limit: int, overflow: str, name: str | None = None
-    ) -> None:
-        self.channel: Channel = channel
-        self.limit: int = min(limit, maxsize)
-        self.overflow: str = overflow
-        # That of its subscription, which may be gone when this is told.
-        self.name: str | None = name
-        # None once it is closed.
-        self.subscription: ref[SubscriptionCore] | None = None
-        # The table in which it is filed, at `due` and between two others, unless `due` is 0.
-        self.dues: dict[int, Bound] = channel.moving if overflow == DROP_OLDEST else channel.leaving
-        self.due: int = 0
-        self.before: Bound | None = None
-        self.after: Bound | None = None
-        # But for those since it has left the chain, at this number of `sent`; which is -1 while it is there.
-        self.dropped: int = 0
-        self.left_at: int = -1
-        # Of the dropped ones those that never waited, unlike what "drop_oldest" drops.
-        self.missed: int = 0
-        self.apart: bool = False
-        self.held_until: int = 0
-        # By the number of the event that comes after them, how many were lost. Told with overflow="raise".
-        self.gaps: dict[int, int] | None = {} if overflow == RAISE else None
-        self.told: int = 0
-
-    def lost(self) -> int:
-        """How many events it was ever denied, or lost."""
-        if self.left_at < 0 or self.subscription is None:
-            return self.dropped
-        return self.dropped + self.channel.sent - self.left_at
-
-
-class SubscriptionCore:
-    """Where a subscription stands in the chain, and who waits for it: what is on the way of an event.
+class SubscriptionCore(Cursor):
+    """A subscription, as far as it is on the way of an event.
 
     `Subscription` in subscription.py is the public class over it. That shows its documented names alone, so that all
     names here but theirs begin with an underscore.
 
-    Invariants: `_node` is the place of the next event that is not apart, None once closed. `_waiting()` events wait.
-    `_head` is the read that is first in line and `_line` those behind it. A read that did not wait may take an
-    event only while nobody is in line. `_plain` means that there is nothing else to see to: nothing apart, no pool, and
-    no call of flush that waits. `_asked` is a position at which a reader asked for the next event, and so was done with
-    all before: the latest, or, while it is `_plain`, the latest at which there was none.
+    Invariants: `_head` is the read that is first in line and `_line` those behind it. A read that did not wait may take
+    an event only while nobody is in line.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_asked",
-        "_bound",
-        "_channel",
-        "_head",
-        "_held",
-        "_key",
-        "_line",
-        "_name",
-        "_node",
-        "_plain",
-        "_position",
-        "_start",
-        "_work",
-    )
+    __slots__ = ("_bus", "_head", "_key", "_line", "_name")
+
+    _channel: Channel
 
     def __init__(
         self, channel: Channel, bound: Bound | None = None, name: str | None = None
     ) -> None:
-        self._channel: Channel = channel
-        self._bound: Bound | None = bound
+        self._channel = channel
+        self._bus: BusCore = channel.bus
+        self._bound = bound
+        self._held = self._node = self._work = None
+        self._position = self._start = self._asked = channel.sent
+        self._plain = True
         # What logs and errors call it.
         self._name: str | None = name
-        # `limit` places for events that wait apart from the chain.
-        self._held: list[Any] | None = None
-        self._node: Node | None = None
-        # The number of the next event, counted without those that it missed.
-        self._position: int = channel.sent
-        self._start: int = self._position
-        self._asked: int = self._position
         self._head: Receive | None = None
         self._line: OrderedDict[Receive, None] | None = None
-        self._work: Work | None = None
-        self._plain: bool = True
         self._key: int = 0
         if bound is not None:
             bound.subscription = ref(self)
@@ -530,7 +177,7 @@ class SubscriptionCore:
     def __aiter__(self) -> SubscriptionCore | Loop:
         self._check()
         caller = _getframe(1)
-        if caller.f_code.co_code[caller.f_lasti] == _GET_AITER:
+        if caller.f_code.co_code[caller.f_lasti] == GET_AITER:
             return Loop(self)
         return self
 
@@ -550,84 +197,8 @@ class SubscriptionCore:
             self._came_back()
         if self._head is not None or not self._has_event():
             self._asked = self._position
-            raise nothing_waits(self)
+            raise refusals.nothing_waits(self)
         return self._take()
-
-    def _take(self) -> Any:
-        """The next event, past which it steps; raises SubscriptionOverflow in place of lost ones."""
-        if self._bound is not None and self._bound.apart:
-            return self._take_apart(self._bound)
-        # No call up to the step, so that a signal's handler sends or reads before it or after it.
-        node: Any = self._node
-        self._node = node.next
-        self._position += 1
-        if self._work is not None:
-            self._work.took(self._position)
-        return node.event
-
-    def _take_apart(self, bound: Bound) -> Any:
-        if self._at_gap():
-            lost = cast("dict[int, int]", bound.gaps).pop(self._position)
-            self._settle(bound)
-            raise overflowed(self._channel.event_type, bound.limit, lost)
-        # As in `_take`.
-        held: Any = self._held
-        place = self._position % bound.limit
-        event = held[place]
-        held[place] = None
-        self._position += 1
-        if bound.left_at >= 0:
-            self._channel.enter(self)
-        self._settle(bound)
-        if self._work is not None:
-            self._work.took(self._position)
-        return event
-
-    def _settle(self, bound: Bound) -> None:
-        """Something that waited apart is gone: maybe the last of it."""
-        if bound.held_until == self._position and not bound.gaps:
-            bound.apart = False
-            self._held = None
-            self._plain = self._work is None
-
-    def _at_gap(self) -> bool:
-        gaps = None if self._bound is None else self._bound.gaps
-        return gaps is not None and self._position in gaps
-
-    def _move_out(self) -> None:
-        """Leave the chain, with all that waits there. `held` is ready for it."""
-        bound, channel = cast("Bound", self._bound), self._channel
-        position, former = self._position, self._node
-        number = bound.held_until if bound.apart else position
-        node: Any = former
-        while node.next is not None:
-            cast("list[Any]", self._held)[number % bound.limit] = node.event
-            number += 1
-            node = node.next
-        node = None
-        channel.file(bound, 0)
-        # No call from here on: what was taken or closed up to here is seen, and nothing comes between.
-        if self._position == position and self._node is former and former is not None:
-            bound.held_until = number
-            bound.apart = True
-            bound.left_at = channel.sent
-            self._plain = False
-            self._node = NOWHERE
-            channel.sharing -= 1
-            channel.away += 1
-        elif self._node is not None:
-            channel.file(bound, channel.sent)
-        if getrefcount is not None:
-            while former is not None and getrefcount(former) <= _UNSHARED:
-                former.next, former = None, former.next
-
-    def _take_batch(self, limit: int) -> list[Any]:
-        batch = [self._take()]
-        while len(batch) < limit and self._has_event():
-            if self._at_gap():
-                break
-            batch.append(self._take())
-        return batch
 
     def _came_back(self) -> None:
         """A reader asks for the next event, and so is done with the one before."""
@@ -635,27 +206,10 @@ class SubscriptionCore:
         if self._work is not None:
             self._work.came_back()
 
-    def _set_work(self, work: Work | None) -> None:
-        self._work = work
-        self._plain = work is None and (self._bound is None or not self._bound.apart)
-
     @property
     def _pending(self) -> int:
         """How many events wait to be taken."""
         return 0 if self._node is None else self._waiting()
-
-    def _waiting(self) -> int:
-        """How many events wait, unless it is closed."""
-        bound = self._bound
-        if bound is None:
-            return self._channel.sent - self._position
-        last = self._channel.sent if bound.left_at < 0 else bound.left_at
-        return last - bound.missed - self._position
-
-    def _has_event(self) -> bool:
-        return self._node is not None and (
-            self._node.next is not None or (self._bound is not None and self._bound.apart)
-        )
 
     def _is_closed(self) -> bool:
         return self._node is None or self._channel.ended
@@ -667,21 +221,21 @@ class SubscriptionCore:
             return
         first = next(iter(self._line))
         if self._has_event() or self._is_closed():
-            self._channel.bus.wake(first)
+            self._bus.wake(first)
         else:
             self._channel.park(first)
         del self._line[first]
         self._head = first
 
     def _check(self) -> None:
-        """Refuse another loop or thread than the bus's own (contract 6.1)."""
-        self._channel.bus.check("reading a subscription")
+        """Refuse another loop or thread than the bus's own (guarantee 6.1)."""
+        self._bus.check("reading a subscription")
 
     def _close(self) -> None:
         if self._node is None and self._head is None:
             return
-        if get_ident() != self._channel.bus.thread:
-            check_close(self)
+        if get_ident() != self._bus.thread:
+            rare.check_close(self)
         try:
             if self._node is not None:
                 self._leave()
@@ -697,37 +251,18 @@ class SubscriptionCore:
             self._work.end()
         self._channel.leave(self._key, self._bound, delivered, unread)
 
-    @property
-    def _delivered(self) -> int:
-        """How many events its readers took."""
-        bound = self._bound
-        skipped = 0 if bound is None or bound.overflow != DROP_OLDEST else bound.dropped
-        return self._position - self._start - skipped
-
-    def _release(self) -> None:
-        # In a loop, because a chain that is let go at its head frees itself recursively, one stack frame a node
-        # (contract 3.3). It stops at the first node that somebody else holds: from there on the chain is in use.
-        node, self._node = self._node, None
-        if self._bound is not None:
-            self._bound.dropped = self._bound.lost()
-            self._bound.subscription = self._held = None
-        if getrefcount is None:
-            return
-        while node is not None and getrefcount(node) <= _UNSHARED:
-            node.next, node = None, node.next
-
     def __del__(self) -> None:
         # The collector runs this in whichever thread set it off. Nobody waits any more (a read in line holds its
         # subscription), so that all there is to do is to free the backlog, here, and to be counted out, which
         # is left to the bus's own thread.
         if getattr(self, "_node", None) is None:
             return
-        if get_ident() == self._channel.bus.thread:
+        if get_ident() == self._bus.thread:
             self._leave()
             return
         self._release()
         parting = self._key, self._bound, self._delivered, self._waiting()
-        leave_from_any_thread(self._channel, self._work, parting)
+        rare.leave_from_any_thread(self._channel, self._work, parting)
 
 
 # The public class, of which `subscribe` makes the instances.
@@ -758,8 +293,8 @@ class Loop:
 
     async def __anext__(self) -> Any:
         subscription = self.subscription
-        bus = subscription._channel.bus
-        is_home = _here() == bus.here
+        bus = subscription._bus
+        is_home = here() == bus.here
         # The usual case, spelled out: nobody in line, an event there, and no turn of the loop due. No call from here
         # on, so that a signal's handler reads before the step or after it.
         node = subscription._node
@@ -774,15 +309,13 @@ class Loop:
             subscription._node = node.next
             subscription._position += 1
             bus.left -= 1
-            event = node.event
-        else:
-            node = None  # it will hold an event while this waits
-            if not is_home:
-                subscription._check()
-                bus.here = _here()
-            steps, subscription = _walk(Receive(subscription)), None  # type: ignore[assignment]
-            event = await steps
-        return event
+            return node.event
+        node = None  # it will hold an event while this waits
+        if not is_home:
+            subscription._check()
+            bus.here = here()
+        steps, subscription = _walk(Receive(subscription)), None  # type: ignore[assignment]
+        return await steps
 
 
 class BatchesCore:
@@ -791,7 +324,7 @@ class BatchesCore:
     __slots__ = ("_limit", "_subscription")
 
     def __init__(self, subscription: SubscriptionCore, limit: int) -> None:
-        check_limit("batches()", limit)
+        refusals.check_limit("batches()", limit)
         self._subscription: SubscriptionCore = subscription
         self._limit: int = limit
 
@@ -811,7 +344,7 @@ class Receive:
     To a Task it is a future: `_asyncio_future_blocking`, `get_loop`, `add_done_callback`, `result` and `cancel`
     are all that a Task asks of one. It is no asyncio.Future: those are resumed by one call_soon each, where the
     bus resumes all its readers in one. And it is nobody else's: cancelling a task cancels what it waits on, so
-    that readers which shared a future would end each other (contract 2.5). While somebody waits on it, it refuses
+    that readers which shared a future would end each other (guarantee 2.5). While somebody waits on it, it refuses
     what anybody else does with it (guarantee 2.13).
 
     Invariants: it stands in `subscription._head` or in `subscription._line` exactly while PARKED or GRANTED. It has its
@@ -832,10 +365,6 @@ class Receive:
         "subscription",
         "wakeup",
     )
-
-    # Set when it parks or is cancelled: most reads do neither.
-    slot: int
-    message: Any
 
     def __init__(self, subscription: SubscriptionCore, limit: int = 0) -> None:
         self.subscription: SubscriptionCore | None = subscription
@@ -869,7 +398,7 @@ class Receive:
     def walk(self) -> Generator[Receive | None, None, Any]:
         """The steps of the read, as its task takes them."""
         subscription = cast("SubscriptionCore", self.subscription)
-        bus = subscription._channel.bus
+        bus = subscription._bus
         # The usual case, spelled out as in `Loop`.
         node = subscription._node
         if (
@@ -970,7 +499,7 @@ class Receive:
 
     def take(self, subscription: SubscriptionCore) -> Any:
         """What the read is for: one event, or a batch when it has a limit."""
-        bus = subscription._channel.bus
+        bus = subscription._bus
         if self.limit == 0:
             bus.left -= 1
             return subscription._take()
@@ -1007,7 +536,7 @@ class Receive:
 
     @property
     def idle(self) -> bool:
-        """Whether it waits for an event that is not there (contract 5.4)."""
+        """Whether it waits for an event that is not there (guarantee 5.4)."""
         return (
             self.state == PARKED
             and self.subscription is not None
@@ -1015,9 +544,9 @@ class Receive:
         )
 
     def end(self) -> None:
-        """End the wait without an event: its reader's loop finishes (contract 5.4)."""
+        """End the wait without an event: its reader's loop finishes (guarantee 5.4)."""
         if self.state == PARKED and self.subscription is not None:
-            self.subscription._channel.bus.wake(self)
+            self.subscription._bus.wake(self)
             self.leave()
             self.state = ENDED
 
@@ -1028,11 +557,9 @@ class Receive:
     def get_loop(self) -> AbstractEventLoop:
         if self.subscription is None:
             raise read_over()
-        return self.subscription._channel.bus.loop
+        return self.subscription._bus.loop
 
-    def add_done_callback(
-        self, callback: Callable[[Any], object], *, context: Context | None = None
-    ) -> None:
+    def add_done_callback(self, callback: Any, *, context: Context | None = None) -> None:
         state = self.state
         if self.wakeup is not None or (state != PARKED and state != YIELDED):
             raise self.refused()
@@ -1041,13 +568,13 @@ class Receive:
         self._asyncio_future_blocking = None
 
     def cancel(self, msg: Any = None) -> bool:
-        """Called by Task.cancel(). The event, if one has arrived meanwhile, stays where it is (contract 2.5).
+        """Called by Task.cancel(). The event, if one has arrived meanwhile, stays where it is (guarantee 2.5).
 
         Its task does not stand behind all that is to be resumed before it: the loop calls it next.
         """
         if not self.waits() or self.subscription is None:
             return False
-        bus = self.subscription._channel.bus
+        bus = self.subscription._bus
         if self.wakeup is not None and not bus.loop.is_closed():
             bus.loop.call_soon(self.wakeup, self, context=self.context)
             bus.wakes += 1
@@ -1102,7 +629,7 @@ class BusCore(Turns):
         super().__init__(turn)
         self.name: str = name
         self.thread: int = get_ident()
-        self.here: object = _here()
+        self.here: object = here()
         # By identity, as a metaclass may compare its classes in its own way. A channel keeps its type alive.
         self.table: dict[int, Channel] = {}
         self.ended: bool = False
@@ -1124,7 +651,7 @@ class BusCore(Turns):
             else:
                 channel.append(event)
         elif self.strict or (id(event_type) not in KNOWN and not is_event_type(event_type)):
-            refuse(self, event)
+            rare.refuse(self, event)
 
     def accept(self, event: Any) -> None:
         """Append an event that another thread sent, unless its type has lost its subscriptions since."""
@@ -1133,22 +660,18 @@ class BusCore(Turns):
             channel.append(event)
 
     def subscribe(
-        self,
-        event_type: type[Any],
-        limit: int | None = None,
-        overflow: str | None = None,
-        name: str | None = None,
+        self, event_type: type[Any], limit: Any = None, overflow: Any = None, name: Any = None
     ) -> Any:
-        """Start receiving the events of exactly this type (contract 2.1, 4.1)."""
-        check_type("subscribe()", event_type)
+        """Start receiving the events of exactly this type (guarantee 2.1, 4.1)."""
+        refusals.check_type("subscribe()", event_type)
         if self.ended:
-            return successor(self, "subscribe()").subscribe(event_type, limit, overflow, name)
+            return rare.successor(self, "subscribe()").subscribe(event_type, limit, overflow, name)
         self.check("subscribe()")
-        kind = "" if limit is None and overflow is None else overflow_of(limit, overflow)
+        kind = "" if limit is None and overflow is None else refusals.overflow_of(limit, overflow)
         if name is not None or self.loop.get_debug():
-            name = name_for(name)
+            name = rare.name_for(name)
         if self.strict or self.inbox.events:
-            deliver_first(self, event_type)
+            rare.deliver_first(self, event_type)
         while True:
             channel = self.table.get(id(event_type))
             if channel is None:
@@ -1167,17 +690,10 @@ class BusCore(Turns):
         """Refuse another loop or thread than the bus's own (guarantee 6.1)."""
         running = _get_running_loop()
         if running is not self.loop or get_ident() != self.thread:
-            raise not_at_home(self, call, running)
+            raise rare.not_at_home(self, call, running)
 
-    def runs_elsewhere(self) -> bool:
-        """Whether its loop is being run, but not by the caller: in another thread by now, or around a loop within it.
-
-        What wakes a reader must be handed over then, as from any thread.
-        """
-        return _get_running_loop() is not self.loop and self.loop.is_running()
-
-    def resume(self, here: Context, asked: int) -> None:
-        """Run the tasks whose waits are over, each in its own context (contract 2.6, 2.7).
+    def resume(self, own: Context, asked: int) -> None:
+        """Run the tasks whose waits are over, each in its own context (guarantee 2.6, 2.7).
 
         Workers of one subscription hand on to each other within the batch. When the time is over, those that are left
         are the first in the next turn.
@@ -1192,7 +708,7 @@ class BusCore(Turns):
             finally:
                 if self.due is None:
                     self.schedule()
-                self.contexts.append(here)
+                self.contexts.append(own)
             return
         outer, outer_walked = self.batch, self.walked
         batch: list[Receive] = []
@@ -1248,7 +764,7 @@ class BusCore(Turns):
             # The traceback of a task's exception may come through this frame, and would keep them.
             batch = []
             receive = wakeup = context = None  # type: ignore[assignment]
-            self.contexts.append(here)
+            self.contexts.append(own)
 
     def clear(self) -> dict[int, Channel]:
         """Give up the table, so that `send` finds nobody; returns it."""
@@ -1269,12 +785,12 @@ current: Final[ContextVar[Any]] = ContextVar("haiway_bus.current", default=None)
 def send(event: Any, /) -> None:
     """Send the event to every subscription of exactly its type on the bus of the current scope.
 
-    Never blocks and never runs a reader. Raises ContextMissing outside a scope and after its end (contract 5.2,
-    5.6), TypeError for what cannot be an event (contract 1.4).
+    Never blocks and never runs a reader. Raises ContextMissing outside a scope and after its end (guarantee 5.2,
+    5.6), TypeError for what cannot be an event (guarantee 1.4).
     """
     bus: BusCore | None = current.get()
     if bus is None:
-        raise no_scope("send()")
+        raise refusals.no_scope("send()")
     # The usual case of Bus.send, spelled out.
     channel = bus.table.get(id(type(event)))
     if channel is not None and get_ident() == bus.thread:

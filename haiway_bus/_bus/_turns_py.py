@@ -90,7 +90,7 @@ class Turns:
         self.asked: int = 0
         self.trusted: float = 0.0
 
-    def resume(self, here: Context, asked: int) -> None:
+    def resume(self, own: Context, asked: int) -> None:
         """Run the tasks whose waits are over: called by the loop. The bus has it."""
         raise NotImplementedError
 

@@ -1,4 +1,4 @@
-"""Waiting for one event of a subscription (contract 2.12). A cold path: both twins use this one."""
+"""Waiting for one event of a subscription (guarantee 2.12). A cold path: both twins use this one."""
 
 from __future__ import annotations
 

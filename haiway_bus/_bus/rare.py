@@ -88,7 +88,7 @@ def leave_from_any_thread(channel: Any, work: Any, parting: tuple[Any, ...]) -> 
         leave()
 
 
-def left(channel: Any, bound: Any, unread: int, *, was_last: bool) -> None:
+def left(channel: Any, bound: Any, unread: int, was_last: bool) -> None:
     """A subscription has left the channel: tell of what it lost, and of the channel when it was the last."""
     bus = channel.bus
     if unread and bus.parted is not None:
