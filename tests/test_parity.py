@@ -301,7 +301,7 @@ def test_what_a_subscription_offers_has_documentation_and_a_signature(copies: An
         assert all(inspect.getdoc(getattr(kind, name)) for name in names)
         shown.append(
             [
-                (name, str(inspect.signature(value)), inspect.getdoc(value))
+                (name, parameters(value), inspect.getdoc(value))
                 for name in names
                 if callable(value := getattr(kind, name))
             ]

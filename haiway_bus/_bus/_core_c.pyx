@@ -40,7 +40,6 @@ from asyncio import CancelledError
 from asyncio.events import _get_running_loop
 from collections import OrderedDict
 from contextvars import Context, ContextVar
-from typing import Any
 from weakref import ref
 
 from haiway_bus._bus import rare, refusals
@@ -161,8 +160,7 @@ cdef class SubscriptionCore(Cursor):
         receive.subscription = self
         return receive
 
-    @cython.binding(True)
-    def receive_nowait(self) -> Any:
+    def receive_nowait(self):
         """Take one event that waits.
 
         Raises:

@@ -133,11 +133,12 @@ class Looks:
         own: dict[int, Moments] = {}
         for one in subscriptions:
             position, pending = one._position, one._pending
-            if one.limit is not None:
-                lost[one._key] = dropped = one.dropped
-                if pending >= one.limit or dropped > self.lost.get(one._key, 0):
+            bound = one._bound
+            if bound is not None:
+                lost[one._key] = dropped = bound.lost()
+                if pending >= bound.limit or dropped > self.lost.get(one._key, 0):
                     full.add(one._key)
-                    peak = max(peak, one.limit)
+                    peak = max(peak, bound.limit)
                 if position + pending < sent:
                     # Before its first loss it counted as all others.
                     moments = self.own.get(one._key) or Moments(list(self.moments.found))
@@ -198,7 +199,7 @@ def _counted(channel: Any, subscriptions: list[Any]) -> EventStats:
         subscriptions=len(subscriptions),
         sent=channel.sent,
         delivered=channel.delivered + sum(one._delivered for one in subscriptions),
-        dropped=channel.dropped + sum(one.dropped for one in subscriptions),
+        dropped=channel.dropped + sum(one.lost() for one in list(channel.bounded.values())),
         pending=sum(waiting),
         lag=lag,
         slowest=subscriptions[waiting.index(lag)]._name if lag else None,
