@@ -16,6 +16,7 @@ import pytest
 
 import haiway_bus
 from haiway_bus._bus import _chain_py, _core_py, _turns_py
+from tests.shared import TREE
 
 if haiway_bus.backend != "compiled":
     pytest.skip(
@@ -280,7 +281,9 @@ class Event:
 async def test_a_subscription_shows_the_names_of_its_reference_page_and_no_others(hb: Any) -> None:
     """The class and what it makes, on both backends."""
     (members,) = re.findall(
-        r"^::: haiway_bus.Subscription$.*?members: \[(.*?)\]", REFERENCE.read_text(), re.DOTALL | re.MULTILINE
+        r"^::: haiway_bus.Subscription$.*?members: \[(.*?)\]",
+        REFERENCE.read_text(),
+        re.DOTALL | re.MULTILINE,
     )
     documented = set(members.split(", "))
     assert "receive_nowait" in documented
