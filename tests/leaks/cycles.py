@@ -142,6 +142,8 @@ async def main() -> None:
 
 if __name__ == "__main__":
     logging.disable()  # the drops are meant here
+    if hasattr(gc, "freeze"):
+        gc.freeze()  # what was imported is in no cycle that is looked for
     drops.SECONDS = (
         0.0  # else the loop has one call to make a second later for each type that lost events
     )
