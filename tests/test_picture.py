@@ -266,7 +266,14 @@ def test_the_main_job_draws_itself(tmp_path: Path, backend: str, suffix: str) ->
     subprocess.run([*command, "--picture", str(file)], env=env, capture_output=True, check=True)
     drawn = file.read_text()
     assert drawn.startswith("flowchart LR" if suffix == "mmd" else "digraph events {")
-    for name in ("walk", "work", "FileFound", "ClassFound", "catalogue_classes", "look_up"):
+    for name in (
+        "walk",
+        "examine_files",
+        "FileFound",
+        "ClassFound",
+        "catalogue_classes",
+        "look_up",
+    ):
         assert name in drawn
     assert "_examine" not in drawn
     done = subprocess.run(
