@@ -148,7 +148,8 @@ if __name__ == "__main__":
     asyncio.run(main())
     gc.collect()
     if haiway_bus.backend == "compiled":
-        from haiway_bus._bus import _core_c
+        from haiway_bus._bus import _chain_c, _core_c
 
-        counted = _core_c._live() or {}
-        assert not any(counted.values()), counted
+        for module in (_chain_c, _core_c):
+            counted = module._live() or {}
+            assert not any(counted.values()), counted
