@@ -23,6 +23,7 @@ if haiway_bus.backend != "compiled":
     )
 
 from haiway_bus._bus import _chain_c, _core_c, _turns_c
+from tests.shared import TREE
 
 TWINS = {
     "turns": (_turns_c, _turns_py, ("Turns",)),
@@ -280,7 +281,9 @@ class Event:
 async def test_a_subscription_shows_the_names_of_its_reference_page_and_no_others(hb: Any) -> None:
     """The class and what it makes, on both backends."""
     (members,) = re.findall(
-        r"^::: haiway_bus.Subscription$.*?members: \[(.*?)\]", REFERENCE.read_text(), re.DOTALL | re.MULTILINE
+        r"^::: haiway_bus.Subscription$.*?members: \[(.*?)\]",
+        REFERENCE.read_text(),
+        re.DOTALL | re.MULTILINE,
     )
     documented = set(members.split(", "))
     assert "receive_nowait" in documented
