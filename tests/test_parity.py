@@ -16,6 +16,7 @@ import pytest
 
 import haiway_bus
 from haiway_bus._bus import _chain_py, _core_py, _turns_py
+from tests.shared import TREE
 
 if haiway_bus.backend != "compiled":
     pytest.skip(

@@ -724,8 +724,14 @@ cdef inline BusCore current_bus():
 def send(event, /):
     """Send the event to every subscription of exactly its type on the bus of the current scope.
 
-    Never blocks and never runs a reader. Raises ContextMissing outside a scope and after its end (guarantee 5.2,
-    5.6), TypeError for what cannot be an event (guarantee 1.4).
+    The call never blocks, and never runs a reader.
+
+    Args:
+        event: An instance of a class that Python code defined.
+
+    Raises:
+        ContextMissing: There is no current scope, or it has ended.
+        TypeError: The object cannot be an event, such as an int, an exception or a class.
     """
     cdef BusCore bus = current_bus()
     if bus is None:

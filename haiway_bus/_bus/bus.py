@@ -176,23 +176,25 @@ def subscribe(
 ) -> Subscription[Event]:
     """Subscribe to the events of exactly this type on the bus of the current scope.
 
-    The subscription exists when the call returns: every event sent afterwards waits for it.
+    The subscription exists when the call returns: it receives every event that is sent afterwards.
 
     Args:
-        event_type: the class of the events.
-        limit: the most events that wait at a time; as many as are sent, unless given.
-        overflow: what gives way when one more comes: "drop_oldest" (unless given) or "drop_newest", or "raise",
-            where the reader gets SubscriptionOverflow in the place of those it lost, and can read on after it.
-        name: what logs and errors call it; in asyncio's debug mode the place of this call, unless given.
+        event_type: The class of the events. Subclasses do not count.
+        limit: The maximal number of waiting events. By default there is no limit.
+        overflow: What happens to an event that comes at the limit. "drop_oldest", the default, drops the oldest waiting
+            event. "drop_newest" drops the new event. "raise" drops the new event too, and the reader gets
+            SubscriptionOverflow in place of the events that were dropped; it can read on after that.
+        name: The name of the subscription in logs and errors. By default, it has none, or in asyncio's debug mode the
+            file and line of this call.
 
     Returns:
         The subscription.
 
     Raises:
-        ContextMissing: outside a scope and after its end.
-        TypeError: for what is no class of events, no limit or no name.
-        ValueError: for a limit below one, an unknown overflow or an empty name.
-        RuntimeError: in another loop or thread than the scope's.
+        ContextMissing: There is no current scope, or it has ended.
+        TypeError: `event_type` cannot be the class of an event, or `limit` or `name` has the wrong type.
+        ValueError: The limit is below 1, the overflow is unknown, or the name is empty.
+        RuntimeError: The caller runs in another loop or thread than the scope.
     """
     bus = current.get()
     if bus is None:

@@ -234,11 +234,11 @@ class Blueprint:
 
     def let_super_mean_all_fields(self, name: str) -> None:
         """Put State's method, which reads the fields of the instance's class, where bases have one for their own."""
-        root, *bases = self.bases()
-        for base in bases:
+        bases = list(self.bases())  # State's own first
+        for base in bases[1:]:
             # The `updated` in C reads the instance's class, too.
             if base.has_own(name) and not (name == "updated" and base.maker is not None):
-                base.put(name, root.written[name])
+                base.put(name, bases[0].written[name])
 
     def has_own(self, name: str) -> bool:
         """Whether the class has a method of this name that the package put there."""
