@@ -24,7 +24,6 @@ if haiway_bus.backend != "compiled":
     )
 
 from haiway_bus._bus import _chain_c, _core_c, _turns_c
-from tests.shared import TREE
 
 TWINS = {
     "turns": (_turns_c, _turns_py, ("Turns",)),
