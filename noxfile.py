@@ -307,29 +307,24 @@ def mutations(session: nox.Session) -> None:
 def coverage(session: nox.Session) -> None:
     """Which lines of the package the tests reach, Cython's with them. On 3.11: Cython traces no lines on 3.12.
 
-    Everything happens in a copy, with the extensions built in place in a folder of its own: coverage's plugin looks
-    for what Cython made beside its source. Processes that tests start are not measured, and the tests of tracers are
-    left out.
+    The tests run in a copy, on extensions that are built beside their sources: there coverage's plugin looks for what
+    Cython made of them. Processes that tests start are not measured, and the tests of tracers are left out.
     """
-    session.install("-q", ".", *group("test"), env=PURE)
+    session.install("-q", ".", *group("test"), env=COMPILED)
     copy, library = Path(session.create_tmp()).resolve() / "copy", Path("lib")
+    unwanted = shutil.ignore_patterns(".*", "build", "build-*", "*.so", "*.c")
     shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(
-        ".", copy, ignore=shutil.ignore_patterns(".*", "build", "build-*", "*.so", "*.c")
-    )
+    shutil.copytree(".", copy, ignore=unwanted)
     shutil.move(copy / "haiway_bus", copy / library / "haiway_bus")
+    settings = "--rcfile=../pyproject.toml"
     with session.chdir(copy / library):
-        session.run(
-            *("cythonize", "-i", "-X", "linetrace=True"),
-            *map(str, sorted(Path("haiway_bus").rglob("*.pyx"))),
-            env={"CFLAGS": "-O1 -DCYTHON_TRACE=1"},
-        )
-        settings = "--rcfile=../pyproject.toml"
+        sources = sorted(map(str, Path("haiway_bus").rglob("*.pyx")))
+        tracing = {"CFLAGS": "-O1 -DCYTHON_TRACE=1"}
+        session.run("cythonize", "-i", "-X", "linetrace=True", *sources, env=tracing)
         session.run(
             *("python", "-P", "-m", "coverage", "run", settings),
-            *("-m", "pytest", "-q", "-c", "../pyproject.toml"),
+            *("-m", "pytest", "-q", "-c", "../pyproject.toml", "--ignore=../tests/test_tools.py"),
             *(session.posargs or ["../tests"]),
-            "--ignore=../tests/test_tools.py",
             env={**COMPILED, "PYTHONPATH": str(copy / library)},
             success_codes=[0, 1],  # what fails by the tracer's slowness is measured all the same
         )

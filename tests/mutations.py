@@ -731,8 +731,8 @@ MUTATIONS = [
         "5.11",
         "haiway_bus/_scope/waiting.py",
         "the distances between warnings do not double",
-        "2 * seconds, self.tell, 2 * seconds)",
-        "2 * seconds, self.tell, 3 * seconds)",
+        "2 * seconds, self.warn, 2 * seconds)",
+        "2 * seconds, self.warn, 3 * seconds)",
         "test_waiting.py::TestWarning::test_it_comes_at_doubling_distances_and_names_who_is_waited_for",
     ),
     Mutation(

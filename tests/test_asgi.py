@@ -1086,8 +1086,8 @@ def _sent_and_forgotten(service: Service, number: int) -> list[weakref.ref[Any]]
 
 async def test_starlette_as_middleware_and_as_wrapper(hb: Any, asgi: Any) -> None:
     """Guarantee 5.9: handlers, background tasks, and its own lifespan."""
-    starlette = pytest.importorskip("starlette.applications", reason="needs the extra web-test")
-    httpx = pytest.importorskip("httpx", reason="needs the extra web-test")
+    starlette = pytest.importorskip("starlette.applications", reason="needs starlette")
+    httpx = pytest.importorskip("httpx", reason="needs httpx")
     from starlette.background import BackgroundTask
     from starlette.middleware import Middleware
     from starlette.responses import PlainTextResponse

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import ast
-import pkgutil
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import haiway_bus._state
 
 ROOT = Path(haiway_bus._state.__file__).parents[2]
-MODULES = [
-    module.name
-    for module in pkgutil.walk_packages(haiway_bus._state.__path__, "haiway_bus._state.")
-]
 
 
 def python(text: str) -> str:
@@ -29,12 +22,6 @@ def python(text: str) -> str:
         check=True,
     )
     return done.stdout
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_each_module_can_be_imported_alone(module):
-    """No import depends on another one having been made before."""
-    assert python(f"import {module}") == ""
 
 
 FOLDERS = ("kinds", "annotations", "wire", "classes")

@@ -1,4 +1,4 @@
-"""Which loops can be run again by what they call (guarantee 2.16). A cold path: both twins use it."""
+"""Which loops a callback can run again (guarantee 2.16). A cold path: both twins use it."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ _STRICT: Final = ("asyncio.base_events", "asyncio.windows_events", "uvloop.loop"
 
 
 def runs_again(loop: AbstractEventLoop) -> bool:
-    """Whether a callback may run the loop again, as nest_asyncio lets it, or a loop of a Qt application."""
+    """Whether a callback may run the loop again. nest_asyncio allows that, and so do the loops of Qt applications."""
     return getattr(type(loop).run_forever, "__module__", None) not in _STRICT

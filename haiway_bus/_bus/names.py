@@ -1,4 +1,4 @@
-"""What a subscription is called in logs and errors. A cold path: both twins use this one."""
+"""The name of a subscription in logs and errors. A cold path: both twins use it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from haiway_bus._values.printable import described
 
 __all__ = ("caller", "name_of")
 
-# The modules of the frames between the code that subscribes and here, where Python sees any: of the pure twin.
+# The modules of the frames between the code that subscribes and here. Only the pure twin has such frames.
 _BUS: Final = __name__.rpartition(".")[0] + "."
 
 
 def name_of(given: Any) -> str:
-    """The name that a subscription was given. Raises TypeError or ValueError for what is none."""
+    """Return the name that a subscription was given. Raise TypeError or ValueError if it is no name."""
     if not issubclass(type(given), str):
         raise TypeError(f"subscribe() takes a str for name=, not {described(given)}")
     name = str.__str__(given)
@@ -25,7 +25,7 @@ def name_of(given: Any) -> str:
 
 
 def caller() -> str | None:
-    """The file and line of the code that subscribes."""
+    """The file and line of the code that subscribes, or None."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         module = str(frame.f_globals.get("__name__"))

@@ -1,7 +1,7 @@
-"""What ends a bus that its scope has not left: the close of its loop, and a fork, whose child has a copy of it.
+"""The events that end a bus while its scope is open: its loop is closed, or a fork copies the bus into a child process.
 
-Both twins use this one. Nobody looks for either where events are sent. The bus is told, and gives up its table: so
-the hot paths find nothing there, and what they do then refuses (guarantee 6.2, 6.3).
+Both twins use it. A send does not check for either. Instead the bus gives up its table when it happens. So the hot
+paths find no channel, and the cold path that they then take raises the error (guarantees 6.2, 6.3).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from haiway_bus._bus.refusals import FORKED, LOOP_CLOSED
 
 __all__ = ("OpenBuses", "inherited", "open_buses")
 
-# Longer than a process lives; uvloop counts in milliseconds.
+# Seconds, more than a process lives. uvloop counts in milliseconds, so inf would not do.
 _FOR_EVER: Final = 1e9
 
 
@@ -49,24 +49,24 @@ class _Timer:
 
 
 def lost_when_closed(loop: AbstractEventLoop) -> Any:
-    """An object that the loop lets go of when it is closed: asyncio has no hook for that. None where none is known."""
-    # asyncio's own loops close the socket by which other threads wake them.
+    """An object that the loop releases when it is closed, as asyncio has no hook for that. None if none is known."""
+    # asyncio's own loops release the socket by which other threads wake them.
     found = getattr(loop, "_ssock", None)
     if found is None and type(loop).__module__.partition(".")[0] in ("uvloop", "winloop"):
-        # These show nothing of the kind, but drop their timers.
+        # These loops have no such attribute, but they drop their timers.
         found = _Timer()
         loop.call_later(_FOR_EVER, found)
     return found
 
 
 _by_loop: Final[WeakKeyDictionary[AbstractEventLoop, OpenBuses]] = WeakKeyDictionary()
-# The buses that a forked process has of its parent. They are kept, so that nothing of them is finalized here: no loop
-# is closed that shares files with the parent's, no task ended that would clean up after the parent.
+# The buses that a forked process has inherited. They are kept alive, so that nothing of them is finalized here: that
+# could close a loop that shares files with the parent, or run the clean-up code of the parent's tasks.
 inherited: Final[list[Any]] = []
 
 
 def open_buses(loop: AbstractEventLoop) -> OpenBuses:
-    """Where a bus of this loop is to be entered while its scope is open."""
+    """The open buses of this loop. A bus belongs there while its scope is open."""
     found = _by_loop.get(loop)
     if found is None:
         found = _by_loop[loop] = OpenBuses(loop)

@@ -1,10 +1,10 @@
-# How many objects of the compiled types are alive: counted in a debug build (HAIWAY_BUS_DEBUG=1), free elsewhere.
+# The number of living objects of each compiled type, in a debug build (HAIWAY_BUS_DEBUG=1). Other builds pay nothing:
+# `live_count` is empty there, and `live_objects` returns None.
 #
-# Each counted type gets a tp_alloc and a tp_free that count and then do what the former ones did. That is exact only
-# while every object passes through both, so that such a build has no free lists (CYTHON_USE_FREELISTS=0 in setup.py).
-# Nothing stands on a hot path: without the switch `live_count` is empty and `live_objects` answers None.
+# Each counted type gets a tp_alloc and a tp_free that count and then call the former ones. The count is exact only if
+# every object passes through both, so a debug build has no free lists (CYTHON_USE_FREELISTS=0 in setup.py).
 #
-# All of it is inline, so that each extension module has it, and counts its own types, without importing another.
+# The code is inline, so that each extension module counts its own types without importing another module.
 
 from cpython.object cimport PyObject
 

@@ -1,10 +1,10 @@
-# A table from types to objects, found by the address of the type: in one cache line as a rule.
+# A table from types to objects, keyed by the address of the type. A look-up usually reads a single cache line.
 #
-# A dict would call the metaclass's __hash__ and, where that collides, its __eq__ (contract 1.6), and would have to be
-# asked afterwards whether they failed. Open addressing with linear probing; at most half of the slots are taken, so
-# that a look-up ends. It holds no references: whoever adds an entry keeps both alive, or removes it in time.
+# A dict would call `__hash__` of the metaclass and, on a collision, its `__eq__` (guarantee 1.6), and both can fail.
+# This table uses open addressing with linear probing. At most half of the slots are taken, so that a look-up ends. The
+# table holds no references: the code that adds an entry keeps both objects alive, or removes the entry in time.
 #
-# All of it is inline, so that each extension module has it without importing another.
+# The code is inline, so that each extension module has it without importing another module.
 
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.object cimport PyObject
@@ -27,7 +27,7 @@ cdef inline size_t home_of(TypeIndex *index, PyObject *type) noexcept:
 
 
 cdef inline Slot *slot_of(TypeIndex *index, PyObject *type) noexcept:
-    # Its slot, or else the free one in which it belongs.
+    # The slot of the type, or the free slot where it belongs.
     cdef size_t place = home_of(index, type)
     while index.slots[place].type != type and index.slots[place].type != NULL:
         place = (place + 1) & index.mask
@@ -35,7 +35,7 @@ cdef inline Slot *slot_of(TypeIndex *index, PyObject *type) noexcept:
 
 
 cdef inline int index_allot(TypeIndex *index, size_t size) except -1:
-    # `size` is a power of two. Nothing is changed when there is no memory.
+    # `size` is a power of two. Without memory, nothing changes.
     cdef Slot *former = index.slots
     cdef size_t former_size = index.mask + 1 if former != NULL else 0
     cdef Slot *slots = <Slot *>PyMem_Calloc(size, sizeof(Slot))
@@ -52,7 +52,7 @@ cdef inline int index_allot(TypeIndex *index, size_t size) except -1:
 
 
 cdef inline int index_reserve(TypeIndex *index, size_t number) except -1:
-    # Make room for so many in all: apart from index_add, so that nothing can fail between two tables that go together.
+    # Make room for `number` types in all. Apart from index_add, so that adding to two tables cannot fail between them.
     while number * 2 > index.mask + 1:
         index_allot(index, (index.mask + 1) * 2)
     return 0
@@ -66,7 +66,7 @@ cdef inline void index_add(TypeIndex *index, PyObject *type, PyObject *value) no
 
 
 cdef inline void index_remove(TypeIndex *index, PyObject *type) noexcept:
-    # What stands behind the freed slot moves up where its look-up would otherwise end too early.
+    # Entries behind the freed slot move up if their look-up would otherwise end too early.
     cdef size_t free = slot_of(index, type) - index.slots
     cdef size_t place = free
     if index.slots[free].type == NULL:
