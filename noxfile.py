@@ -324,6 +324,8 @@ def coverage(session: nox.Session) -> None:
         session.run(
             *("python", "-P", "-m", "coverage", "run", settings),
             *("-m", "pytest", "-q", "-c", "../pyproject.toml", "--ignore=../tests/test_tools.py"),
+            # What Cython calls for a tracer is not safe where the collector runs in the middle of a C function.
+            "--deselect=tests/test_memory.py::test_a_batch_whose_list_sets_off_the_collector",
             *(session.posargs or ["../tests"]),
             env={**COMPILED, "PYTHONPATH": str(copy / library)},
             success_codes=[0, 1],  # what fails by the tracer's slowness is measured all the same

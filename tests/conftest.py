@@ -21,7 +21,7 @@ import pytest
 
 from tests.shared import COPIES, INSTALLED, REQUIRED, TREE, own_modules, switch_to
 
-COUNTING = ("_bus._core_c", "_state.classes._maker_c")
+COUNTING = ("_bus._chain_c", "_bus._core_c", "_bus._turns_c", "_state.classes._maker_c")
 
 EDITABLE = any(
     json.loads(found.read_text("direct_url.json") or "{}").get("dir_info", {}).get("editable")
@@ -112,8 +112,12 @@ def nothing_left_alive(request: pytest.FixtureRequest) -> Iterator[None]:
     compiled = counted()
     # Test modules keep State classes, and each of these its Maker.
     compiled["Maker"] -= alive((type(COPIES["compiled"]["haiway_bus"].State),))
-    pure = COPIES["pure"]["haiway_bus._bus._core_py"]
-    kinds = tuple(kind for name in pure.__all__ if isinstance(kind := getattr(pure, name), type))
+    kinds = tuple(
+        kind
+        for name in ("_chain_py", "_core_py")
+        for kind in vars(COPIES["pure"][f"haiway_bus._bus.{name}"]).values()
+        if isinstance(kind, type) and kind.__module__ == f"haiway_bus._bus.{name}"
+    )
     left = {kind: number for kind, number in compiled.items() if number > 0}
     # But for the place of subscriptions that have left their chain.
     assert (left, alive(kinds) - 1) == ({}, 0)

@@ -1,4 +1,4 @@
-"""Contract 4: subscriptions with a limit, what they lose and who hears of it, and waiting for readers to catch up."""
+"""Guarantee 4: subscriptions with a limit, what they lose and who hears of it, and waiting for readers to catch up."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Clock:
 
 class TestLimit:
     async def test_it_never_holds_more_than_its_limit(self, hb: Any) -> None:
-        """Contract 4.1."""
+        """Guarantee 4.1."""
         async with hb.ctx.scope("test"):
             for overflow in (None, "drop_oldest", "drop_newest", "raise"):
                 subscription = hb.ctx.subscribe(Tick, limit=3, overflow=overflow)
@@ -53,7 +53,7 @@ class TestLimit:
                 assert repr(subscription) == "<Subscription Tick pending=3 dropped=7 open>"
 
     async def test_the_oldest_give_way_unless_said_otherwise(self, hb: Any) -> None:
-        """Contract 4.1."""
+        """Guarantee 4.1."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Tick, limit=3)
             for number in range(10):
@@ -63,7 +63,7 @@ class TestLimit:
             assert await numbers(subscription, 2) == [9, 10]
 
     async def test_drop_newest_keeps_what_was_there(self, hb: Any) -> None:
-        """Contract 4.1."""
+        """Guarantee 4.1."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Tick, limit=3, overflow="drop_newest")
             for number in range(10):
@@ -78,7 +78,7 @@ class TestLimit:
     async def test_raise_tells_the_reader_in_the_place_of_what_was_lost_and_reading_goes_on(
         self, hb: Any
     ) -> None:
-        """Contract 4.1: every way of reading meets it."""
+        """Guarantee 4.1: every way of reading meets it."""
 
         async def read(subscription: Any, into: list[Any]) -> None:
             while True:
@@ -124,7 +124,7 @@ class TestLimit:
         assert at_once == [1, "lost 3", 5, "lost 1"]
 
     async def test_the_error_says_how_much_was_lost_and_survives_pickling(self, hb: Any) -> None:
-        """Contract 4.1."""
+        """Guarantee 4.1."""
         import pickle
 
         async with hb.ctx.scope("test"):
@@ -142,7 +142,7 @@ class TestLimit:
     async def test_a_waiting_reader_is_woken_and_other_readers_are_not_concerned(
         self, hb: Any
     ) -> None:
-        """Contract 2.2, 4.1."""
+        """Guarantee 2.2, 4.1."""
         got: list[int] = []
         full: list[int] = []
 
@@ -166,7 +166,7 @@ class TestLimit:
     async def test_it_pins_no_event_but_those_it_holds(
         self, hb: Any, overflow: str, no_garbage: None
     ) -> None:
-        """Contract 4.3: a stuck one beside a reader that takes everything."""
+        """Guarantee 4.3: a stuck one beside a reader that takes everything."""
         async with hb.ctx.scope("test"):
             stuck = hb.ctx.subscribe(Tick, limit=3, overflow=overflow)
             reader = hb.ctx.subscribe(Tick)
@@ -187,7 +187,7 @@ class TestLimit:
     async def test_a_type_read_only_with_limits_is_forgotten_when_they_are_closed(
         self, hb: Any
     ) -> None:
-        """Contract 2.8, 4.1."""
+        """Guarantee 2.8, 4.1."""
         async with hb.ctx.scope("test"):
             bus = hb._bus.current.get()
             one, two = hb.ctx.subscribe(Tick, limit=1), hb.ctx.subscribe(Tick, limit=2)
@@ -219,14 +219,14 @@ class TestLimit:
     async def test_what_is_no_limit_or_no_overflow_is_refused(
         self, hb: Any, given: dict[str, Any], kind: type[Exception], says: str
     ) -> None:
-        """Contract 4.1: and no subscription is left behind."""
+        """Guarantee 4.1: and no subscription is left behind."""
         async with hb.ctx.scope("test"):
             with pytest.raises(kind, match=says):
                 hb.ctx.subscribe(Tick, **given)
             assert id(Tick) not in hb._bus.current.get().table
 
     async def test_events_that_act_when_they_are_freed_harm_nothing(self, hb: Any) -> None:
-        """Contract 4.1: what is dropped may send, subscribe and close the very subscription."""
+        """Guarantee 4.1: what is dropped may send, subscribe and close the very subscription."""
         async with hb.ctx.scope("test"):
             bus = hb._bus.current.get()
             made: list[Any] = []
@@ -253,7 +253,7 @@ class TestLimit:
     async def test_a_dropped_event_whose_del_sends_breaks_no_limit(
         self, hb: Any, limit: int, overflow: str
     ) -> None:
-        """Contract 4.1, 4.2: and received + dropped + pending = sent."""
+        """Guarantee 4.1, 4.2: and received + dropped + pending = sent."""
         async with hb.ctx.scope("test"):
             bus = hb._bus.current.get()
             sent = 0
@@ -684,7 +684,7 @@ class TestReports:
     async def test_the_first_drop_is_told_and_then_at_most_one_report_a_second(
         self, hb: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Contract 4.2: and what was not told by then is told at the end."""
+        """Guarantee 4.2: and what was not told by then is told at the end."""
         async with hb.ctx.scope("shop"):
             subscription = hb.ctx.subscribe(Tick, limit=1)
             hb.ctx.send(Tick())
@@ -713,7 +713,7 @@ class TestReports:
     async def test_a_closed_subscription_tells_the_rest(
         self, hb: Any, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Contract 4.2."""
+        """Guarantee 4.2."""
         async with hb.ctx.scope("shop"):
             subscription = hb.ctx.subscribe(Tick, limit=1)
             for _ in range(3):
@@ -731,7 +731,7 @@ class TestReports:
     async def test_events_left_unread_at_the_end_are_told_once_a_type(
         self, hb: Any, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Contract 5.4: type and number."""
+        """Guarantee 5.4: type and number."""
         async with hb.ctx.scope("shop"):
             one, two = hb.ctx.subscribe(Tick), hb.ctx.subscribe(Tick)
             for _ in range(3):
@@ -743,7 +743,7 @@ class TestReports:
         assert two.pending == 3
 
     async def test_an_observer_that_fails_leaves_no_subscription_open(self, hb: Any) -> None:
-        """Contract 5.4, 5.6: the bus is ended first and told of then."""
+        """Guarantee 5.4, 5.6: the bus is ended first and told of then."""
 
         def fail(*_: Any) -> None:
             raise OSError("nobody listens")
@@ -775,7 +775,7 @@ class TestReports:
 
 class TestStats:
     async def test_events_are_counted_by_type(self, hb: Any) -> None:
-        """Contract 8.3: and sent times subscriptions is delivered and dropped and pending."""
+        """Guarantee 8.3: and sent times subscriptions is delivered and dropped and pending."""
         async with hb.ctx.scope("test"):
             assert hb.ctx.events() == {}
             full = hb.ctx.subscribe(Tick)
@@ -941,7 +941,7 @@ class TestStats:
 
 class TestFlush:
     async def test_it_returns_when_all_have_taken_everything_and_come_back(self, hb: Any) -> None:
-        """Contract 4.4."""
+        """Guarantee 4.4."""
         done: list[int] = []
 
         async def read(seconds: float) -> None:
@@ -960,7 +960,7 @@ class TestFlush:
             await hb.ctx.flush(Tick)  # nothing to wait for
 
     async def test_without_subscriptions_or_events_it_returns_at_once(self, hb: Any) -> None:
-        """Contract 4.4."""
+        """Guarantee 4.4."""
         async with hb.ctx.scope("test"):
             await hb.ctx.flush(Tick)
             subscription = hb.ctx.subscribe(Tick)
@@ -968,7 +968,7 @@ class TestFlush:
             assert not subscription.closed
 
     async def test_it_waits_for_what_was_sent_before_only(self, hb: Any) -> None:
-        """Contract 4.4."""
+        """Guarantee 4.4."""
         gate = asyncio.Event()
         done: list[int] = []
 
@@ -990,7 +990,7 @@ class TestFlush:
             gate.set()
 
     async def test_every_worker_of_a_pool_has_to_come_back(self, hb: Any) -> None:
-        """Contract 2.4, 4.4."""
+        """Guarantee 2.4, 4.4."""
         done: list[int] = []
 
         async def handler(event: Any) -> None:
@@ -1005,7 +1005,7 @@ class TestFlush:
             assert sorted(done) == list(range(10))
 
     async def test_a_worker_that_dies_is_waited_for_no_longer(self, hb: Any) -> None:
-        """Contract 4.4: or ended."""
+        """Guarantee 4.4: or ended."""
 
         async def read(subscription: Any) -> None:
             async for _ in subscription:
@@ -1024,7 +1024,7 @@ class TestFlush:
                 task.cancel()
 
     async def test_a_subscription_that_ends_is_waited_for_no_longer(self, hb: Any) -> None:
-        """Contract 4.4: closed, or dropped."""
+        """Guarantee 4.4: closed, or dropped."""
         async with hb.ctx.scope("test"):
             held = [hb.ctx.subscribe(Tick), hb.ctx.subscribe(Tick, limit=1)]
             hb.ctx.send(Tick())
@@ -1039,7 +1039,7 @@ class TestFlush:
             await asyncio.wait_for(waiting, 5)
 
     async def test_a_time_out_names_who_is_behind_and_by_how_much(self, hb: Any) -> None:
-        """Contract 4.4."""
+        """Guarantee 4.4."""
         async with hb.ctx.scope("test"):
             slow, working = hb.ctx.subscribe(Tick), hb.ctx.subscribe(Tick)
             for number in range(3):
@@ -1055,7 +1055,7 @@ class TestFlush:
             assert await numbers(slow, 3) == [0, 1, 2]
 
     async def test_limited_subscriptions_count_what_they_dropped_as_taken(self, hb: Any) -> None:
-        """Contract 4.1, 4.4."""
+        """Guarantee 4.1, 4.4."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Tick, limit=2)
             hb.ctx.send(Tick(0))
@@ -1069,12 +1069,12 @@ class TestFlush:
             reading.cancel()
 
     async def test_outside_a_scope_it_is_refused(self, hb: Any) -> None:
-        """Contract 5.2."""
+        """Guarantee 5.2."""
         with pytest.raises(hb.ContextMissing):
             await hb.ctx.flush(Tick)
 
     async def test_it_returns_when_the_scope_ends_meanwhile(self, hb: Any) -> None:
-        """Contract 4.4: called in a task that is none of the scope's."""
+        """Guarantee 4.4: called in a task that is none of the scope's."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Tick)
             hb.ctx.send(Tick())
@@ -1085,7 +1085,7 @@ class TestFlush:
         assert (await anext(subscription)).number == Tick().number
 
     async def test_it_goes_without_those_that_are_named(self, hb: Any) -> None:
-        """Contract 4.4: a reader of the type can call it, when it does not wait for itself."""
+        """Guarantee 4.4: a reader of the type can call it, when it does not wait for itself."""
         async with hb.ctx.scope("test"):
             own, other = hb.ctx.subscribe(Tick), hb.ctx.subscribe(Tick, limit=9)
             hb.ctx.send(Tick())
@@ -1100,7 +1100,7 @@ class TestFlush:
             assert own.pending == 1
 
     async def test_it_leaves_nothing_on_the_tasks_of_a_pool(self, hb: Any) -> None:
-        """Contract 4.4, 3: however often it is called while they go on."""
+        """Guarantee 4.4, 3: however often it is called while they go on."""
         async with hb.ctx.scope("test"):
             workers: set[Any] = set()
 
@@ -1119,7 +1119,7 @@ class TestFlush:
             assert counts[0] == counts[1] == counts[2]
 
     async def test_what_is_no_type_and_no_time_is_refused(self, hb: Any) -> None:
-        """Contract 1.4, 4.4, 2.12: flush() of an event would return at once, and nan seconds are never over."""
+        """Guarantee 1.4, 4.4, 2.12: flush() of an event would return at once, and nan seconds are never over."""
         async with hb.ctx.scope("test"):
             for wrong in (Tick(), "Tick", None, int):
                 with pytest.raises(TypeError, match=r"flush\(\) takes a class"):

@@ -1,4 +1,4 @@
-"""Contract 1 and 2: what can be sent, to whom it goes, and how it is read."""
+"""Guarantee 1 and 2: what can be sent, to whom it goes, and how it is read."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ class TestEvents:
     async def test_an_instance_of_any_class_defined_in_python_is_an_event(
         self, hb: Any, event: Any
     ) -> None:
-        """Contract 1.1, 1.6. A NamedTuple, too, arrives as itself though StopIteration would unpack it."""
+        """Guarantee 1.1, 1.6. A NamedTuple, too, arrives as itself though StopIteration would unpack it."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(type(event))
             assert hb.ctx.send(event) is None
             assert (await anext(subscription)) is event
 
     async def test_a_state_an_enum_member_and_an_exception_are_events(self, hb: Any) -> None:
-        """Contract 1.1."""
+        """Guarantee 1.1."""
         import enum
 
         class Made(hb.State):
@@ -90,7 +90,7 @@ class TestEvents:
                 assert (await anext(subscription)) is event
 
     async def test_a_subclass_is_another_type(self, hb: Any) -> None:
-        """Contract 1.2."""
+        """Guarantee 1.2."""
         async with hb.ctx.scope("test"):
             base, special = hb.ctx.subscribe(Ordered), hb.ctx.subscribe(Special)
             hb.ctx.send(Special(1))
@@ -100,7 +100,7 @@ class TestEvents:
             assert type(await anext(special)) is Special
 
     async def test_send_runs_no_reader(self, hb: Any) -> None:
-        """Contract 1.3."""
+        """Guarantee 1.3."""
         async with hb.ctx.scope("test"):
             got: list[Any] = []
             task = reader(hb.ctx.subscribe(Ordered), got)
@@ -126,7 +126,7 @@ class TestEvents:
     async def test_what_cannot_be_an_event_is_refused_and_told_what_to_do(
         self, hb: Any, event: Any, says: str
     ) -> None:
-        """Contract 1.4."""
+        """Guarantee 1.4."""
         async with hb.ctx.scope("test"):
             with pytest.raises(TypeError, match=says) as refused:
                 hb.ctx.send(event)
@@ -152,7 +152,7 @@ class TestEvents:
                     hb.ctx.subscribe(type(given))
 
     async def test_a_coroutine_is_refused(self, hb: Any) -> None:
-        """Contract 1.4."""
+        """Guarantee 1.4."""
 
         async def forgotten() -> None: ...
 
@@ -177,7 +177,7 @@ class TestEvents:
     async def test_what_is_no_class_of_events_cannot_be_subscribed(
         self, hb: Any, given: Any, says: str
     ) -> None:
-        """Contract 1.4."""
+        """Guarantee 1.4."""
         async with hb.ctx.scope("test"):
             with pytest.raises(TypeError, match=says):
                 hb.ctx.subscribe(given)
@@ -185,7 +185,7 @@ class TestEvents:
     async def test_an_event_nobody_subscribes_to_is_dropped_at_once(
         self, hb: Any, no_garbage: None
     ) -> None:
-        """Contract 1.5."""
+        """Guarantee 1.5."""
         async with hb.ctx.scope("test"):
             event = Ordered(1)
             gone = weakref.ref(event)
@@ -197,7 +197,7 @@ class TestEvents:
 
 class TestStream:
     async def test_everything_after_subscribe_arrives_once_and_in_order(self, hb: Any) -> None:
-        """Contract 2.1. Iteration begins later: what was sent in between is waiting."""
+        """Guarantee 2.1. Iteration begins later: what was sent in between is waiting."""
         async with hb.ctx.scope("test"):
             early = hb.ctx.subscribe(Ordered)
             for number in range(5):
@@ -210,7 +210,7 @@ class TestStream:
             assert [(await anext(late)).number for _ in range(3)] == [5, 6, 7]
 
     async def test_each_subscription_receives_all_whatever_the_others_do(self, hb: Any) -> None:
-        """Contract 2.2: one is cancelled, one fails, one is slow, one reads."""
+        """Guarantee 2.2: one is cancelled, one fails, one is slow, one reads."""
         async with hb.ctx.scope("test"):
             slow = hb.ctx.subscribe(Ordered)
             got: list[Any] = []
@@ -236,7 +236,7 @@ class TestStream:
             fine.cancel()
 
     async def test_break_and_iterate_again_goes_on_with_the_next(self, hb: Any) -> None:
-        """Contract 2.3."""
+        """Guarantee 2.3."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             for number in range(4):
@@ -253,7 +253,7 @@ class TestStream:
             assert got == [0, 1, 2, 3]
 
     async def test_it_works_with_all_that_asyncio_offers(self, hb: Any) -> None:
-        """Contract 2.3: anext, wait_for, timeout, create_task, gather, TaskGroup; ready and parked."""
+        """Guarantee 2.3: anext, wait_for, timeout, create_task, gather, TaskGroup; ready and parked."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             loop = asyncio.get_running_loop()
@@ -289,7 +289,7 @@ class TestStream:
                     await anext(subscription)
 
     async def test_eager_tasks_read(self, hb: Any) -> None:
-        """Contract 2.3."""
+        """Guarantee 2.3."""
         loop = asyncio.get_running_loop()
         if not hasattr(asyncio, "eager_task_factory") or not isinstance(
             loop, asyncio.BaseEventLoop
@@ -312,7 +312,7 @@ class TestStream:
             loop.set_task_factory(None)
 
     async def test_a_read_twice_awaited_is_refused(self, hb: Any) -> None:
-        """Contract 2.1: no event is taken by an awaitable that is over."""
+        """Guarantee 2.1: no event is taken by an awaitable that is over."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             hb.ctx.send(Ordered(1))
@@ -326,7 +326,7 @@ class TestStream:
 
 class TestWorkers:
     async def test_each_event_goes_to_exactly_one_worker(self, hb: Any) -> None:
-        """Contract 2.4."""
+        """Guarantee 2.4."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             taken: list[list[int]] = [[] for _ in range(4)]
@@ -349,7 +349,7 @@ class TestWorkers:
         assert all(taken)
 
     async def test_waiting_workers_are_served_first_come_first_served(self, hb: Any) -> None:
-        """Contract 2.4, also when another reader comes between the sending and the waking."""
+        """Guarantee 2.4, also when another reader comes between the sending and the waking."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             got: list[tuple[str, int]] = []
@@ -369,7 +369,7 @@ class TestWorkers:
             assert got == [("a", 0), ("b", 1), ("c", 2), ("late", 3)]
 
     async def test_the_event_of_a_cancelled_worker_goes_to_the_next(self, hb: Any) -> None:
-        """Contract 2.4, 2.5."""
+        """Guarantee 2.4, 2.5."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             loop = asyncio.get_running_loop()
@@ -387,7 +387,7 @@ class TestWorkers:
             assert (await anext(subscription)).number == 2
 
     async def test_workers_leave_the_line_in_any_order(self, hb: Any) -> None:
-        """Contract 2.4, 2.5."""
+        """Guarantee 2.4, 2.5."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             loop = asyncio.get_running_loop()
@@ -407,7 +407,7 @@ class TestCancelling:
     async def test_cancelling_one_of_three_waiting_readers_leaves_the_other_two_reading(
         self, hb: Any
     ) -> None:
-        """Contract 2.5."""
+        """Guarantee 2.5."""
         async with hb.ctx.scope("test"):
             got: list[list[Any]] = [[], [], []]
             tasks = [reader(hb.ctx.subscribe(Ordered), into) for into in got]
@@ -422,7 +422,7 @@ class TestCancelling:
     async def test_an_event_that_arrives_with_the_cancellation_is_there_for_the_next_read(
         self, hb: Any
     ) -> None:
-        """Contract 2.5, in both orders within one turn of the loop."""
+        """Guarantee 2.5, in both orders within one turn of the loop."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             for send_first in (True, False):
@@ -440,7 +440,7 @@ class TestCancelling:
                 assert (await anext(subscription)).number == 1
 
     async def test_an_event_that_arrives_with_the_time_out_is_not_lost(self, hb: Any) -> None:
-        """Contract 2.5: whatever wait_for makes of it, the event is its result or still there."""
+        """Guarantee 2.5: whatever wait_for makes of it, the event is its result or still there."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             loop = asyncio.get_running_loop()
@@ -454,7 +454,7 @@ class TestCancelling:
             assert seen == list(range(50))
 
     async def test_a_task_that_outlives_its_cancellation_reads_on(self, hb: Any) -> None:
-        """Contract 2.5."""
+        """Guarantee 2.5."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
 
@@ -477,7 +477,7 @@ class TestWaking:
     async def test_a_burst_wakes_a_reader_once_and_it_drains_without_the_loop(
         self, hb: Any
     ) -> None:
-        """Contract 2.6."""
+        """Guarantee 2.6."""
         async with hb.ctx.scope("test", turn=math.inf):
             subscription = hb.ctx.subscribe(Ordered)
             got: list[Any] = []
@@ -589,7 +589,7 @@ class TestWaking:
                 task.cancel()
 
     async def test_a_reader_runs_in_the_context_of_its_task(self, hb: Any) -> None:
-        """Contract 2.7."""
+        """Guarantee 2.7."""
         variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="none")
 
         async def read(name: str, subscription: Any, seen: list[tuple[str, str]]) -> None:
@@ -609,7 +609,7 @@ class TestWaking:
         assert sorted(seen) == [(name, name) for name in "aabbcc"]
 
     async def test_debug_mode_of_the_loop_finds_nothing(self, hb: Any) -> None:
-        """Contract 2.3: asyncio's own checks are on."""
+        """Guarantee 2.3: asyncio's own checks are on."""
         loop = asyncio.get_running_loop()
         loop.set_debug(True)
         try:
@@ -630,7 +630,7 @@ class TestInterrupts:
     def test_an_interrupt_in_one_reader_loses_no_wake_up_of_another(
         self, hb: Any, kind: type[BaseException]
     ) -> None:
-        """Contract 2.7."""
+        """Guarantee 2.7."""
         loop = asyncio.new_event_loop()
         got: list[Any] = []
 
@@ -667,7 +667,7 @@ class TestClosing:
     async def test_close_frees_the_backlog_ends_the_readers_and_forgets_the_type(
         self, hb: Any, no_garbage: None
     ) -> None:
-        """Contract 2.8."""
+        """Guarantee 2.8."""
         async with hb.ctx.scope("test") as _:
             bus = hb._bus.current.get()
             subscription = hb.ctx.subscribe(Ordered)
@@ -694,7 +694,7 @@ class TestClosing:
             assert sum(await asyncio.gather(*tasks)) == 1
 
     async def test_async_with_closes(self, hb: Any) -> None:
-        """Contract 2.8."""
+        """Guarantee 2.8."""
         async with hb.ctx.scope("test"):
             async with hb.ctx.subscribe(Ordered) as subscription:
                 hb.ctx.send(Ordered(1))
@@ -702,7 +702,7 @@ class TestClosing:
             assert subscription.closed
 
     async def test_dropping_the_last_reference_closes(self, hb: Any, no_garbage: None) -> None:
-        """Contract 2.8."""
+        """Guarantee 2.8."""
         async with hb.ctx.scope("test"):
             bus = hb._bus.current.get()
             subscription = hb.ctx.subscribe(Ordered)
@@ -718,7 +718,7 @@ class TestClosing:
             assert id(Ordered) not in bus.table
 
     async def test_a_read_keeps_its_subscription_open(self, hb: Any) -> None:
-        """Contract 2.8: whoever waits holds a reference."""
+        """Guarantee 2.8: whoever waits holds a reference."""
         async with hb.ctx.scope("test"):
             task = asyncio.get_running_loop().create_task(anext(hb.ctx.subscribe(Ordered)))
             await turns()
@@ -726,7 +726,7 @@ class TestClosing:
             assert (await task).number == 1
 
     async def test_a_subscription_tells_its_state(self, hb: Any) -> None:
-        """Contract 2.9."""
+        """Guarantee 2.9."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             hb.ctx.send(Ordered(1))
@@ -745,7 +745,7 @@ class TestBatches:
     async def test_batches_hold_what_waits_at_least_one_and_at_most_the_limit(
         self, hb: Any
     ) -> None:
-        """Contract 2.10."""
+        """Guarantee 2.10."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             for number in range(10):
@@ -787,7 +787,7 @@ class TestBatches:
             assert between.count(100) >= 95
 
     async def test_long_batches_free_their_nodes_one_by_one(self, hb: Any) -> None:
-        """Contract 3.3: no recursion however long the batch is."""
+        """Guarantee 3.3: no recursion however long the batch is."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             event = Ordered(1)
@@ -798,7 +798,7 @@ class TestBatches:
             assert subscription.pending == 0
 
     async def test_batches_and_single_reads_share_the_stream(self, hb: Any) -> None:
-        """Contract 2.4, 2.10."""
+        """Guarantee 2.4, 2.10."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             singles: list[Any] = []
@@ -821,14 +821,14 @@ class TestBatches:
         assert batched
 
     async def test_a_batch_of_nothing_ends_with_the_subscription(self, hb: Any) -> None:
-        """Contract 2.8, 2.10."""
+        """Guarantee 2.8, 2.10."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             subscription.close()
             assert [batch async for batch in subscription.batches()] == []
 
     async def test_a_limit_that_is_no_number_of_events_is_refused(self, hb: Any) -> None:
-        """Contract 2.10."""
+        """Guarantee 2.10."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             for limit in (0, -1):
@@ -839,7 +839,7 @@ class TestBatches:
                     subscription.batches(limit)
 
     async def test_receive_nowait_takes_one_or_raises_queue_empty(self, hb: Any) -> None:
-        """Contract 2.10, and 2.4: what waits for a reader in line is not taken from it."""
+        """Guarantee 2.10, and 2.4: what waits for a reader in line is not taken from it."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ordered)
             with pytest.raises(asyncio.QueueEmpty, match="receive_nowait"):
@@ -861,7 +861,7 @@ class TestBatches:
 
 class TestTable:
     async def test_types_come_and_go_and_each_keeps_its_readers(self, hb: Any) -> None:
-        """Contract 1.2, 2.8: the table of types finds every one of them, however they were added and forgotten."""
+        """Guarantee 1.2, 2.8: the table of types finds every one of them, however they were added and forgotten."""
         import random
 
         chance = random.Random(7)
@@ -885,7 +885,7 @@ class TestTable:
                 assert not subscription.pending or type(await anext(subscription)) is kind
 
     async def test_routing_does_not_ask_the_metaclass(self, hb: Any) -> None:
-        """Contract 1.6, taken further: a metaclass whose comparison fails."""
+        """Guarantee 1.6, taken further: a metaclass whose comparison fails."""
 
         class Odd(type):
             def __eq__(cls, other: object) -> bool:
@@ -901,7 +901,7 @@ class TestTable:
             assert [subscription.pending for subscription in subscriptions] == [1] * 20
 
     async def test_types_that_their_metaclass_holds_for_one_are_two(self, hb: Any) -> None:
-        """Contract 1.2: exact types, also for classes that are equal by name, or have no hash."""
+        """Guarantee 1.2: exact types, also for classes that are equal by name, or have no hash."""
 
         class ByName(type):
             def __eq__(cls, other: object) -> bool:
@@ -926,7 +926,7 @@ class TestTable:
             assert not subscriptions[0].closed
 
     async def test_a_proxy_of_a_class_is_none(self, hb: Any) -> None:
-        """Contract 1.4: it says that it is a type, and no event's type is it."""
+        """Guarantee 1.4: it says that it is a type, and no event's type is it."""
 
         class Proxy:
             @property

@@ -1,6 +1,6 @@
 """examples/live_events, served by a real uvicorn: to 200 clients that come and go, and to a browser.
 
-Contract 4.1, 4.2, 5.9: every client can account for every event sent while it was there.
+Guarantee 4.1, 4.2, 5.9: every client can account for every event sent while it was there.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ async def test_what_is_posted_reaches_every_page_and_what_is_not_a_message_is_re
 
 @pytest.mark.anyio
 async def test_its_producer_sends_and_does_not_keep_it_from_stopping(example: Any) -> None:
-    """Contract 5.4."""
+    """Guarantee 5.4."""
     service = example.make_service(example.Settings(interval=0.001))
     async with served(example, service) as port:
         client = Client()
@@ -214,7 +214,7 @@ async def test_its_producer_sends_and_does_not_keep_it_from_stopping(example: An
 
 @pytest.mark.anyio
 async def test_uvicorn_as_it_is_ends_the_streams_by_its_time_out(hb: Any, example: Any) -> None:
-    """Contract 5.5: it cancels them, and says lifespan.shutdown after that. Without a time-out it waits for ever."""
+    """Guarantee 5.5: it cancels them, and says lifespan.shutdown after that. Without a time-out it waits for ever."""
     import uvicorn
 
     service = example.make_service(example.Settings(interval=None))

@@ -1,4 +1,4 @@
-"""Contract 2.5, 2.7, 3: whatever is raised, freed or cut off in the middle, nothing crashes and no reader sleeps on."""
+"""Guarantee 2.5, 2.7, 3: whatever is raised, freed or cut off in the middle, nothing crashes, no reader sleeps on."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class TestInterrupts:
     def test_raised_at_any_await_of_any_reader_it_costs_nobody_else_an_event(
         self, hb: Any, kind: type[BaseException]
     ) -> None:
-        """Contract 2.5, 2.7: single readers, a pool, batches and limits; once for each await there is."""
+        """Guarantee 2.5, 2.7: single readers, a pool, batches and limits; once for each await there is."""
         at = 0
         while self.injected_at(hb, kind, at := at + 1):
             assert at < 200
@@ -142,7 +142,7 @@ class TestInterrupts:
     def test_raised_by_what_the_bus_calls_it_costs_nobody_an_event(
         self, hb: Any, kind: type[BaseException]
     ) -> None:
-        """Contract 2.7, 4.2: the observer of drops, the predicate of first(), a handler."""
+        """Guarantee 2.7, 4.2: the observer of drops, the predicate of first(), a handler."""
         loop = asyncio.new_event_loop()
         loop.set_exception_handler(lambda *_: None)
         got: list[int] = []
@@ -193,7 +193,7 @@ def drained(run: Callable[[Any], Any], subscription: Any) -> list[int]:
 
 class TestMemory:
     def test_every_allocation_of_the_dispatch_path_fails_once(self, hb: Any) -> None:
-        """Contract 2.5, 2.7: an operation raises MemoryError or succeeds, and the bus works on either way."""
+        """Guarantee 2.5, 2.7: an operation raises MemoryError or succeeds, and the bus works on either way."""
         if importlib.util.find_spec("_testcapi") is None:
             pytest.skip("this interpreter comes without _testcapi, which makes allocations fail")
         if hb.backend == "pure":
@@ -211,7 +211,7 @@ class TestPayloads:
     async def test_an_event_that_sends_when_it_is_freed_loses_none(
         self, hb: Any, limit: int | None
     ) -> None:
-        """Contract 2.1, 3.2: freed by a read, by a drop and by a close."""
+        """Guarantee 2.1, 3.2: freed by a read, by a drop and by a close."""
         async with hb.ctx.scope("test"):
             bus = hb._bus.current.get()
             echoes = bus.subscribe(Sent)
@@ -238,7 +238,7 @@ class TestPayloads:
     async def test_an_event_that_closes_its_reader_s_subscription_when_it_is_freed(
         self, hb: Any
     ) -> None:
-        """Contract 2.8: while it is being read, by every way of reading."""
+        """Guarantee 2.8: while it is being read, by every way of reading."""
         async with hb.ctx.scope("test"):
             bus = hb._bus.current.get()
             for limit in (None, 3):
@@ -277,7 +277,7 @@ class TestPayloads:
     async def test_a_reader_that_closes_its_own_subscription_wakes_all_others(
         self, hb: Any
     ) -> None:
-        """Contract 2.2, 2.8: while they are being woken with it."""
+        """Guarantee 2.2, 2.8: while they are being woken with it."""
         got: list[int] = []
         ended: list[str] = []
         async with hb.ctx.scope("test"):
@@ -304,7 +304,7 @@ class TestPayloads:
 
 class TestEnds:
     def test_using_the_bus_from_del_at_interpreter_exit_is_silent(self, hb: Any) -> None:
-        """Contract 3.4, 5.6: with the bus open and ended, the loop closed, and the modules half gone."""
+        """Guarantee 3.4, 5.6: with the bus open and ended, the loop closed, and the modules half gone."""
         alone(
             hb,
             "-c",
@@ -354,7 +354,7 @@ class TestEnds:
 
     @pytest.mark.parametrize("end", ["first", "last", "close", "drop"])
     def test_a_loop_closed_with_readers_parked_crashes_nothing(self, hb: Any, end: str) -> None:
-        """Contract 6.2: sending then raises, and what is left can be looked at, closed and freed, in any order."""
+        """Guarantee 6.2: sending then raises, and what is left can be looked at, closed and freed, in any order."""
         loop = asyncio.new_event_loop()
         got: list[int] = []
 
@@ -437,7 +437,7 @@ class TestEnds:
     def test_a_payload_without_slots_uses_a_bus_that_the_collector_takes_apart(
         self, hb: Any
     ) -> None:
-        """Contract 3.4: the collector does not see such an object, so that its __del__ runs in the middle."""
+        """Guarantee 3.4: the collector does not see such an object, so that its __del__ runs in the middle."""
         alone(
             hb,
             "-c",

@@ -1,4 +1,4 @@
-"""Contract 2.11, 2.12: handlers, and waiting for one event."""
+"""Guarantee 2.11, 2.12: handlers, and waiting for one event."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Answered(Asked):
 
 class TestOn:
     async def test_it_subscribes_at_once_and_handles_every_event(self, hb: Any) -> None:
-        """Contract 2.11: no gap between spawning and subscribing; plain and async handlers."""
+        """Guarantee 2.11: no gap between spawning and subscribing; plain and async handlers."""
         plain: list[int] = []
         waited: list[int] = []
 
@@ -52,7 +52,7 @@ class TestOn:
     async def test_an_exception_is_logged_with_event_type_and_handler_and_the_next_event_is_handled(
         self, hb: Any, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Contract 2.11."""
+        """Guarantee 2.11."""
         handled = []
 
         def handler(event: Any) -> None:
@@ -71,7 +71,7 @@ class TestOn:
         assert "LookupError: bad event" in caplog.text
 
     async def test_errors_raise_lets_it_fail_the_scope(self, hb: Any) -> None:
-        """Contract 2.11."""
+        """Guarantee 2.11."""
 
         async def handler(event: Any) -> None:
             raise LookupError("bad event")
@@ -83,7 +83,7 @@ class TestOn:
         assert [str(error) for error in failed.value.exceptions] == ["bad event"]
 
     async def test_a_predicate_that_is_async_is_refused(self, hb: Any) -> None:
-        """Contract 2.12: what it returns would hold for every event."""
+        """Guarantee 2.12: what it returns would hold for every event."""
 
         async def where(event: Any) -> bool:
             return False
@@ -98,7 +98,7 @@ class TestOn:
     async def test_a_handler_that_awaits_what_somebody_else_cancelled_has_failed_like_any_other(
         self, hb: Any, errors: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Contract 2.11: its worker does not die unheard; only a worker that is cancelled itself ends so."""
+        """Guarantee 2.11: its worker does not die unheard; only a worker that is cancelled itself ends so."""
         handled: list[int] = []
         job = asyncio.get_running_loop().create_task(asyncio.sleep(60))
 
@@ -133,7 +133,7 @@ class TestOn:
     async def test_a_handler_whose_wait_is_ended_or_that_is_cancelled_itself_is_no_failure(
         self, hb: Any, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Contract 2.11, 2.12, 5.5: the end of the scope is no error."""
+        """Guarantee 2.11, 2.12, 5.5: the end of the scope is no error."""
 
         async def ask(event: Any) -> None:
             await hb.ctx.subscribe(Answered).first()
@@ -158,7 +158,7 @@ class TestOn:
     async def test_the_subscription_closes_with_its_workers_where_the_bus_goes_on(
         self, hb: Any, how: str
     ) -> None:
-        """Contract 2.11, 4.4: kept, it neither grows nor holds up flush."""
+        """Guarantee 2.11, 4.4: kept, it neither grows nor holds up flush."""
 
         def handler(event: Any) -> None:
             if how == "fails":
@@ -177,7 +177,7 @@ class TestOn:
             await hb.ctx.flush(Asked, timeout=5)
 
     async def test_what_is_left_of_it_can_be_read_after_the_end_of_its_bus(self, hb: Any) -> None:
-        """Contract 2.11, 5.6."""
+        """Guarantee 2.11, 5.6."""
 
         def handler(event: Any) -> None:
             raise LookupError
@@ -190,7 +190,7 @@ class TestOn:
         assert [event.number async for event in subscription] == [1, 2]
 
     async def test_its_tasks_are_named_after_the_handler_and_the_type(self, hb: Any) -> None:
-        """Contract 2.11: what asyncio's debug mode says of a handler that blocks the loop."""
+        """Guarantee 2.11: what asyncio's debug mode says of a handler that blocks the loop."""
         names: list[str] = []
 
         def look(event: Any) -> None:
@@ -204,7 +204,7 @@ class TestOn:
         assert names == [f"{look.__qualname__} of Asked"]
 
     async def test_workers_share_the_events(self, hb: Any) -> None:
-        """Contract 2.4, 2.11."""
+        """Guarantee 2.4, 2.11."""
         at_once = most = 0
 
         async def handler(event: Any) -> None:
@@ -221,7 +221,7 @@ class TestOn:
         assert most == 3
 
     async def test_closing_the_subscription_ends_the_workers(self, hb: Any) -> None:
-        """Contract 2.11."""
+        """Guarantee 2.11."""
         async with hb.ctx.scope("test"):
             before = len(asyncio.all_tasks())
             subscription = hb.ctx.on(Asked, print, workers=4)
@@ -232,7 +232,7 @@ class TestOn:
             assert len(asyncio.all_tasks()) == before
 
     async def test_a_waiting_worker_holds_no_event(self, hb: Any, no_garbage: None) -> None:
-        """Contract 2.11, 3.2."""
+        """Guarantee 2.11, 3.2."""
         seen = []
 
         async def handler(event: Any) -> Any:
@@ -249,7 +249,7 @@ class TestOn:
             assert [one() for one in seen] == [None]
 
     async def test_it_takes_a_limit(self, hb: Any) -> None:
-        """Contract 2.11, 4.1."""
+        """Guarantee 2.11, 4.1."""
         handled = []
         async with hb.ctx.scope("test"):
             hb.ctx.on(
@@ -263,7 +263,7 @@ class TestOn:
     async def test_losses_of_a_full_subscription_are_told_like_errors_of_the_handler(
         self, hb: Any, errors: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Contract 2.11, 4.1: logged, and handling goes on; or they fail the scope."""
+        """Guarantee 2.11, 4.1: logged, and handling goes on; or they fail the scope."""
         handled: list[int] = []
 
         async def run() -> None:
@@ -291,7 +291,7 @@ class TestOn:
             assert message.endswith("<lambda> was too slow for the events of Asked")
 
     async def test_what_it_cannot_work_with_is_refused(self, hb: Any) -> None:
-        """Contract 2.11: and nothing is subscribed."""
+        """Guarantee 2.11: and nothing is subscribed."""
 
         def numbers(event: Any) -> Any:
             yield event
@@ -584,7 +584,7 @@ class TestContexts:
 
 class TestFirst:
     async def test_it_gives_the_next_event_that_fits_and_closes(self, hb: Any) -> None:
-        """Contract 2.12: the race-free half of request and response."""
+        """Guarantee 2.12: the race-free half of request and response."""
 
         async def service(event: Any) -> None:
             for number in range(event.number + 3):
@@ -601,7 +601,7 @@ class TestFirst:
             assert (await any_answer.first()).number == 0
 
     async def test_a_time_out_says_so_and_closes(self, hb: Any) -> None:
-        """Contract 2.12."""
+        """Guarantee 2.12."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Asked)
             with pytest.raises(
@@ -611,7 +611,7 @@ class TestFirst:
             assert subscription.closed
 
     async def test_an_error_of_the_predicate_and_a_cancellation_close_it_too(self, hb: Any) -> None:
-        """Contract 2.12."""
+        """Guarantee 2.12."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Asked)
             hb.ctx.send(Asked())
@@ -626,7 +626,7 @@ class TestFirst:
             assert subscription.closed
 
     async def test_a_subscription_that_is_closed_meanwhile_says_so(self, hb: Any) -> None:
-        """Contract 2.12."""
+        """Guarantee 2.12."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Asked)
             task = asyncio.get_running_loop().create_task(subscription.first())
@@ -638,7 +638,7 @@ class TestFirst:
     async def test_a_task_that_waits_for_what_nobody_will_send_ends_with_its_scope(
         self, hb: Any
     ) -> None:
-        """Contract 2.12, 5.4: it neither hangs nor fails the scope."""
+        """Guarantee 2.12, 5.4: it neither hangs nor fails the scope."""
         async with asyncio.timeout(5):
             async with hb.ctx.scope("test"):
                 task = hb.ctx.spawn(hb.ctx.subscribe(Asked).first())

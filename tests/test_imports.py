@@ -37,7 +37,9 @@ def modules() -> list[str]:
 
 # Each module is imported by a child of one interpreter, which knows asyncio and nothing of the package.
 IMPORTS = """
-import asyncio, os, sys
+import asyncio, gc, os, sys
+gc.disable()
+gc.freeze()
 for name in sys.argv[1:]:
     reads, writes = os.pipe()
     child = os.fork()

@@ -1,4 +1,4 @@
-"""Contract 1, 2, 4.1 and 5: any sequence of calls has the same effect on both backends as on lists.
+"""Guarantee 1, 2, 4.1 and 5: any sequence of calls has the same effect on both backends as on lists.
 
 Each step is done on every copy of the package, by a task that stands in its scopes, and then everything runs until
 nothing is ready. What came of it must be what the naive bus says, and so the same on both backends.
@@ -38,7 +38,7 @@ class Paid:
 
 
 class Cancelled(Paid):
-    """A subclass is another type (contract 1.2)."""
+    """A subclass is another type (guarantee 1.2)."""
 
 
 KINDS = (Ordered, Paid, Cancelled)
@@ -80,7 +80,7 @@ class TheBus(RuleBasedStateMachine):
     @precondition(lambda self: len(self.depths) < 3)
     @rule(isolated=st.booleans())
     def enter_a_scope(self, isolated: bool) -> None:
-        """Contract 5.1."""
+        """Guarantee 5.1."""
 
         async def enter(side: Side) -> bool:
             scope = side.hb.ctx.scope("scope", isolated=isolated, observability=Silent())
@@ -96,7 +96,7 @@ class TheBus(RuleBasedStateMachine):
     @precondition(lambda self: self.depths)
     @rule()
     def leave_the_scope(self) -> None:
-        """Contract 5.4, 5.6: its own tasks' waits end, and with its own bus everybody's."""
+        """Guarantee 5.4, 5.6: its own tasks' waits end, and with its own bus everybody's."""
 
         async def leave(side: Side) -> Any:
             return await side.scopes.pop().__aexit__(None, None, None)
@@ -114,7 +114,7 @@ class TheBus(RuleBasedStateMachine):
     @precondition(lambda self: not self.depths)
     @rule(kind=kinds)
     def call_outside_of_any_scope(self, kind: type[Any]) -> None:
-        """Contract 5.2."""
+        """Guarantee 5.2."""
         for name in ("send", "subscribe"):
 
             async def call(side: Side, name: str = name) -> bool:
@@ -136,7 +136,7 @@ class TheBus(RuleBasedStateMachine):
         overflow=st.sampled_from(OVERFLOWS),
     )
     def subscribe(self, kind: type[Any], limit: int | None, overflow: str) -> int:
-        """Contract 2.1, 4.1."""
+        """Guarantee 2.1, 4.1."""
         key = self.key()
         options = {} if limit is None else {"limit": limit, "overflow": overflow}
 
@@ -152,7 +152,7 @@ class TheBus(RuleBasedStateMachine):
     @precondition(lambda self: self.depths)
     @rule(burst=bursts)
     def send(self, burst: list[type[Any]]) -> None:
-        """Contract 1.2, 1.3, 2.1, 4.1: in one go, before any reader runs."""
+        """Guarantee 1.2, 1.3, 2.1, 4.1: in one go, before any reader runs."""
         events = [kind() for kind in burst]
 
         async def send(side: Side) -> list[Any]:
@@ -165,7 +165,7 @@ class TheBus(RuleBasedStateMachine):
 
     @rule(key=subscriptions)
     def receive_nowait(self, key: int) -> None:
-        """Contract 2.10."""
+        """Guarantee 2.10."""
 
         async def receive(side: Side) -> Any:
             return side.subscriptions[key].receive_nowait()
@@ -179,7 +179,7 @@ class TheBus(RuleBasedStateMachine):
 
     @rule(key=subscriptions, seconds=st.none() | st.integers(1, 2))
     def read_one(self, key: int, seconds: int | None) -> None:
-        """Contract 2.1, 2.3, 2.5, 5.6: `anext`, alone when it need not wait, else with a time-out."""
+        """Guarantee 2.1, 2.3, 2.5, 5.6: `anext`, alone when it need not wait, else with a time-out."""
         naive = self.naive[key]
         if naive.workers:
             return
@@ -200,7 +200,7 @@ class TheBus(RuleBasedStateMachine):
 
     @rule(key=subscriptions, limit=st.integers(1, 4))
     def read_a_batch(self, key: int, limit: int) -> None:
-        """Contract 2.10, 4.1: a batch ends before a loss, which comes alone."""
+        """Guarantee 2.10, 4.1: a batch ends before a loss, which comes alone."""
         naive = self.naive[key]
         if naive.workers or not naive.waiting:
             return
@@ -219,7 +219,7 @@ class TheBus(RuleBasedStateMachine):
 
     @rule(key=subscriptions)
     def read_all_that_is_left(self, key: int) -> None:
-        """Contract 5.6: `async for` over what has ended gives the backlog and then ends."""
+        """Guarantee 5.6: `async for` over what has ended gives the backlog and then ends."""
         naive = self.naive[key]
         if naive.state == "open":
             return
@@ -240,7 +240,7 @@ class TheBus(RuleBasedStateMachine):
 
     @rule(key=subscriptions, kind=kinds)
     def find_the_first(self, key: int, kind: type[Any]) -> None:
-        """Contract 2.12: it gives the event or times out, and the subscription is closed."""
+        """Guarantee 2.12: it gives the event or times out, and the subscription is closed."""
         naive = self.naive[key]
         if naive.workers or any(isinstance(item, Loss) for item in naive.waiting):
             return
@@ -268,7 +268,7 @@ class TheBus(RuleBasedStateMachine):
 
     @rule(target=workers, key=subscriptions, spawned=st.booleans())
     def send_a_worker(self, key: int, spawned: bool) -> Any:
-        """Contract 2.4, 5.3: a task that takes one event, the scope's or nobody's."""
+        """Guarantee 2.4, 5.3: a task that takes one event, the scope's or nobody's."""
         naive = self.naive[key]
         if spawned and not self.depths:
             return multiple()
@@ -291,7 +291,7 @@ class TheBus(RuleBasedStateMachine):
 
     @rule(number=consumes(workers), kind=kinds, send=st.sampled_from(["no", "before", "after"]))
     def cancel_a_worker(self, number: int, kind: type[Any], send: str) -> None:
-        """Contract 2.5: an event that comes in the same step goes to the next one, or waits."""
+        """Guarantee 2.5: an event that comes in the same step goes to the next one, or waits."""
         worker = self.parked[number]
         event = kind()
         sends = send != "no" and bool(self.depths)
@@ -316,7 +316,7 @@ class TheBus(RuleBasedStateMachine):
 
     @rule(key=subscriptions)
     def close(self, key: int) -> None:
-        """Contract 2.8: and a second time, which does nothing."""
+        """Guarantee 2.8: and a second time, which does nothing."""
 
         async def close(side: Side) -> None:
             side.subscriptions[key].close()
@@ -326,7 +326,7 @@ class TheBus(RuleBasedStateMachine):
 
     @rule(key=consumes(subscriptions))
     def forget(self, key: int) -> None:
-        """Contract 2.8: the last reference goes, unless a worker has one."""
+        """Guarantee 2.8: the last reference goes, unless a worker has one."""
         naive = self.naive.pop(key)
         if naive.workers:
             self.naive[key] = naive
@@ -343,7 +343,7 @@ class TheBus(RuleBasedStateMachine):
 
     @invariant()
     def subscriptions_tell_the_same(self) -> None:
-        """Contract 2.9."""
+        """Guarantee 2.9."""
         if not hasattr(self, "sides"):
             return
         for key, naive in self.naive.items():
@@ -360,7 +360,7 @@ class TheBus(RuleBasedStateMachine):
 
     @invariant()
     def workers_have_the_same(self) -> None:
-        """Contract 2.4, first come, first served."""
+        """Guarantee 2.4, first come, first served."""
         if not hasattr(self, "sides"):
             return
         for number, worker in self.parked.items():
@@ -369,7 +369,7 @@ class TheBus(RuleBasedStateMachine):
 
     @invariant()
     def buses_count_the_same(self) -> None:
-        """Contract 2.8, 8.3: what is counted by type; a type whose last subscription is gone is forgotten."""
+        """Guarantee 2.8, 8.3: what is counted by type; a type whose last subscription is gone is forgotten."""
         if not getattr(self, "depths", None):
             return
 
@@ -404,7 +404,7 @@ TestTheBus.settings = settings(
 def test_a_subscription_whose_reader_was_cancelled_is_forgotten_with_its_last_reference(
     hb: Any, no_garbage: None
 ) -> None:
-    """Contract 2.8, 3.2: found by the machine above; the traceback of the cancellation must not lead back to it."""
+    """Guarantee 2.8, 3.2: found by the machine above; the traceback of the cancellation must not lead back to it."""
 
     async def main() -> None:
         async with hb.ctx.scope("test"):

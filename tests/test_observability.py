@@ -1,4 +1,4 @@
-"""Contract 8.1 and 8.2: what is logged and recorded, and where it goes."""
+"""Guarantee 8.1 and 8.2: what is logged and recorded, and where it goes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Recorder:
 async def test_messages_go_to_the_logger_of_the_scope_with_its_trace_id(
     hb: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Contract 8.1, 8.2: level, arguments, exception, and the line that logged it."""
+    """Guarantee 8.1, 8.2: level, arguments, exception, and the line that logged it."""
     caplog.set_level(logging.DEBUG, "shop")
     async with hb.ctx.scope("shop") as trace_id:
         caplog.clear()
@@ -62,7 +62,7 @@ async def test_outside_a_scope_messages_go_to_the_logger_of_the_package(
 async def test_record_is_at_debug_unless_a_level_is_given(
     hb: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Contract 8.1, 8.2."""
+    """Guarantee 8.1, 8.2."""
     caplog.set_level(logging.DEBUG, "shop")
     async with hb.ctx.scope("shop"):
         caplog.clear()
@@ -88,7 +88,7 @@ async def test_record_is_at_debug_unless_a_level_is_given(
 
 
 async def test_what_is_neither_event_nor_metric_nor_attributes_is_refused(hb: Any) -> None:
-    """Contract 8.1."""
+    """Guarantee 8.1."""
     for given, kind, says in (
         ({}, TypeError, "needs an event, a metric or attributes"),
         ({"event": "a", "metric": "b", "value": 1}, TypeError, "not both"),
@@ -106,7 +106,7 @@ async def test_what_is_neither_event_nor_metric_nor_attributes_is_refused(hb: An
 
 
 async def test_a_recorder_is_told_all_and_nested_scopes_inherit_it(hb: Any) -> None:
-    """Contract 5.1, 8.1."""
+    """Guarantee 5.1, 8.1."""
     recorder, other = Recorder(), Recorder()
     async with hb.ctx.scope("outer", observability=recorder):
         async with hb.ctx.scope("inner"):
@@ -135,7 +135,7 @@ async def test_a_recorder_is_told_the_exception_that_leaves_the_scope(hb: Any) -
 
 
 async def test_a_recorder_may_choose_the_ids_of_scopes(hb: Any) -> None:
-    """Contract 5.1, 8.2: so that what ctx.scope gives is what its backend can be searched for."""
+    """Guarantee 5.1, 8.2: so that what ctx.scope gives is what its backend can be searched for."""
     asked: list[tuple[Any, ...]] = []
 
     class Choosing(hb.LoggingObservability):  # type: ignore[misc,name-defined]
@@ -151,7 +151,7 @@ async def test_a_recorder_may_choose_the_ids_of_scopes(hb: Any) -> None:
 
 
 async def test_a_recorder_may_be_told_the_last_numbers_of_a_type(hb: Any) -> None:
-    """Contract 8.3: with its last subscription, closed, dropped or ended with its task; once for each time."""
+    """Guarantee 8.3: with its last subscription, closed, dropped or ended with its task; once for each time."""
     told: list[Any] = []
 
     class Event(hb.State):  # type: ignore[misc,name-defined]
@@ -188,7 +188,7 @@ async def test_a_recorder_may_be_told_the_last_numbers_of_a_type(hb: Any) -> Non
 
 
 async def test_a_recorder_that_is_false_is_one(hb: Any) -> None:
-    """Contract 5.1, 8.2: an empty list of records, for example; also for the scopes inside."""
+    """Guarantee 5.1, 8.2: an empty list of records, for example; also for the scopes inside."""
 
     class Records(Recorder):
         def __len__(self) -> int:
@@ -203,7 +203,7 @@ async def test_a_recorder_that_is_false_is_one(hb: Any) -> None:
 
 @pytest.mark.parametrize("nested", [False, True])
 async def test_a_recorder_that_fails_the_entry_leaves_nothing_open(hb: Any, nested: bool) -> None:
-    """Contract 5.2, 5.7: what stood before the entry stands again."""
+    """Guarantee 5.2, 5.7: what stood before the entry stands again."""
 
     class Broken(Recorder):
         def scope_entered(self, scope: Any) -> None:

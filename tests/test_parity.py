@@ -6,6 +6,7 @@ import copy
 import inspect
 import os
 import pickle
+import re
 import subprocess
 import sys
 import textwrap
@@ -14,54 +15,60 @@ from typing import Any
 import pytest
 
 import haiway_bus
-from haiway_bus._bus import _core_py
+from haiway_bus._bus import _chain_py, _core_py, _turns_py
+from tests.shared import TREE
 
 if haiway_bus.backend != "compiled":
     pytest.skip(
         "the installed package has no compiled twin to compare with", allow_module_level=True
     )
 
-from haiway_bus._bus import _core_c
+from haiway_bus._bus import _chain_c, _core_c, _turns_c
 
-CLASSES = ("Batches", "Bus", "Channel", "Node", "Receive", "Subscription")
-FUNCTIONS = ("send", "subscribe")
+TWINS = {
+    "turns": (_turns_c, _turns_py, ("Turns",)),
+    "chain": (_chain_c, _chain_py, ("Bound", "Chain", "Cursor", "Node")),
+    "core": (
+        _core_c,
+        _core_py,
+        ("BatchesCore", "BusCore", "Channel", "Receive", "SubscriptionCore"),
+    ),
+}
+CLASSES = [(twins, name) for twins, (_, _, names) in TWINS.items() for name in names]
+FUNCTIONS = ("publish", "send")
 # What one twin has for the sake of its language: attributes that are C fields there, and methods that are C functions.
-FIELDS = {name for kind in CLASSES for name in getattr(_core_py, kind).__slots__}
+FIELDS = {
+    name
+    for _, pure, names in TWINS.values()
+    for kind in names
+    for name in getattr(pure, kind).__slots__
+}
 INTERNAL = {
     "Channel": {
+        "hands_over",
+        "join",
+        "park",
+        "unpark",
+    },
+    "Chain": {
         "append",
         "append_at_limits",
         "enter",
         "file",
-        "join",
+        "hands_over",
         "let_leave",
-        "park",
-        "unpark",
-    },
-    "Subscription": {
-        "at_gap",
-        "has_event",
-        "move_out",
-        "next_in_line",
-        "release",
-        "settle",
-        "take",
-        "take_apart",
-        "take_batch",
-        "waiting",
     },
     "Receive": {"begin", "give_up", "leave", "over", "park", "refused", "take", "waits", "walk"},
-    "Bus": {
+    "BusCore": {"resume"},
+    "Turns": {
         "ask_again",
         "begin_turn",
         "call_resume",
         "put_off",
         "resume",
-        "runs_elsewhere",
         "schedule",
         "turn_is_over",
         "wake",
-        "wake_all",
     },
 }
 
@@ -82,14 +89,16 @@ def parameters(function: Any) -> list[tuple[str, Any, bool]]:
     ]
 
 
-def test_the_modules_name_the_same_things() -> None:
-    assert _core_c.__all__ == _core_py.__all__
-    assert all(hasattr(_core_c, name) for name in _core_py.__all__)
+@pytest.mark.parametrize("twins", TWINS)
+def test_the_modules_name_the_same_things(twins: str) -> None:
+    compiled, pure, _ = TWINS[twins]
+    assert compiled.__all__ == pure.__all__
+    assert all(hasattr(compiled, name) for name in pure.__all__)
 
 
-@pytest.mark.parametrize("name", CLASSES)
-def test_the_classes_have_the_same_members(name: str) -> None:
-    compiled, pure = members(getattr(_core_c, name)), members(getattr(_core_py, name))
+@pytest.mark.parametrize(("twins", "name"), CLASSES)
+def test_the_classes_have_the_same_members(twins: str, name: str) -> None:
+    compiled, pure = (members(getattr(one, name)) for one in TWINS[twins][:2])
     assert set(compiled) == set(pure)
     for member, value in pure.items():
         twin = compiled[member]
@@ -156,7 +165,7 @@ asyncio.run(main())
 
 
 def test_the_twins_say_the_same_of_bad_input() -> None:
-    """Contract 1.4, 5.2."""
+    """Guarantee 1.4, 5.2."""
     compiled, pure = run(ERRORS), run_pure(ERRORS)
     assert compiled.stderr == pure.stderr == ""
     said, expected = compiled.stdout.splitlines(), pure.stdout.splitlines()
@@ -173,7 +182,7 @@ def run_pure(code: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_environment_chooses_the_backend() -> None:
-    code = "import haiway_bus; print(haiway_bus.backend, haiway_bus.Subscription.__module__)"
+    code = "import haiway_bus; print(haiway_bus.backend, haiway_bus._bus.Receive.__module__)"
     assert run(code).stdout == "compiled haiway_bus._bus._core_c\n"
     assert run_pure(code).stdout == "pure haiway_bus._bus._core_py\n"
 
@@ -242,10 +251,62 @@ def test_only_a_subscription_makes_a_read() -> None:
             make()
 
 
-@pytest.mark.parametrize("name", CLASSES)
-def test_what_a_bus_is_made_of_is_neither_copied_nor_pickled(name: str) -> None:
+@pytest.mark.parametrize("name", ["Batches", "Bus", "Subscription"])
+def test_what_a_bus_is_made_of_is_neither_copied_nor_pickled(copies: Any, name: str) -> None:
+    for package in copies.values():
+        kind = getattr(package._bus, name)
+        for copy_of in (copy.copy, pickle.dumps):
+            with pytest.raises(TypeError):
+                copy_of(kind.__new__(kind))
+
+
+@pytest.mark.parametrize(("twins", "name"), CLASSES)
+def test_what_is_compiled_is_neither_copied_nor_pickled(twins: str, name: str) -> None:
     if name == "Receive":
         return
     for copy_of in (copy.copy, pickle.dumps):
+        kind = getattr(TWINS[twins][0], name)
         with pytest.raises(TypeError):
-            copy_of(getattr(_core_c, name).__new__(getattr(_core_c, name)))
+            copy_of(kind.__new__(kind))
+
+
+REFERENCE = TREE / "docs" / "reference" / "subscription.md"
+
+
+class Event:
+    pass
+
+
+@pytest.mark.anyio
+async def test_a_subscription_shows_the_names_of_its_reference_page_and_no_others(hb: Any) -> None:
+    """The class and what it makes, on both backends."""
+    (members,) = re.findall(
+        r"^::: haiway_bus.Subscription$.*?members: \[(.*?)\]",
+        REFERENCE.read_text(),
+        re.DOTALL | re.MULTILINE,
+    )
+    documented = set(members.split(", "))
+    assert "receive_nowait" in documented
+    async with hb.ctx.scope("test"):
+        subscription = hb.ctx.subscribe(Event)
+        for shown in (subscription, hb.Subscription, hb.Subscription[Event].__origin__):
+            assert {name for name in dir(shown) if not name.startswith("_")} == documented
+        for shown in (subscription.batches(), hb._bus.Batches):
+            assert {name for name in dir(shown) if not name.startswith("_")} == set()
+
+
+def test_what_a_subscription_offers_has_documentation_and_a_signature(copies: Any) -> None:
+    """On both backends the same."""
+    shown = []
+    for package in copies.values():
+        kind = package.Subscription
+        names = [name for name in dir(kind) if not name.startswith("_")]
+        assert all(inspect.getdoc(getattr(kind, name)) for name in names)
+        shown.append(
+            [
+                (name, parameters(value), inspect.getdoc(value))
+                for name in names
+                if callable(value := getattr(kind, name))
+            ]
+        )
+    assert shown[0] == shown[-1]

@@ -663,9 +663,7 @@ class TestCopies:
                 "attach": lambda: hb.ctx.scope("another").attach(),
                 "updated": hb.ctx.updated,
                 "iterator": lambda: aiter(subscription),
-                "bus": lambda: (
-                    subscription.channel.bus if hb.backend == "pure" else hb._bus.Bus("another")
-                ),
+                "bus": lambda: hb._bus.Bus("another"),
             }
             thing = things[what]()
             with pytest.raises(TypeError, match="cannot copy or pickle"):

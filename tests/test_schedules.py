@@ -1,4 +1,4 @@
-"""Contract 2, 4 and 5 in every order: each model in `tests/schedules`, on both backends, in as many schedules as the
+"""Guarantee 2, 4 and 5 in every order: each model in `tests/schedules`, on both backends, in as many schedules as the
 budget allows. `python -P -m pytest tests/schedules tests/test_schedules.py --schedules=100000` is what CI runs; the
 environment variable HAIWAY_BUS_SCHEDULES sets the number for any run.
 """
@@ -39,7 +39,7 @@ def budget(request: pytest.FixtureRequest) -> Budget:
 def test_every_schedule_of_a_model_keeps_the_promises(
     hb: Any, name: str, budget: Budget, record_property: Any
 ) -> None:
-    """Contract 2.1 to 2.12, 4.1 to 4.4, 5.3 to 5.8: the model says which."""
+    """Guarantee 2.1 to 2.12, 4.1 to 4.4, 5.3 to 5.8: the model says which."""
     share = budget.share()
     if name == "flushes_what_is_forgotten" and not COUNTS_REFERENCES:
         pytest.skip("what is forgotten ends when the collector finds it, which no schedule runs")
@@ -68,7 +68,7 @@ class TestTheExplorer:
 
     @pytest.mark.parametrize("name", [name for name in MODELS if name in toys.MODELS])
     def test_a_right_bus_passes(self, name: str) -> None:
-        """No check asks more than the contract does: a bus in fifty plain lines holds them all."""
+        """No check asks more than the guarantees do: a bus in fifty plain lines holds them all."""
         explored = explore(MODELS[name], toys.package(toys.Toy), 300)
         assert explored.complete or explored.schedules == 300
 

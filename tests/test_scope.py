@@ -1,4 +1,4 @@
-"""Contract 5 and 6.1: what a scope holds, how it ends, and where it may be used."""
+"""Guarantee 5 and 6.1: what a scope holds, how it ends, and where it may be used."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Total(Ping):
 
 class TestBuses:
     async def test_a_scope_gives_its_trace_id_and_nested_ones_share_it(self, hb: Any) -> None:
-        """Contract 5.1."""
+        """Guarantee 5.1."""
         async with hb.ctx.scope("outer") as outer:
             assert len(outer) == 32
             assert hb.ctx.trace_id() == outer
@@ -35,7 +35,7 @@ class TestBuses:
     async def test_a_nested_scope_uses_the_bus_around_and_an_isolated_one_its_own(
         self, hb: Any
     ) -> None:
-        """Contract 5.1."""
+        """Guarantee 5.1."""
         async with hb.ctx.scope("outer"):
             subscription = hb.ctx.subscribe(Ping)
             async with hb.ctx.scope("nested"):
@@ -48,7 +48,7 @@ class TestBuses:
             assert (await anext(subscription)).number == 1
 
     async def test_buses_of_scopes_at_the_same_time_do_not_leak(self, hb: Any) -> None:
-        """Contract 5.1."""
+        """Guarantee 5.1."""
 
         async def subsystem(first: int) -> list[int]:
             async with hb.ctx.scope(f"subsystem {first}"):
@@ -67,7 +67,7 @@ class TestBuses:
     async def test_outside_any_scope_calls_are_refused_and_told_how_to_open_one(
         self, hb: Any
     ) -> None:
-        """Contract 5.2."""
+        """Guarantee 5.2."""
 
         async def work() -> None: ...
 
@@ -85,7 +85,7 @@ class TestBuses:
     async def test_a_bus_whose_scope_has_ended_refuses_and_what_is_left_can_be_read(
         self, hb: Any
     ) -> None:
-        """Contract 5.6."""
+        """Guarantee 5.6."""
         async with hb.ctx.scope("short"):
             subscription = hb.ctx.subscribe(Ping)
             started = asyncio.Event()
@@ -114,7 +114,7 @@ class TestBuses:
         await task
 
     async def test_a_scope_object_is_entered_once(self, hb: Any) -> None:
-        """Contract 5.7."""
+        """Guarantee 5.7."""
         scope = hb.ctx.scope("once")
         async with scope:
             with pytest.raises(RuntimeError, match="'once' was entered before"):
@@ -124,7 +124,7 @@ class TestBuses:
                 pass
 
     async def test_scopes_overlap_across_tasks(self, hb: Any) -> None:
-        """Contract 5.7: the inner scope is left by another task than the one that entered it, and later."""
+        """Guarantee 5.7: the inner scope is left by another task than the one that entered it, and later."""
         entered, leave = asyncio.Event(), asyncio.Event()
 
         async def other() -> None:
@@ -154,7 +154,7 @@ class TestBuses:
                 hb.ctx.scope(name)
 
     async def test_what_a_scope_cannot_use_is_refused_when_it_is_made(self, hb: Any) -> None:
-        """Contract 5.1, 5.10: by name of the argument and with what to write."""
+        """Guarantee 5.1, 5.10: by name of the argument and with what to write."""
         connection = contextlib.nullcontext()
         for wrong, told in (
             ({"disposables": connection}, r"disposables= takes a list of them, not <context"),
@@ -180,7 +180,7 @@ class TestBuses:
 
 class TestTasks:
     async def test_spawn_takes_functions_with_arguments_and_coroutines(self, hb: Any) -> None:
-        """Contract 5.3."""
+        """Guarantee 5.3."""
 
         async def add(first: int, *, second: int) -> int:
             await asyncio.sleep(0)
@@ -193,7 +193,7 @@ class TestTasks:
         assert (one.result(), two.result()) == (3, 7)
 
     async def test_what_gives_no_coroutine_is_refused(self, hb: Any) -> None:
-        """Contract 5.3."""
+        """Guarantee 5.3."""
 
         async def work(number: int) -> None: ...
 
@@ -206,7 +206,7 @@ class TestTasks:
                 hb.ctx.spawn(work(1), 2)
 
     async def test_a_task_belongs_to_the_innermost_scope_and_has_its_context(self, hb: Any) -> None:
-        """Contract 5.3: the nested scope waits for its own task, not for the other's."""
+        """Guarantee 5.3: the nested scope waits for its own task, not for the other's."""
         done = []
 
         async def work(name: str) -> None:
@@ -222,7 +222,7 @@ class TestTasks:
         assert done[1] == ("outer", trace_id)
 
     async def test_a_failing_task_cancels_the_others_and_the_body(self, hb: Any) -> None:
-        """Contract 5.3."""
+        """Guarantee 5.3."""
         ended = []
 
         async def fail() -> None:
@@ -248,7 +248,7 @@ class TestTasks:
         assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
 
     async def test_a_task_that_fails_during_the_exit_fails_the_scope(self, hb: Any) -> None:
-        """Contract 5.3, 5.4."""
+        """Guarantee 5.3, 5.4."""
 
         async def read() -> None:
             async for _ in hb.ctx.subscribe(Ping):
@@ -268,7 +268,7 @@ class TestTasks:
 
 class TestEnd:
     async def test_endless_consumers_end_normally_and_lose_nothing(self, hb: Any) -> None:
-        """Contract 5.4."""
+        """Guarantee 5.4."""
         log: list[Any] = []
 
         async def consume(name: str) -> None:
@@ -287,7 +287,7 @@ class TestEnd:
             assert [what for who, what in log if who == name] == [0, 1, 2, 3, 4, "end"]
 
     async def test_a_sleeping_producer_keeps_its_consumers_alive(self, hb: Any) -> None:
-        """Contract 5.4."""
+        """Guarantee 5.4."""
         got = []
 
         async def consume() -> None:
@@ -305,7 +305,7 @@ class TestEnd:
         assert got == [0, 1, 2, 3, 4]
 
     async def test_chains_of_consumers_pass_everything_on(self, hb: Any) -> None:
-        """Contract 5.4: also what a stage sends when its own loop has ended."""
+        """Guarantee 5.4: also what a stage sends when its own loop has ended."""
         got = []
 
         async def report() -> None:
@@ -339,7 +339,7 @@ class TestEnd:
     async def test_waits_end_through_gather_taskgroup_wait_for_timeout_shield_and_as_completed(
         self, hb: Any
     ) -> None:
-        """Contract 5.4: the wait is an inner task's, or has a time limit that is not over."""
+        """Guarantee 5.4: the wait is an inner task's, or has a time limit that is not over."""
         ended = []
 
         async def consume() -> None:
@@ -388,7 +388,7 @@ class TestEnd:
         assert set(ended) == set(ways)
 
     async def test_waits_end_through_helpers_within_each_other(self, hb: Any) -> None:
-        """Contract 5.4: what stands behind a helper may be another one."""
+        """Guarantee 5.4: what stands behind a helper may be another one."""
         ended = []
 
         async def consume() -> None:
@@ -458,7 +458,7 @@ class TestEnd:
     async def test_activity_behind_helpers_within_each_other_keeps_a_wait_alive(
         self, hb: Any
     ) -> None:
-        """Contract 5.4: a task at work, or a future that asyncio knows nothing of, among the readers."""
+        """Guarantee 5.4: a task at work, or a future that asyncio knows nothing of, among the readers."""
         got = []
 
         async def consume() -> None:
@@ -488,7 +488,7 @@ class TestEnd:
         assert sorted(got) == [1] * 3 + [3] * 3
 
     async def test_a_callback_of_anybody_else_says_nothing(self, hb: Any) -> None:
-        """Contract 5.4: a producer that waits for a reply is at work, also when a reader's end would finish it."""
+        """Guarantee 5.4: a producer that waits for a reply is at work, also when a reader's end would finish it."""
 
         class Supervisor:
             """Has the names that asyncio's own helpers have, and means something else by them."""
@@ -528,7 +528,7 @@ class TestEnd:
     async def test_an_end_that_breaks_leaves_no_task_behind(
         self, hb: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Contract 5.5: whatever is raised while the scope looks at its tasks, they are ended first."""
+        """Guarantee 5.5: whatever is raised while the scope looks at its tasks, they are ended first."""
         kind = sys.modules["haiway_bus._scope.idle"].IdleCheck
         seen: list[Any] = []
 
@@ -551,7 +551,7 @@ class TestEnd:
         assert all(task.done() for task in tasks)
 
     async def test_long_chains_and_many_paths_of_waiting_tasks_end_at_once(self, hb: Any) -> None:
-        """Contract 5.4: each task is looked at once, however many wait for it and however deep."""
+        """Guarantee 5.4: each task is looked at once, however many wait for it and however deep."""
 
         async def consume() -> None:
             async for _ in hb.ctx.subscribe(Ping):
@@ -573,7 +573,7 @@ class TestEnd:
         assert two.done()
 
     async def test_activity_behind_a_wait_keeps_it_alive(self, hb: Any) -> None:
-        """Contract 5.4: one of the tasks that a gather or a wait is for is still at work."""
+        """Guarantee 5.4: one of the tasks that a gather or a wait is for is still at work."""
         got = []
 
         async def consume() -> None:
@@ -601,7 +601,7 @@ class TestEnd:
         assert sorted(got) == [1, 1, 1, 2, 2, 2, 3, 3, 3]
 
     async def test_tasks_spawned_by_tasks_during_the_exit_run_to_their_end(self, hb: Any) -> None:
-        """Contract 5.4."""
+        """Guarantee 5.4."""
         got = []
 
         async def handle(number: int) -> None:
@@ -621,7 +621,7 @@ class TestEnd:
         assert got == [0, 1, 2, 3]
 
     async def test_a_nested_scope_ends_its_own_consumers_only(self, hb: Any) -> None:
-        """Contract 5.4."""
+        """Guarantee 5.4."""
         got: dict[str, list[int]] = {"outer": [], "inner": []}
 
         async def consume(name: str) -> None:
@@ -641,7 +641,7 @@ class TestEnd:
     async def test_a_nested_scope_leaves_alone_what_its_tasks_wait_for_in_another(
         self, hb: Any, way: str
     ) -> None:
-        """Contract 5.4: it is not held up by a consumer of the outer scope either: who waits for that is cancelled."""
+        """Guarantee 5.4: it is not held up by a consumer of the outer scope either: who waits for that is cancelled."""
         got: list[Any] = []
 
         async def consume(subscription: Any) -> None:
@@ -677,7 +677,7 @@ class TestEnd:
         assert consumer.result() is None
 
     async def test_a_task_that_reads_again_and_again_is_cancelled_in_the_end(self, hb: Any) -> None:
-        """Contract 5.4: a loop around the loop neither hangs the scope nor keeps it busy for ever."""
+        """Guarantee 5.4: a loop around the loop neither hangs the scope nor keeps it busy for ever."""
         rounds: dict[str, int] = {}
 
         def counted(name: str) -> None:
@@ -727,7 +727,7 @@ class TestEnd:
         assert max(rounds.values()) < 20
 
     async def test_a_scope_within_a_task_ends_before_the_task_is_idle(self, hb: Any) -> None:
-        """Contract 5.4, with an isolated scope whose producer still sleeps."""
+        """Guarantee 5.4, with an isolated scope whose producer still sleeps."""
         got = []
 
         async def consume() -> None:
@@ -748,7 +748,7 @@ class TestEnd:
         assert got == [1]
 
     async def test_many_types_end_in_few_rounds(self, hb: Any) -> None:
-        """Contract 5.4: a round a type would be too slow with two thousand of them."""
+        """Guarantee 5.4: a round a type would be too slow with two thousand of them."""
         kinds = [type(f"Kind{number}", (), {}) for number in range(2000)]
 
         async def consume(kind: type) -> None:
@@ -763,7 +763,7 @@ class TestEnd:
     async def test_when_the_body_raises_tasks_are_cancelled_and_its_exception_comes_out_as_it_was(
         self, hb: Any
     ) -> None:
-        """Contract 5.5."""
+        """Guarantee 5.5."""
         ended = []
 
         async def consume() -> None:
@@ -797,7 +797,7 @@ class TestEnd:
         assert {type(one) for one in group.value.exceptions} == {LookupError, OSError}
 
     async def test_when_the_body_is_cancelled_nothing_hangs(self, hb: Any) -> None:
-        """Contract 5.5: in the body, and while the scope waits for its tasks."""
+        """Guarantee 5.5: in the body, and while the scope waits for its tasks."""
 
         async def consume() -> None:
             async for _ in hb.ctx.subscribe(Ping):
@@ -823,7 +823,7 @@ class TestEnd:
     async def test_a_task_that_reads_while_it_is_cancelled_does_not_hang_the_scope(
         self, hb: Any, how: str
     ) -> None:
-        """Contract 5.5: subscriptions end, also for who reads what is left in a `finally`."""
+        """Guarantee 5.5: subscriptions end, also for who reads what is left in a `finally`."""
         log: list[Any] = []
 
         async def consume(subscription: Any) -> None:
@@ -877,7 +877,7 @@ class TestEnd:
             assert type(serving.exception()) is kind
 
     async def test_spawning_while_the_scope_is_cancelled_is_refused(self, hb: Any) -> None:
-        """Contract 5.5, 5.6: and no coroutine is left behind that was never awaited."""
+        """Guarantee 5.5, 5.6: and no coroutine is left behind that was never awaited."""
         refused = []
 
         async def spawn_again() -> None:
@@ -896,7 +896,7 @@ class TestEnd:
         assert len(refused) == 1
 
     async def test_a_subscription_of_the_body_ends_with_the_bus(self, hb: Any) -> None:
-        """Contract 5.6: a reader that the scope did not spawn ends, too."""
+        """Guarantee 5.6: a reader that the scope did not spawn ends, too."""
         got = []
 
         async def consume(subscription: Any) -> None:
@@ -911,7 +911,7 @@ class TestEnd:
         assert got == [1]
 
     async def test_a_task_only_spawned_has_not_subscribed(self, hb: Any) -> None:
-        """Contract 5.8, and the way around it: subscribe first, pass the subscription on."""
+        """Guarantee 5.8, and the way around it: subscribe first, pass the subscription on."""
         got = []
 
         async def consume(subscription: Any = None) -> None:
@@ -930,7 +930,7 @@ class TestEnd:
 
 class TestState:
     async def test_state_is_looked_up_by_exact_type_innermost_first(self, hb: Any) -> None:
-        """Contract 5.10."""
+        """Guarantee 5.10."""
 
         class Config(hb.State):
             level: int = 1
@@ -947,7 +947,7 @@ class TestState:
             assert hb.ctx.state(Special).level == 1
 
     async def test_a_state_of_defaults_is_made_once_a_scope(self, hb: Any) -> None:
-        """Contract 5.10."""
+        """Guarantee 5.10."""
 
         class Config(hb.State):
             level: int = 1
@@ -965,7 +965,7 @@ class TestState:
     async def test_a_state_that_cannot_be_made_is_missing_and_says_where_it_was_looked_for(
         self, hb: Any
     ) -> None:
-        """Contract 5.10."""
+        """Guarantee 5.10."""
 
         class Needed(hb.State):
             level: int
@@ -978,7 +978,7 @@ class TestState:
                     hb.ctx.state(5)
 
     async def test_updated_replaces_instances_for_the_block(self, hb: Any) -> None:
-        """Contract 5.10: and for what is spawned within it."""
+        """Guarantee 5.10: and for what is spawned within it."""
 
         class Config(hb.State):
             level: int = 1
@@ -1009,7 +1009,7 @@ class TestDisposables:
     async def test_they_are_entered_before_the_body_and_left_after_the_tasks_in_reverse(
         self, hb: Any
     ) -> None:
-        """Contract 5.10."""
+        """Guarantee 5.10."""
 
         class Connection(hb.State):
             name: str
@@ -1035,7 +1035,7 @@ class TestDisposables:
         assert log == ["enter a", "enter b", "body", "work a", "task ended", "leave b", "leave a"]
 
     async def test_all_are_left_when_one_fails(self, hb: Any) -> None:
-        """Contract 5.10: on leaving, and on entering."""
+        """Guarantee 5.10: on leaving, and on entering."""
         log = []
 
         @contextlib.asynccontextmanager
@@ -1067,7 +1067,7 @@ class TestDisposables:
             hb.ctx.trace_id()
 
     async def test_they_can_use_the_scope(self, hb: Any) -> None:
-        """Contract 5.10: subscribe and spawn when entered, read what is left when left."""
+        """Guarantee 5.10: subscribe and spawn when entered, read what is left when left."""
         got = []
 
         @contextlib.asynccontextmanager
@@ -1087,7 +1087,7 @@ class TestDisposables:
 
 class TestHome:
     async def test_another_thread_is_refused_and_both_are_named(self, hb: Any) -> None:
-        """Contract 6.1."""
+        """Guarantee 6.1."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Ping)
             hb.ctx.send(Ping())
@@ -1127,7 +1127,7 @@ class TestHome:
             assert not subscription.closed
 
     def test_another_loop_is_refused_and_both_are_named(self, hb: Any) -> None:
-        """Contract 6.1."""
+        """Guarantee 6.1."""
         subscriptions = []
 
         async def leave() -> None:

@@ -152,7 +152,7 @@ async def test_scopes_are_isolated(hb: Any, examples: Examples) -> None:
     async with hb.ctx.scope("around"):
         subscription = hb.ctx.subscribe(examples["InternalEvent"])
         await asyncio.get_running_loop().create_task(examples["isolated_subsystem"]())
-        assert subscription.pending == 2  # nested scopes share the bus around them (contract 5.1)
+        assert subscription.pending == 2  # nested scopes share the bus around them (guarantee 5.1)
 
 
 async def test_state_management(hb: Any, examples: Examples) -> None:

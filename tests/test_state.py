@@ -554,8 +554,11 @@ class TestValueBehaviour:
         assert repr(Between(x=1, y=2).updated(x=5)) == "Between(x=5, z=0, y=2)"
         assert repr(Base(x=1).updated(x=2)) == "Base(x=2)"
 
-    def test_super_means_all_fields_in_a_method_that_is_lent_or_assigned(self):
+    def test_super_means_all_fields_in_a_method_that_is_lent_or_assigned(self, monkeypatch):
         """Guarantee 7.1."""
+        monkeypatch.setattr(
+            State, "__repr__", vars(State)["__repr__"]
+        )  # nothing to open beneath it
 
         class Loud:
             __slots__ = ()
@@ -573,6 +576,17 @@ class TestValueBehaviour:
             y: int
 
         Assigned.__repr__ = lambda self: super(Assigned, self).__repr__().upper()
+
+        class Hooked(State):
+            def __init_subclass__(cls):
+                cls.__repr__ = lambda self: super(cls, self).__repr__().upper()
+
+            x: int
+
+        class Under(Hooked):
+            y: int
+
+        assert repr(Under(x=1, y=2)) == "UNDER(X=1, Y=2)"
         assert repr(Lent(x=1, y=2)) == "LENT(X=1, Y=2)"
         assert repr(Assigned(x=1, y=2)) == "ASSIGNED(X=1, Y=2)"
 

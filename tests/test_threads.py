@@ -1,4 +1,4 @@
-"""Contract 5.9, 6.2: other threads, and code that did not inherit the scope."""
+"""Guarantee 5.9, 6.2: other threads, and code that did not inherit the scope."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TestThreads:
     async def test_events_of_each_thread_arrive_in_order_and_none_is_lost_before_the_end(
         self, hb: Any
     ) -> None:
-        """Contract 6.2: by to_thread, and by an executor with a copied context."""
+        """Guarantee 6.2: by to_thread, and by an executor with a copied context."""
         got: dict[int, list[int]] = defaultdict(list)
 
         def produce(sender: int) -> None:
@@ -50,7 +50,7 @@ class TestThreads:
         assert got == {sender: list(range(2000)) for sender in range(5)}
 
     async def test_what_a_thread_sent_just_before_the_end_is_delivered(self, hb: Any) -> None:
-        """Contract 5.4, 6.2: the loop has had no turn since."""
+        """Guarantee 5.4, 6.2: the loop has had no turn since."""
         got = []
         async with hb.ctx.scope("test"):
             hb.ctx.on(Sent, lambda event: got.append(event.number))
@@ -63,7 +63,7 @@ class TestThreads:
     async def test_a_burst_wakes_the_loop_once(
         self, hb: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Contract 6.2."""
+        """Guarantee 6.2."""
         async with hb.ctx.scope("test"):
             subscription = hb.ctx.subscribe(Sent)
             bus = hb._bus.current.get()
@@ -93,7 +93,7 @@ class TestThreads:
     async def test_what_cannot_be_an_event_is_refused_in_the_thread_that_sends_it(
         self, hb: Any
     ) -> None:
-        """Contract 1.4, 6.2."""
+        """Guarantee 1.4, 6.2."""
         async with hb.ctx.scope("test"):
 
             def produce() -> None:
@@ -105,7 +105,7 @@ class TestThreads:
     async def test_after_the_end_of_the_scope_it_is_refused_and_nothing_is_lost_silently(
         self, hb: Any
     ) -> None:
-        """Contract 5.6, 6.2: every send either arrives or raises, wherever the end falls."""
+        """Guarantee 5.6, 6.2: every send either arrives or raises, wherever the end falls."""
         accepted = [0] * 3
         refused = []
 
@@ -136,7 +136,7 @@ class TestThreads:
         }
 
     def test_after_the_loop_is_closed_it_raises(self, hb: Any) -> None:
-        """Contract 6.2: a scope that was never left."""
+        """Guarantee 6.2: a scope that was never left."""
         kept = []
 
         async def main() -> None:
@@ -165,7 +165,7 @@ class TestThreads:
         assert subscription.pending == 0
 
     async def test_flush_sees_what_threads_sent_before(self, hb: Any) -> None:
-        """Contract 4.4, 6.2."""
+        """Guarantee 4.4, 6.2."""
         got = []
         async with hb.ctx.scope("test"):
             hb.ctx.on(Sent, lambda event: got.append(event.number))
@@ -179,7 +179,7 @@ class TestThreads:
     async def test_a_finalizer_that_sends_while_a_thread_sends_locks_nothing_up(
         self, hb: Any
     ) -> None:
-        """Contract 6.2, 1.3: the collector may run within a send from a thread. The loop here stands for it."""
+        """Guarantee 6.2, 1.3: the collector may run within a send from a thread. The loop here stands for it."""
         got: list[Any] = []
 
         class Loop:
@@ -834,7 +834,7 @@ class TestALoopRunLaterInAnotherThread:
 
 class TestAttach:
     async def test_it_makes_the_scope_current_where_it_was_not_inherited(self, hb: Any) -> None:
-        """Contract 5.9: bus, state, tasks and trace id; and a nested scope belongs to it."""
+        """Guarantee 5.9: bus, state, tasks and trace id; and a nested scope belongs to it."""
 
         class Config(hb.State):
             level: int = 1
@@ -870,7 +870,7 @@ class TestAttach:
         assert sorted(got) == [1, 1, 1, 2, 2, 2, 3, 3, 3]
 
     async def test_it_works_in_a_thread_and_in_a_callback(self, hb: Any) -> None:
-        """Contract 5.9, 6.2."""
+        """Guarantee 5.9, 6.2."""
         got = []
         empty = contextvars.Context()
         scope = hb.ctx.scope("app")
@@ -887,7 +887,7 @@ class TestAttach:
         assert sorted(got) == [1, 2]
 
     async def test_a_scope_that_is_not_open_is_refused(self, hb: Any) -> None:
-        """Contract 5.6, 5.9."""
+        """Guarantee 5.6, 5.9."""
         scope = hb.ctx.scope("app")
         with pytest.raises(hb.ContextMissing, match="'app' is not open"), scope.attach():
             pass
@@ -906,7 +906,7 @@ class TestAttach:
 
 
 async def test_the_loop_has_its_turns_while_threads_send(hb: Any) -> None:
-    """Contract 2.6, 6.2: what comes from threads is delivered a thousand at a time."""
+    """Guarantee 2.6, 6.2: what comes from threads is delivered a thousand at a time."""
     async with hb.ctx.scope("test"):
         subscription = hb.ctx.subscribe(Sent)
         bus = hb._bus.current.get()

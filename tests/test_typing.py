@@ -1,4 +1,4 @@
-"""The package as type checkers see it: mypy in strict mode, and pyright. Contract 7.8."""
+"""The package as type checkers see it: mypy in strict mode, and pyright. Guarantee 7.8."""
 
 from __future__ import annotations
 
@@ -112,13 +112,13 @@ def errors(request, tmp_path_factory):
 
 @pytest.mark.parametrize("file", PASSES)
 def test_what_is_right_is_accepted(errors, file):
-    """Contract 7.8, and of the bus: a subscription gives its type, a task what its function returns."""
+    """Guarantee 7.8, and of the bus: a subscription gives its type, a task what its function returns."""
     assert errors.get(file, set()) == set()
 
 
 @pytest.mark.parametrize("file", FAILS)
 def test_what_is_wrong_is_refused_line_by_line(errors, file):
-    """Contract 7.8."""
+    """Guarantee 7.8."""
     lines = (HERE / file).read_text().splitlines()
     marked = {number for number, line in enumerate(lines, 1) if line.endswith("# wrong")}
     assert errors.get(file, set()) == marked

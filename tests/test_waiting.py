@@ -572,7 +572,7 @@ class TestTimeOuts:
 
 class TestAsking:
     async def test_outside_a_scope_it_is_refused(self, hb: Any) -> None:
-        """Contract 5.2."""
+        """Guarantee 5.2."""
         with pytest.raises(hb.ContextMissing, match=r"waiting\(\)"):
             hb.ctx.waiting()
 

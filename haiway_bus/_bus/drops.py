@@ -87,7 +87,7 @@ class Losses:
         if not bus.ended and not bus.loop.is_closed():
             again = bus.loop.call_later(SECONDS, _tell, ref(self), context=Context())
         closed = self.losing
-        for new, bound in channel.untold():
+        for new, bound in untold(channel):
             self.add(new, bound)
         if not self.number:
             if again is not None:
@@ -106,6 +106,17 @@ class Losses:
             self.recent = True
             self.register()
         bus.observer(told)
+
+
+def untold(channel: Any) -> list[tuple[int, Any]]:
+    """The bounds of those that have lost events since this was last asked, each with how many."""
+    found = []
+    for bound in list(channel.bounded.values()):
+        lost = bound.lost()
+        if lost > bound.told:
+            found.append((lost - bound.told, bound))
+            bound.told = lost
+    return found
 
 
 def _tell(losses: ref[Losses]) -> None:

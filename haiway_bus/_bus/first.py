@@ -1,4 +1,4 @@
-"""Waiting for one event of a subscription (contract 2.12). A cold path: both twins use this one."""
+"""Waiting for one event of a subscription (guarantee 2.12). A cold path: both twins use this one."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def waiting_for_first(
     subscription: Any, where: Callable[[Any], object] | None, timeout: float | None
 ) -> Any:
     """The next event of the subscription for which `where` holds; closes the subscription in any case."""
-    subscription.check()  # before it is entered, as it is closed with that
+    subscription._check()  # before it is entered, as it is closed with that
     task = asyncio.current_task()
     async with subscription:
         if task is not None:

@@ -19,9 +19,10 @@ from itertools import islice
 from typing import Any
 
 from haiway_bus._bus.refusals import NAMED, flush_timed_out
+from haiway_bus._bus.stats import subscriptions_of
 from haiway_bus._values.printable import described
 
-__all__ = ("Round", "Work", "flush")
+__all__ = ("Round", "Work", "flush", "share_work")
 
 
 class Round:
@@ -67,7 +68,7 @@ class Work:
         self.goals: OrderedDict[Round, int] = OrderedDict()
         self.shared: bool = False
         self.busy: OrderedDict[weakref.ref[Any], int] | None = None
-        if subscription.asked == subscription.position:
+        if subscription._asked == subscription._position:
             # Nobody is at work: so each who will be is seen to begin.
             self.busy = OrderedDict()
         self.many: int = 64
@@ -130,14 +131,14 @@ class Work:
     def done(self, subscription: Any) -> int:
         """The position up to which its readers have taken all and come back for more."""
         if self.busy is None:
-            asked: int = subscription.asked
+            asked: int = subscription._asked
             return asked
         while self.busy:
             first = next(iter(self.busy))
             if _at_work(first):
                 return self.busy[first] - 1
             self.busy.pop(first, None)
-        position: int = subscription.position
+        position: int = subscription._position
         return position
 
     def settle(self) -> None:
@@ -146,7 +147,7 @@ class Work:
         if not self.goals and not self.shared:
             subscription = self.subscription()
             if subscription is not None:
-                subscription.set_work(None)
+                subscription._set_work(None)
 
     def watch(self) -> None:
         """Hear of the end of the first busy task: it may end without coming back for the next event."""
@@ -171,6 +172,13 @@ class Work:
         while self.goals:
             self.goals.popitem(last=False)[0].reached()
         self.settle()
+
+
+def share_work(subscription: Any) -> None:
+    """From now on, tell apart the tasks that read it: they are a pool of workers."""
+    if subscription._work is None:
+        subscription._set_work(Work(subscription))
+    subscription._work.share()
 
 
 def _at_work(task: weakref.ref[Any]) -> bool:
@@ -208,15 +216,15 @@ async def flush(channel: Any, timeout: float | None, apart: AbstractSet[int]) ->
 
 def _begin(channel: Any, apart: AbstractSet[int]) -> Round:
     begun = Round(channel.sent)
-    for subscription in channel.subscriptions():
+    for subscription in subscriptions_of(channel):
         if id(subscription) in apart or subscription.closed:
             continue
-        goal = subscription.position + subscription.pending
-        work = subscription.work
-        if goal > (subscription.asked if work is None else work.done(subscription)):
+        goal = subscription._position + subscription._pending
+        work = subscription._work
+        if goal > (subscription._asked if work is None else work.done(subscription)):
             if work is None:
                 work = Work(subscription)
-                subscription.set_work(work)
+                subscription._set_work(work)
             begun.left += 1
             work.goals[begun] = goal
             work.watch()
@@ -228,26 +236,26 @@ def _begin(channel: Any, apart: AbstractSet[int]) -> Round:
 def _abandon(channel: Any, left: Round) -> None:
     if channel.round is left:
         channel.round = None
-    for subscription in channel.subscriptions():
-        if subscription.work is not None:
-            subscription.work.leave(left)
+    for subscription in subscriptions_of(channel):
+        if subscription._work is not None:
+            subscription._work.leave(left)
 
 
 def _whose(subscription: Any) -> str:
     """Who reads it, as far as that is known without looking at each task of the loop."""
-    busy = subscription.work.busy
+    busy = subscription._work.busy
     if busy:
         # The workers of a handler have one name.
         names = {described(task.get_name()) for one in list(busy) if (task := one()) is not None}
         return f", in the hands of {', '.join(sorted(names)[:3])}" if names else ""
-    return "" if subscription.delivered() else " and was never read"
+    return "" if subscription._delivered else " and was never read"
 
 
 def _timed_out(channel: Any, found: Round, timeout: float | None) -> TimeoutError:
     behind = (
-        (one, max(one.work.goals[found] - one.position, 0), _whose(one))
-        for one in channel.subscriptions()
-        if one.work is not None and found in one.work.goals
+        (one, max(one._work.goals[found] - one._position, 0), _whose(one))
+        for one in subscriptions_of(channel)
+        if one._work is not None and found in one._work.goals
     )
     # No more than are named: as many calls may be over at once as wait.
     return flush_timed_out(channel.event_type, timeout, list(islice(behind, NAMED)), found.left)

@@ -1,4 +1,4 @@
-"""Events from other threads, on their way to the loop of their bus (contract 6.2). Both twins use this one."""
+"""Events from other threads, on their way to the loop of their bus (guarantee 6.2). Both twins use this one."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from haiway_bus._values.printable import described, name_of_type
 
-__all__ = ("drives", "no_copy", "read_over", "read_taken", "task_here")
+__all__ = ("drives", "no_copy", "read_over", "read_taken", "task_here", "thrown")
 
 
 def read_taken(waiting: Any) -> RuntimeError:
@@ -27,6 +27,16 @@ def read_taken(waiting: Any) -> RuntimeError:
 def read_over() -> RuntimeError:
     """The error for a read that is done with twice."""
     return RuntimeError("cannot reuse a read that is over: call anext(subscription) again")
+
+
+def thrown(exception_type: Any, exception: Any, traceback: Any) -> BaseException:
+    """The exception that `throw` is given in one of three ways."""
+    if exception is None:
+        found = exception_type if isinstance(exception_type, BaseException) else exception_type()
+    else:
+        found = exception if isinstance(exception, BaseException) else exception_type(exception)
+    error: BaseException = found if traceback is None else found.with_traceback(traceback)
+    return error
 
 
 def no_copy(value: object) -> NoReturn:

@@ -57,7 +57,7 @@ _APART = "open a scope here that has its own bus: `async with ctx.scope(name, is
 
 
 def is_event_type(kind: type[Any]) -> bool:
-    """Whether its instances can be events (contract 1.4).
+    """Whether its instances can be events (guarantee 1.4).
 
     ExceptionGroup is made as a class statement makes one, unlike all other built-in exceptions. So are the exceptions
     of some C modules (zlib.error), which nothing tells apart from a user's own.
@@ -73,7 +73,7 @@ def is_event_type(kind: type[Any]) -> bool:
 
 
 def event_refused(event: Any) -> TypeError:
-    """The error for what cannot be sent (contract 1.4)."""
+    """The error for what cannot be sent (guarantee 1.4)."""
     if event is None:
         return TypeError(f"send() takes an event, not None: {_DEFINE}")
     if is_class(event):
@@ -93,7 +93,7 @@ def event_refused(event: Any) -> TypeError:
 
 
 def check_type(call: str, event_type: Any) -> None:
-    """Raise TypeError for what is no class of events (contract 1.4)."""
+    """Raise TypeError for what is no class of events (guarantee 1.4)."""
     # Not isinstance(): a proxy of a class says that it is one, and is not what `type(event)` is.
     if not is_class(event_type):
         given = name_of_type(type(event_type))
@@ -144,7 +144,8 @@ def apart_from(event_type: type[Any], without: Any, bus: Any, kind: type[Any]) -
     for one in without:
         if not issubclass(type(one), kind):
             raise TypeError(f"flush() goes without subscriptions only, not {described(one)}")
-        if not one.belongs_to(bus, event_type):
+        channel = one._channel
+        if channel.bus is not bus or channel.event_type is not event_type:
             raise ValueError(
                 f"flush() of {name_of_type(event_type)} waits for no subscription of another type or bus:"
                 f" take {described(one)} out of without="
@@ -154,7 +155,7 @@ def apart_from(event_type: type[Any], without: Any, bus: Any, kind: type[Any]) -
 
 
 def no_scope(call: str) -> ContextMissing:
-    """The error for a call that found no scope (contract 5.2)."""
+    """The error for a call that found no scope (guarantee 5.2)."""
     return ContextMissing(
         f"{call} needs a scope and none is open here: open one with `async with ctx.scope(name):`,"
         " or, in a thread or callback that did not inherit one, enter it with `with scope.attach():`"
@@ -162,7 +163,7 @@ def no_scope(call: str) -> ContextMissing:
 
 
 def bus_over(call: str, name: str, lost: str) -> ContextMissing:
-    """The error for a call on a bus that has ended, with its scope or without (contract 5.6, guarantee 6.2, 6.3)."""
+    """The error for a call on a bus that has ended, with its scope or without (guarantee 5.6, guarantee 6.2, 6.3)."""
     if lost == FORKED:
         return ContextMissing(
             f"{call} needs a scope, and the scope {described(name)} belongs to the process from which this one was"
@@ -186,26 +187,26 @@ def readers_ended(call: str, name: str) -> ContextMissing:
 
 
 def nothing_waits(subscription: object) -> QueueEmpty:
-    """The error for a read that must not wait and found nothing for it (contract 2.10)."""
+    """The error for a read that must not wait and found nothing for it (guarantee 2.10)."""
     return QueueEmpty(
         f"no event for receive_nowait() in {subscription!r}: await anext() to wait for one"
     )
 
 
 def subscription_closed(subscription: object) -> SubscriptionClosed:
-    """The error of first() when the subscription ended before an event came that it was to give (contract 2.12)."""
+    """The error of first() when the subscription ended before an event came that it was to give (guarantee 2.12)."""
     return SubscriptionClosed(f"{subscription!r} ended before the event of first() came")
 
 
 def first_timed_out(subscription: object, timeout: float | None) -> TimeoutError:
-    """The error of first() after its time (contract 2.12)."""
+    """The error of first() after its time (guarantee 2.12)."""
     return TimeoutError(f"no event for first() of {subscription!r} within {timeout} s")
 
 
 def flush_timed_out(
     event_type: type[Any], timeout: float | None, behind: list[tuple[object, int, str]], left: int
 ) -> TimeoutError:
-    """The error of flush() after its time (contract 4.4). `behind` are the first NAMED of `left` subscriptions,
+    """The error of flush() after its time (guarantee 4.4). `behind` are the first NAMED of `left` subscriptions,
     each with by how much and, as far as it is known, who reads it."""
     named = [
         f"{subscription!r} is behind by {number}{whose}"
@@ -218,7 +219,7 @@ def flush_timed_out(
 
 
 def overflowed(event_type: type[Any], limit: int, lost: int) -> SubscriptionOverflow:
-    """What the reader of a subscription with overflow="raise" gets in place of the events it lost (contract 4.1)."""
+    """What the reader of a subscription with overflow="raise" gets in place of the events it lost (guarantee 4.1)."""
     return SubscriptionOverflow(
         f"events of {name_of_type(event_type)} lost here: {lost}, as the subscription holds at most {limit};"
         " reading goes on with the next",
@@ -227,7 +228,7 @@ def overflowed(event_type: type[Any], limit: int, lost: int) -> SubscriptionOver
 
 
 def overflow_of(limit: object, overflow: object) -> str:
-    """Which way a subscription with this limit overflows; "" for none (contract 4.1).
+    """Which way a subscription with this limit overflows; "" for none (guarantee 4.1).
 
     Raises TypeError or ValueError for what is no limit or no way to overflow.
     """
@@ -264,7 +265,7 @@ def loop_closed(call: str, name: str) -> ContextMissing:
 
 
 def elsewhere(call: str, home: AbstractEventLoop, thread: int, here: Any) -> RuntimeError:
-    """The error for a call from another loop or thread than the bus's own (contract 6.1)."""
+    """The error for a call from another loop or thread than the bus's own (guarantee 6.1)."""
     place = (
         f"{call} belongs to the loop and thread of its bus, {described(home)} in thread {thread},"
     )

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
-__all__ = ("EventStats", "Observer", "look", "stats_of")
+__all__ = ("EventStats", "Observer", "look", "stats_of", "subscriptions_of")
 
 # How many moments are kept at most: those of a year then tell an age to about a quarter of it.
 MOMENTS: Final = 64
@@ -132,19 +132,20 @@ class Looks:
         lost: dict[int, int] = {}
         own: dict[int, Moments] = {}
         for one in subscriptions:
-            position, pending = one.position, one.pending
-            if one.limit is not None:
-                lost[one.key] = dropped = one.dropped
-                if pending >= one.limit or dropped > self.lost.get(one.key, 0):
-                    full.add(one.key)
-                    peak = max(peak, one.limit)
+            position, pending = one._position, one._pending
+            bound = one._bound
+            if bound is not None:
+                lost[one._key] = dropped = bound.lost()
+                if pending >= bound.limit or dropped > self.lost.get(one._key, 0):
+                    full.add(one._key)
+                    peak = max(peak, bound.limit)
                 if position + pending < sent:
                     # Before its first loss it counted as all others.
-                    moments = self.own.get(one.key) or Moments(list(self.moments.found))
+                    moments = self.own.get(one._key) or Moments(list(self.moments.found))
                     moments.forget(position)
                     moments.add(now, position + pending)
                     age = max(age, moments.age(now, position))
-                    own[one.key] = moments
+                    own[one._key] = moments
                     continue
             if pending:
                 oldest = min(oldest, position)
@@ -168,9 +169,15 @@ class Looks:
         return mine
 
 
+def subscriptions_of(channel: Any) -> list[Any]:
+    """Of a copy, as wherever a table is walked: what runs meanwhile may set off the collector, and that may end
+    subscriptions which nobody holds any more."""
+    return [found for member in list(channel.members.values()) if (found := member()) is not None]
+
+
 def stats_of(channel: Any) -> EventStats:
     """The numbers as they are. This is no look."""
-    return _counted(channel, channel.subscriptions())
+    return _counted(channel, subscriptions_of(channel))
 
 
 def look(channel: Any, observer: Observer | None = None) -> EventStats:
@@ -178,7 +185,7 @@ def look(channel: Any, observer: Observer | None = None) -> EventStats:
     looks = channel.looks
     if looks is None:
         looks = channel.looks = Looks()
-    subscriptions = channel.subscriptions()
+    subscriptions = subscriptions_of(channel)
     stats = _counted(channel, subscriptions)
     age, peak, full = looks.at(channel, subscriptions, monotonic())
     seen = looks.since(ANYBODY if observer is None else observer, max(peak, stats.lag), full)
@@ -186,14 +193,14 @@ def look(channel: Any, observer: Observer | None = None) -> EventStats:
 
 
 def _counted(channel: Any, subscriptions: list[Any]) -> EventStats:
-    waiting = [one.pending for one in subscriptions]
+    waiting = [one._pending for one in subscriptions]
     lag = max(waiting, default=0)
     return EventStats(
         subscriptions=len(subscriptions),
         sent=channel.sent,
-        delivered=channel.delivered + sum(one.delivered() for one in subscriptions),
-        dropped=channel.dropped + sum(one.dropped for one in subscriptions),
+        delivered=channel.delivered + sum(one._delivered for one in subscriptions),
+        dropped=channel.dropped + sum(one.lost() for one in list(channel.bounded.values())),
         pending=sum(waiting),
         lag=lag,
-        slowest=subscriptions[waiting.index(lag)].name if lag else None,
+        slowest=subscriptions[waiting.index(lag)]._name if lag else None,
     )

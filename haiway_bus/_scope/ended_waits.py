@@ -27,7 +27,7 @@ class EndedWait(NamedTuple):
         """The wait of a task for `receive`, which the task awaits itself or through another task, the reader."""
         position = position_of(task) if reader is task else position_of(task) + position_of(reader)
         subscription: Any = receive.subscription  # not None before the wait is ended
-        return cls(position, subscription.channel, subscription.key, subscription.channel.joined)
+        return cls(position, subscription._channel, subscription._key, subscription._channel.joined)
 
     def repeats(self, before: EndedWait) -> bool:
         """Whether the task waits at the same position again, with the same subscription or with a new one.

@@ -13,6 +13,7 @@ from types import CoroutineType, coroutine
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from haiway_bus._bus import Subscription
+from haiway_bus._bus.flush import share_work
 from haiway_bus._bus.refusals import check_type
 from haiway_bus._scope.context import OpenScope
 from haiway_bus._scope.vitals import Handling, handler_callback
@@ -43,7 +44,7 @@ def handle(
     """Spawn the workers that run the handler for each event of the subscription."""
     if workers > 1:
         # flush() then waits for each worker, even if they never waited together.
-        subscription.share_work()
+        share_work(subscription)
     name = name_of_function(handler)
     told = handler_callback(scope.observability, scope.identity, name, subscription.event_type)
     handling = Handling(name, subscription, told)

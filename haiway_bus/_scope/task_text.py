@@ -19,6 +19,7 @@ from typing import Any, Final, TypeAlias
 from haiway_bus._bus import Receive
 from haiway_bus._bus.first import asking
 from haiway_bus._bus.flush import flush
+from haiway_bus._bus.stats import subscriptions_of
 from haiway_bus._scope.asyncio_waits import (
     await_chain,
     full_name,
@@ -151,7 +152,9 @@ def flushing(channel: Any, current: Any, loop: Any) -> str:
     """The subscriptions that a call of flush waits for, and who reads them."""
     what = f"flush of {name_of_type(channel.event_type)}"
     behind_it = [
-        one for one in channel.subscriptions() if one.work is not None and current in one.work.goals
+        one
+        for one in subscriptions_of(channel)
+        if one._work is not None and current in one._work.goals
     ]
     if not behind_it:
         return what
@@ -170,7 +173,7 @@ def flushing(channel: Any, current: Any, loop: Any) -> str:
         return f"{what}: {number} is read by nobody"
     state = (
         f"has {counted(first.pending, 'event')} waiting"
-        if first.work.goals[current] > first.position
+        if first._work.goals[current] > first._position
         else "took all and is at work on it"
     )
     return f"{what}: {number} {state}, in the hands of {hands}{more}"

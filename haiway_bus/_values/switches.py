@@ -57,15 +57,18 @@ def compiled_module(name: str) -> ModuleType | None:
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as missing:
-        if missing.name != name:
+        lacking = missing.name or ""
+        if lacking.rpartition(".")[0] != name.rpartition(".")[0]:
             raise
         # Elsewhere than on CPython the pure backend is the only one, whatever another interpreter left here.
-        if sys.implementation.name == "cpython" and (unusable := _files_of(name)):
+        if sys.implementation.name == "cpython" and (unusable := _files_of(lacking)):
             raise ImportError(
-                f"{name} is compiled, but this Python cannot load it. Found: {', '.join(unusable)}. Loadable:"
-                f" {name.rpartition('.')[2]}{EXTENSION_SUFFIXES[0]} in a folder, not in a zip file."
+                f"{lacking} is compiled, but this Python cannot load it. Found: {', '.join(unusable)}. Loadable:"
+                f" {lacking.rpartition('.')[2]}{EXTENSION_SUFFIXES[0]} in a folder, not in a zip file."
                 f" Way out: {_REINSTALL}."
             ) from None
+        if lacking != name:
+            raise  # an extension is there that needs another one, which is not
         if required:
             raise ImportError(
                 f"HAIWAY_BUS_REQUIRE_EXTENSIONS is on, but {name} is not installed and the pure backend would serve:"

@@ -48,6 +48,9 @@ class ScopeMiddleware:
     Call `announce_shutdown` to end endless responses before.
 
     Each process of a server has its own scope and bus: events do not cross processes.
+
+    Attributes:
+        app: The ASGI application.
     """
 
     def __init__(
@@ -76,7 +79,7 @@ class ScopeMiddleware:
         """
         if not is_number(grace) or not is_seconds(grace) or grace < 0:
             raise ValueError(f"grace is a number of seconds from 0 up, not {described(grace)}")
-        self._app = app
+        self.app = app
         self._state = state
         self._name = name
         self._disposables = disposables
@@ -171,7 +174,7 @@ class ScopeMiddleware:
         elif scope["type"] in ("http", "websocket"):
             await self._serve(scope, receive, send)
         else:
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
 
     async def _serve(self, scope: Any, receive: ASGIReceive, send: ASGISend) -> None:
         root = self.scope
@@ -188,7 +191,7 @@ class ScopeMiddleware:
                             "url.path": scope.get("path", ""),
                         }
                     )
-                    await self._app({**scope, SCOPE_KEY: self}, receive, send)
+                    await self.app({**scope, SCOPE_KEY: self}, receive, send)
         finally:
             self._open -= 1
             if not self._open:
@@ -216,7 +219,7 @@ class ScopeMiddleware:
                 self._quiet = asyncio.Event()
                 self._quiet.set()
                 try:
-                    await life.run(self._app, scope)
+                    await life.run(self.app, scope)
                 finally:
                     # From here on no request can attach.
                     self._root = self._loop = None

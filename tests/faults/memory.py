@@ -1,4 +1,4 @@
-"""Run alone: every allocation of every step of the bus fails once (contract 2.5, 2.7, 3).
+"""Run alone: every allocation of every step of the bus fails once (guarantee 2.5, 2.7, 3).
 
     python -P tests/faults/memory.py
 

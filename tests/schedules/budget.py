@@ -14,7 +14,7 @@ from .explore import Explored
 __all__ = ("DEFAULT", "Budget")
 
 # Some seconds of a test run. CI asks for 100,000.
-DEFAULT: Final = 20_000
+DEFAULT: Final = 10_000
 
 
 class Budget:

@@ -57,7 +57,7 @@ class Account:
     """The books of one subscription.
 
     Invariants: `expected` are the events that wait in it, `received + lost + len(expected)` is what was sent since
-    it was made (contract 2.1, 4.2). `line` are the readers that asked and were not served yet, by the order in
+    it was made (guarantee 2.1, 4.2). `line` are the readers that asked and were not served yet, by the order in
     which they asked. `overflow` and `limit` are as given to `subscribe`.
     """
 
@@ -111,7 +111,7 @@ class Account:
         self.serves(ticket, event)
 
     def serves(self, ticket: int, event: Any) -> None:
-        # Contract 2.4, first come, first served. Who is being cancelled or whose loop is being ended has left the
+        # Guarantee 2.4, first come, first served. Who is being cancelled or whose loop is being ended has left the
         # line already, though its task has not run yet to say so; it must not come for an event after all.
         assert ticket > self.served, f"reader {ticket} was overtaken by reader {self.served}"
         self.served = ticket
@@ -135,7 +135,7 @@ class Account:
         self.received.append(event)
 
     def heard_of_loss(self, ticket: int, lost: int) -> None:
-        """The reader got a SubscriptionOverflow in the place of what was lost (contract 4.1)."""
+        """The reader got a SubscriptionOverflow in the place of what was lost (guarantee 4.1)."""
         self.is_due(lost)
         # Nothing to be busy with: the news is older than whatever is sent from now on.
         self.serves(ticket, None)
@@ -246,7 +246,7 @@ class World:
         return event
 
     async def flush(self, event_type: type[Event] = Event, timeout: float | None = None) -> None:
-        """Contract 4.4: when it returns, nothing is unfinished that was sent before the call."""
+        """Guarantee 4.4: when it returns, nothing is unfinished that was sent before the call."""
         sent_before = self.number
         bus = self.hb._bus.current.get()
         await self.ctx.flush(event_type, timeout=timeout)
@@ -263,11 +263,11 @@ class World:
         for account in self.accounts:
             account.settle()
         lost = sum(account.lost for account in self.accounts)
-        assert self.observability.dropped() == lost, "a drop was silent (contract 4.2)"
+        assert self.observability.dropped() == lost, "a drop was silent (guarantee 4.2)"
 
 
 def all_taken(*accounts: Account) -> None:
-    """Contract 5.4: nothing that was sent by work in progress is lost."""
+    """Guarantee 5.4: nothing that was sent by work in progress is lost."""
     for account in accounts:
         assert account.subscription.pending == 0, account.subscription
         assert len(account.received) == account.sent

@@ -1,4 +1,4 @@
-"""Models of subscriptions with a limit: what is dropped, and what the reader hears of it (contract 4.1 to 4.3).
+"""Models of subscriptions with a limit: what is dropped, and what the reader hears of it (guarantee 4.1 to 4.3).
 
 Which events are left, and which number is lost in which place, is what `Account` expects of each overflow.
 """
@@ -25,7 +25,7 @@ __all__ = ("BOUNDED",)
 
 
 async def drops_oldest(world: World) -> None:
-    """Contract 4.1, 4.3: a slow reader keeps the newest, and one without a limit sees all."""
+    """Guarantee 4.1, 4.3: a slow reader keeps the newest, and one without a limit sees all."""
     async with world.scope():
         slow, fast = world.subscribe(limit=1), world.subscribe()
         readers = [
@@ -39,7 +39,7 @@ async def drops_oldest(world: World) -> None:
 
 
 async def drops_newest(world: World) -> None:
-    """Contract 4.1: a slow reader keeps the oldest; batches."""
+    """Guarantee 4.1: a slow reader keeps the oldest; batches."""
     async with world.scope():
         account = world.subscribe(limit=2, overflow="drop_newest")
         reader = world.loop.create_task(batches(account, 2, turns=1))
@@ -52,7 +52,7 @@ async def drops_newest(world: World) -> None:
 
 
 async def hears_of_loss(world: World) -> None:
-    """Contract 4.1: the reader is told of the number in the place of what was lost, and reads on."""
+    """Guarantee 4.1: the reader is told of the number in the place of what was lost, and reads on."""
     async with world.scope():
         account = world.subscribe(limit=1, overflow="raise")
         reader = world.loop.create_task(loop_on(account, turns=1))
@@ -64,7 +64,7 @@ async def hears_of_loss(world: World) -> None:
 
 
 async def pool_hears_of_loss(world: World) -> None:
-    """Contract 2.4, 4.1: of two workers exactly one is told of each loss."""
+    """Guarantee 2.4, 4.1: of two workers exactly one is told of each loss."""
     async with world.scope():
         account = world.subscribe(limit=1, overflow="raise")
         workers = [world.loop.create_task(loop_on(account, turns=turns)) for turns in (0, 1)]
@@ -78,7 +78,7 @@ async def pool_hears_of_loss(world: World) -> None:
 
 
 async def pool_drops_oldest(world: World) -> None:
-    """Contract 2.4, 4.1: workers of one bounded subscription, one of them cancelled."""
+    """Guarantee 2.4, 4.1: workers of one bounded subscription, one of them cancelled."""
     async with world.scope():
         account = world.subscribe(limit=1)
         first, second = (world.loop.create_task(loop_over(account)) for _ in range(2))
@@ -94,7 +94,7 @@ async def pool_drops_oldest(world: World) -> None:
 
 
 async def times_out_with_a_limit(world: World) -> None:
-    """Contract 2.5, 4.1: a time-out takes no event along, and the loss stays in its place."""
+    """Guarantee 2.5, 4.1: a time-out takes no event along, and the loss stays in its place."""
     async with world.scope():
         account = world.subscribe(limit=1, overflow="raise")
 
@@ -112,7 +112,7 @@ async def times_out_with_a_limit(world: World) -> None:
 
 
 async def closes_with_a_limit(world: World) -> None:
-    """Contract 2.8, 4.1: closing and overflowing at the same time."""
+    """Guarantee 2.8, 4.1: closing and overflowing at the same time."""
     async with world.scope():
         account, other = world.subscribe(limit=1), world.subscribe(limit=1, overflow="raise")
         readers = [
@@ -124,7 +124,7 @@ async def closes_with_a_limit(world: World) -> None:
 
 
 async def polls_with_a_limit(world: World) -> None:
-    """Contract 2.10, 4.1: `receive_nowait` beside a worker; each hears of what it comes upon."""
+    """Guarantee 2.10, 4.1: `receive_nowait` beside a worker; each hears of what it comes upon."""
     async with world.scope():
         account = world.subscribe(limit=1, overflow="raise")
 
@@ -147,7 +147,7 @@ async def polls_with_a_limit(world: World) -> None:
 
 
 async def ends_with_a_limit(world: World) -> None:
-    """Contract 4.1, 5.4: what waits at the scope's end is read, the news of a loss too."""
+    """Guarantee 4.1, 5.4: what waits at the scope's end is read, the news of a loss too."""
     async with world.scope():
         account, other = world.subscribe(limit=1, overflow="raise"), world.subscribe(limit=2)
         readers: list[Any] = [
@@ -165,7 +165,7 @@ async def ends_with_a_limit(world: World) -> None:
 
 
 async def answers_with_a_limit(world: World) -> None:
-    """Contract 4.1: the reader's own sends overflow what it reads."""
+    """Guarantee 4.1: the reader's own sends overflow what it reads."""
     async with world.scope():
         account = world.subscribe(limit=1)
 

@@ -1,4 +1,4 @@
-"""Models of scopes that do not end well: the body raises or is cancelled, a task fails (contract 5.3, 5.5)."""
+"""Models of scopes that do not end well: the body raises or is cancelled, a task fails (guarantee 5.3, 5.5)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ("BREAKING",)
 
 
 async def body_raises(world: World) -> None:
-    """Contract 5.5: tasks are cancelled, and the body's exception comes out as it was."""
+    """Guarantee 5.5: tasks are cancelled, and the body's exception comes out as it was."""
     error = LookupError("body")
     world.ending = True
     with pytest.raises(LookupError) as raised:
@@ -33,7 +33,7 @@ async def body_raises(world: World) -> None:
 
 
 async def body_is_cancelled(world: World) -> None:
-    """Contract 5.5: whenever the cancellation comes, also during the end, nothing hangs and it comes out."""
+    """Guarantee 5.5: whenever the cancellation comes, also during the end, nothing hangs and it comes out."""
     world.ending = True
     accounts = []
     left = []
@@ -57,7 +57,7 @@ async def body_is_cancelled(world: World) -> None:
 
 
 async def times_out(world: World) -> None:
-    """Contract 5.5: `asyncio.timeout` around a scope whose producer takes as long."""
+    """Guarantee 5.5: `asyncio.timeout` around a scope whose producer takes as long."""
     world.ending = True
     try:
         async with asyncio.timeout(2.0):
@@ -71,7 +71,7 @@ async def times_out(world: World) -> None:
 
 
 async def task_fails(world: World) -> None:
-    """Contract 5.3: a failing task cancels the others, and the scope raises an ExceptionGroup."""
+    """Guarantee 5.3: a failing task cancels the others, and the scope raises an ExceptionGroup."""
     world.ending = True
 
     async def fail(account: Account) -> None:
@@ -89,7 +89,7 @@ async def task_fails(world: World) -> None:
 
 
 async def cancelled_reader_during_the_end(world: World) -> None:
-    """Contract 2.5, 5.4: a reader is cancelled by another task as the scope ends its wait."""
+    """Guarantee 2.5, 5.4: a reader is cancelled by another task as the scope ends its wait."""
     async with world.scope():
         account = world.subscribe()
         first, second = (world.ctx.spawn(loop_over, account) for _ in range(2))
@@ -106,7 +106,7 @@ async def cancelled_reader_during_the_end(world: World) -> None:
 
 
 async def closes_during_the_end(world: World) -> None:
-    """Contract 2.8, 5.4: a subscription is closed by a task as the scope ends."""
+    """Guarantee 2.8, 5.4: a subscription is closed by a task as the scope ends."""
     async with world.scope():
         account, other = world.subscribe(), world.subscribe()
         tasks: list[Any] = [

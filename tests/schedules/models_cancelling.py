@@ -1,4 +1,4 @@
-"""Models of reads that are cancelled, or run out of time, as the event comes (contract 2.3, 2.5)."""
+"""Models of reads that are cancelled, or run out of time, as the event comes (guarantee 2.3, 2.5)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ("CANCELLING",)
 
 
 async def cancelled_worker(world: World) -> None:
-    """Contract 2.4, 2.5: one of three workers is cancelled; its event is there for the others."""
+    """Guarantee 2.4, 2.5: one of three workers is cancelled; its event is there for the others."""
     async with world.scope():
         account = world.subscribe()
         first, second, third = (world.loop.create_task(one(account)) for _ in range(3))
@@ -37,7 +37,7 @@ async def cancelled_worker(world: World) -> None:
 
 
 async def cancelled_among_many(world: World) -> None:
-    """Contract 2.5: two cancellations and two events, in every order; who was not cancelled is served."""
+    """Guarantee 2.5: two cancellations and two events, in every order; who was not cancelled is served."""
     async with world.scope():
         account = world.subscribe()
         tasks = [world.loop.create_task(one(account)) for _ in range(4)]
@@ -56,7 +56,7 @@ async def cancelled_among_many(world: World) -> None:
 
 
 async def timed_out_worker(world: World) -> None:
-    """Contract 2.3, 2.5: time-outs that race with events, beside a worker that has all the time."""
+    """Guarantee 2.3, 2.5: time-outs that race with events, beside a worker that has all the time."""
     async with world.scope():
         account = world.subscribe()
         hasty = world.loop.create_task(timed_out_wait(account, 1.0, count=2))
@@ -68,7 +68,7 @@ async def timed_out_worker(world: World) -> None:
 
 
 async def timed_out_alone(world: World) -> None:
-    """Contract 2.5: what arrives with the time-out is there for the next read."""
+    """Guarantee 2.5: what arrives with the time-out is there for the next read."""
     async with world.scope():
         account = world.subscribe()
         send = world.loop.create_task(produce(world, 2, seconds=1.0))
@@ -81,7 +81,7 @@ async def timed_out_alone(world: World) -> None:
 
 
 async def timed_out_loops(world: World) -> None:
-    """Contract 2.3, 2.5: `asyncio.timeout` around two workers' loops."""
+    """Guarantee 2.3, 2.5: `asyncio.timeout` around two workers' loops."""
     async with world.scope():
         account = world.subscribe()
         workers = [world.loop.create_task(timed_out_block(account, 2.0)) for _ in range(2)]
@@ -90,7 +90,7 @@ async def timed_out_loops(world: World) -> None:
 
 
 async def cancelled_time_out(world: World) -> None:
-    """Contract 2.5: cancellation, time-out and event at one instant."""
+    """Guarantee 2.5: cancellation, time-out and event at one instant."""
     async with world.scope():
         account = world.subscribe()
         hasty = world.loop.create_task(timed_out_wait(account, 1.0))
@@ -104,7 +104,7 @@ async def cancelled_time_out(world: World) -> None:
 
 
 async def reads_on_after_cancelling(world: World) -> None:
-    """Contract 2.5: a reader that is cancelled, takes it back, and reads on, sees all the same."""
+    """Guarantee 2.5: a reader that is cancelled, takes it back, and reads on, sees all the same."""
     async with world.scope():
         account = world.subscribe()
         begun = asyncio.Event()
@@ -133,7 +133,7 @@ async def reads_on_after_cancelling(world: World) -> None:
 
 
 async def gathered(world: World) -> None:
-    """Contract 2.3, 2.5: reads in a gather that is cancelled."""
+    """Guarantee 2.3, 2.5: reads in a gather that is cancelled."""
     async with world.scope():
         account = world.subscribe()
 
@@ -151,7 +151,7 @@ async def gathered(world: World) -> None:
 
 
 async def shielded(world: World) -> None:
-    """Contract 2.3: a shielded read goes on when the one that waits for it is cancelled."""
+    """Guarantee 2.3: a shielded read goes on when the one that waits for it is cancelled."""
     async with world.scope():
         account = world.subscribe()
         read = world.loop.create_task(one(account))
@@ -168,7 +168,7 @@ async def shielded(world: World) -> None:
 
 
 async def grouped(world: World) -> None:
-    """Contract 2.3, 2.5: workers in a TaskGroup; one fails and the others are cancelled."""
+    """Guarantee 2.3, 2.5: workers in a TaskGroup; one fails and the others are cancelled."""
     async with world.scope():
         account = world.subscribe()
 

@@ -1,4 +1,4 @@
-"""Models of `ctx.flush` (contract 4.4). `World.flush` checks what is finished when it returns."""
+"""Models of `ctx.flush` (guarantee 4.4). `World.flush` checks what is finished when it returns."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ("FLUSH",)
 
 
 async def flushes(world: World) -> None:
-    """Contract 4.4: two subscriptions, one read in batches; nothing was read before."""
+    """Guarantee 4.4: two subscriptions, one read in batches; nothing was read before."""
     async with world.scope():
         readers = [
             world.loop.create_task(loop_over(world.subscribe(), turns=1)),
@@ -35,7 +35,7 @@ async def flushes(world: World) -> None:
 
 
 async def flushes_a_pool(world: World) -> None:
-    """Contract 2.4, 4.4: workers that have been in line together are each waited for."""
+    """Guarantee 2.4, 4.4: workers that have been in line together are each waited for."""
     async with world.scope():
         account = world.subscribe()
         workers = [world.loop.create_task(loop_over(account, turns=turns)) for turns in (1, 2)]
@@ -48,7 +48,7 @@ async def flushes_a_pool(world: World) -> None:
 
 
 async def flushes_twice_at_a_time(world: World) -> None:
-    """Contract 4.4: two senders wait each for its own."""
+    """Guarantee 4.4: two senders wait each for its own."""
     async with world.scope():
         reader = world.loop.create_task(loop_over(world.subscribe(), turns=1))
 
@@ -62,7 +62,7 @@ async def flushes_twice_at_a_time(world: World) -> None:
 
 
 async def flushes_in_time_or_not(world: World) -> None:
-    """Contract 4.4: a time-out says who is behind, disturbs nobody, and can be followed by another flush."""
+    """Guarantee 4.4: a time-out says who is behind, disturbs nobody, and can be followed by another flush."""
     async with world.scope():
         account = world.subscribe()
 
@@ -85,7 +85,7 @@ async def flushes_in_time_or_not(world: World) -> None:
 
 
 async def flushes_what_is_closed(world: World) -> None:
-    """Contract 4.4: a subscription that ends meanwhile is waited for no longer, the other one still is."""
+    """Guarantee 4.4: a subscription that ends meanwhile is waited for no longer, the other one still is."""
     async with world.scope():
         stuck, read = world.subscribe(), world.subscribe()
         reader = world.loop.create_task(loop_over(read, turns=1))
@@ -97,7 +97,7 @@ async def flushes_what_is_closed(world: World) -> None:
 
 
 async def flushes_what_is_forgotten(world: World) -> None:
-    """Contract 2.8, 4.4: so is one whose last reference is dropped."""
+    """Guarantee 2.8, 4.4: so is one whose last reference is dropped."""
     async with world.scope():
         subscription = world.ctx.subscribe(Event)
         read = world.subscribe()
@@ -115,7 +115,7 @@ async def flushes_what_is_forgotten(world: World) -> None:
 
 
 async def flush_is_cancelled(world: World) -> None:
-    """Contract 4.4: a flush that is cancelled leaves nothing behind, for its reader or for another flush."""
+    """Guarantee 4.4: a flush that is cancelled leaves nothing behind, for its reader or for another flush."""
     async with world.scope():
         reader = world.loop.create_task(loop_over(world.subscribe(), turns=2))
         world.send()
@@ -130,7 +130,7 @@ async def flush_is_cancelled(world: World) -> None:
 
 
 async def worker_is_cancelled_while_flushed(world: World) -> None:
-    """Contract 2.5, 4.4: a worker that is cancelled over its event is waited for no longer."""
+    """Guarantee 2.5, 4.4: a worker that is cancelled over its event is waited for no longer."""
     async with world.scope():
         account = world.subscribe()
         first, second = (world.loop.create_task(loop_over(account, turns=2)) for _ in range(2))
@@ -148,7 +148,7 @@ async def worker_is_cancelled_while_flushed(world: World) -> None:
 
 
 async def flushes_after_a_reader_had_its_time(world: World) -> None:
-    """Contract 4.4: a reader that took all, came back for more and gave up was back before the flush."""
+    """Guarantee 4.4: a reader that took all, came back for more and gave up was back before the flush."""
     async with world.scope():
         account = world.subscribe()
         reader = world.loop.create_task(timed_out_block(account, 1.0))
@@ -160,7 +160,7 @@ async def flushes_after_a_reader_had_its_time(world: World) -> None:
 
 
 async def flushes_during_the_end(world: World) -> None:
-    """Contract 4.4, 5.4: a task flushes while its scope ends the waits of the others."""
+    """Guarantee 4.4, 5.4: a task flushes while its scope ends the waits of the others."""
     async with world.scope():
         account = world.subscribe()
         reader = world.ctx.spawn(loop_over, account, turns=1)
@@ -177,7 +177,7 @@ async def flushes_during_the_end(world: World) -> None:
 
 
 async def flushes_with_a_limit(world: World) -> None:
-    """Contract 4.1, 4.4: what was dropped is not waited for."""
+    """Guarantee 4.1, 4.4: what was dropped is not waited for."""
     async with world.scope():
         readers = [
             world.loop.create_task(loop_over(world.subscribe(limit=1, overflow=overflow), turns=1))
@@ -296,7 +296,7 @@ async def workers_end_with_their_events(world: World) -> None:
 
 
 async def flushes_without_end(world: World) -> None:
-    """Contract 4.4: it waits for what was sent before the call, and not for what a sender goes on sending."""
+    """Guarantee 4.4: it waits for what was sent before the call, and not for what a sender goes on sending."""
     async with world.scope():
         account = world.subscribe()
         reader = world.loop.create_task(loop_over(account))

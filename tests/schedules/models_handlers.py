@@ -1,4 +1,4 @@
-"""Models of `ctx.on` (contract 2.11) and `first` (2.12)."""
+"""Models of `ctx.on` (guarantee 2.11) and `first` (2.12)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def handled(world: World, handler: Callable[[Any], Any], turns: int = 0, **optio
 
 
 async def handles(world: World) -> None:
-    """Contract 2.11, 5.4: subscribed at once; every event is handled, by the scope's end at the latest."""
+    """Guarantee 2.11, 5.4: subscribed at once; every event is handled, by the scope's end at the latest."""
     done: list[int] = []
     async with world.scope():
         handled(world, lambda event: done.append(event.number), turns=1, workers=2)
@@ -45,7 +45,7 @@ async def handles(world: World) -> None:
 
 
 async def handles_and_flushes(world: World) -> None:
-    """Contract 2.11, 4.4: after a flush every handler has finished."""
+    """Guarantee 2.11, 4.4: after a flush every handler has finished."""
     done: list[int] = []
     async with world.scope():
         handled(world, lambda event: done.append(event.number), turns=1, workers=2)
@@ -57,7 +57,7 @@ async def handles_and_flushes(world: World) -> None:
 
 
 async def handler_fails(world: World) -> None:
-    """Contract 2.11: the failure is logged, with the event's type and the handler, and the next is handled."""
+    """Guarantee 2.11: the failure is logged, with the event's type and the handler, and the next is handled."""
     done: list[int] = []
 
     def handle(event: Any) -> None:
@@ -76,7 +76,7 @@ async def handler_fails(world: World) -> None:
 
 
 async def handler_fails_its_scope(world: World) -> None:
-    """Contract 2.11, 5.3: errors="raise"."""
+    """Guarantee 2.11, 5.3: errors="raise"."""
 
     def handle(event: Any) -> None:
         if event.number == 1:
@@ -91,7 +91,7 @@ async def handler_fails_its_scope(world: World) -> None:
 
 
 async def handling_is_closed(world: World) -> None:
-    """Contract 2.8, 2.11: closing what `on` returned ends the workers, after the event they are at."""
+    """Guarantee 2.8, 2.11: closing what `on` returned ends the workers, after the event they are at."""
     done: list[int] = []
     async with world.scope():
         account = handled(world, lambda event: done.append(event.number), turns=1, workers=2)
@@ -103,7 +103,7 @@ async def handling_is_closed(world: World) -> None:
 
 
 async def handler_sends(world: World) -> None:
-    """Contract 2.11, 5.4: a handler whose sends are handled, in a chain that ends."""
+    """Guarantee 2.11, 5.4: a handler whose sends are handled, in a chain that ends."""
     done: list[int] = []
 
     def handle(event: Any) -> None:
@@ -118,7 +118,7 @@ async def handler_sends(world: World) -> None:
 
 
 async def first_answer(world: World) -> None:
-    """Contract 2.12: subscribed before the request is sent, the asker does not miss the answer."""
+    """Guarantee 2.12: subscribed before the request is sent, the asker does not miss the answer."""
     async with world.scope():
         requests = world.subscribe()
 
@@ -142,7 +142,7 @@ async def first_answer(world: World) -> None:
 
 
 async def first_in_time_or_not(world: World) -> None:
-    """Contract 2.5, 2.12: the time-out races with the event; either it is given out or it was not taken."""
+    """Guarantee 2.5, 2.12: the time-out races with the event; either it is given out or it was not taken."""
     async with world.scope():
         account, other = world.subscribe(), world.subscribe()
         reader = world.loop.create_task(loop_over(other))
@@ -159,7 +159,7 @@ async def first_in_time_or_not(world: World) -> None:
 
 
 async def first_is_cancelled(world: World) -> None:
-    """Contract 2.5, 2.12: cancelled as the event comes, it closes all the same."""
+    """Guarantee 2.5, 2.12: cancelled as the event comes, it closes all the same."""
     async with world.scope():
         account = world.subscribe()
         asking = world.loop.create_task(first(account, lambda event: event.number == 1))
@@ -175,7 +175,7 @@ async def first_is_cancelled(world: World) -> None:
 
 
 async def first_is_closed(world: World) -> None:
-    """Contract 2.8, 2.12: closed by another, it raises SubscriptionClosed."""
+    """Guarantee 2.8, 2.12: closed by another, it raises SubscriptionClosed."""
     async with world.scope():
         account = world.subscribe()
 
@@ -197,7 +197,7 @@ async def first_is_closed(world: World) -> None:
 
 
 async def first_at_the_end(world: World) -> None:
-    """Contract 2.12, 5.4: a scope whose task waits for an answer that nobody is left to give still ends."""
+    """Guarantee 2.12, 5.4: a scope whose task waits for an answer that nobody is left to give still ends."""
     async with world.scope():
         account = world.subscribe()
         asking = world.ctx.spawn(first, account, lambda event: event.number == 2)
@@ -208,7 +208,7 @@ async def first_at_the_end(world: World) -> None:
 
 
 async def first_beside_workers(world: World) -> None:
-    """Contract 2.4, 2.12: `first` closes what others read, and their loops end."""
+    """Guarantee 2.4, 2.12: `first` closes what others read, and their loops end."""
     async with world.scope():
         account = world.subscribe()
         worker = world.loop.create_task(loop_over(account, turns=1))

@@ -1,4 +1,4 @@
-"""Models of what a scope that ends takes for idle: readers behind what asyncio offers to wait with (contract 5.4)."""
+"""Models of what a scope that ends takes for idle: readers behind what asyncio offers to wait with (guarantee 5.4)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ("IDLE",)
 
 
 async def ends_through_a_gather(world: World) -> None:
-    """Contract 5.4: readers behind gather; a producer among them keeps all of them alive."""
+    """Guarantee 5.4: readers behind gather; a producer among them keeps all of them alive."""
     async with world.scope():
         account, other = world.subscribe(), world.subscribe()
 
@@ -25,7 +25,7 @@ async def ends_through_a_gather(world: World) -> None:
 
 
 async def ends_through_a_group(world: World) -> None:
-    """Contract 5.4: readers in a TaskGroup, a producer in another task."""
+    """Guarantee 5.4: readers in a TaskGroup, a producer in another task."""
     async with world.scope():
         account = world.subscribe()
 
@@ -41,7 +41,7 @@ async def ends_through_a_group(world: World) -> None:
 
 
 async def ends_through_time_limits(world: World) -> None:
-    """Contract 5.4: reads in `wait_for` and `asyncio.timeout` whose time is not over, or over just then."""
+    """Guarantee 5.4: reads in `wait_for` and `asyncio.timeout` whose time is not over, or over just then."""
     async with world.scope():
         account = world.subscribe()
 
@@ -65,7 +65,7 @@ async def ends_through_time_limits(world: World) -> None:
 
 
 async def ends_through_the_first_of_two(world: World) -> None:
-    """Contract 5.4: a task waits for whichever of a reader and a worker is first, then has an event for the reader.
+    """Guarantee 5.4: a task waits for whichever of a reader and a worker is first, then has an event for the reader.
 
     While the worker's end is on its way to the task that waits for it, that task is at work, not idle.
     """
@@ -85,7 +85,7 @@ async def ends_through_the_first_of_two(world: World) -> None:
 
 
 async def ends_with_a_failing_gather(world: World) -> None:
-    """Contract 5.4: the same behind a gather that one of its tasks fails."""
+    """Guarantee 5.4: the same behind a gather that one of its tasks fails."""
     async with world.scope():
         account = world.subscribe()
 

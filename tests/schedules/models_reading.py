@@ -24,7 +24,7 @@ __all__ = ("READING",)
 
 
 async def two_readers(world: World) -> None:
-    """Contract 2.1, 2.2: each subscription has the whole stream, a late one what came later."""
+    """Guarantee 2.1, 2.2: each subscription has the whole stream, a late one what came later."""
     async with world.scope():
         early = world.subscribe()
         first = world.loop.create_task(loop_over(early))
@@ -46,7 +46,7 @@ async def second_stands(world: World) -> None:
 
 
 async def two_senders(world: World) -> None:
-    """Contract 2.1: two tasks send two types; each reader has its type's events in the order sent."""
+    """Guarantee 2.1: two tasks send two types; each reader has its type's events in the order sent."""
     async with world.scope():
         readers = [
             world.loop.create_task(loop_over(world.subscribe(kind))) for kind in (Event, Other)
@@ -57,7 +57,7 @@ async def two_senders(world: World) -> None:
 
 
 async def pool(world: World) -> None:
-    """Contract 2.4: workers that read in three ways share a subscription."""
+    """Guarantee 2.4: workers that read in three ways share a subscription."""
     async with world.scope():
         account = world.subscribe()
         workers = [
@@ -72,7 +72,7 @@ async def pool(world: World) -> None:
 
 
 async def thief(world: World) -> None:
-    """Contract 2.4, 2.10: `receive_nowait` takes nothing that belongs to a waiting worker."""
+    """Guarantee 2.4, 2.10: `receive_nowait` takes nothing that belongs to a waiting worker."""
     async with world.scope():
         account = world.subscribe()
         worker = world.loop.create_task(anexts(account, 2))
@@ -92,7 +92,7 @@ async def thief(world: World) -> None:
 
 
 async def closed_by_another(world: World) -> None:
-    """Contract 2.8: closing ends the loops of all its readers, and no other's."""
+    """Guarantee 2.8: closing ends the loops of all its readers, and no other's."""
     async with world.scope():
         account, other = world.subscribe(), world.subscribe()
         workers = [
@@ -109,7 +109,7 @@ async def closed_by_another(world: World) -> None:
 
 
 async def closed_by_reader(world: World) -> None:
-    """Contract 2.8: a worker closes in its loop's body, while another was woken with it."""
+    """Guarantee 2.8: a worker closes in its loop's body, while another was woken with it."""
     async with world.scope():
         account = world.subscribe()
 
@@ -127,7 +127,7 @@ async def closed_by_reader(world: World) -> None:
 
 
 async def closed_and_cancelled(world: World) -> None:
-    """Contract 2.5, 2.8: a reader that is cancelled as its subscription is closed."""
+    """Guarantee 2.5, 2.8: a reader that is cancelled as its subscription is closed."""
     async with world.scope():
         account = world.subscribe()
         tasks = [world.loop.create_task(loop_over(account)) for _ in range(3)]
@@ -141,7 +141,7 @@ async def closed_and_cancelled(world: World) -> None:
 
 
 async def breaks_and_comes_again(world: World) -> None:
-    """Contract 2.3: `break` and iterate again, with another worker in between."""
+    """Guarantee 2.3: `break` and iterate again, with another worker in between."""
     async with world.scope():
         account = world.subscribe()
 
@@ -156,7 +156,7 @@ async def breaks_and_comes_again(world: World) -> None:
 
 
 async def forgotten(world: World) -> None:
-    """Contract 2.8: a subscription that nobody refers to any more is gone, and the others read on."""
+    """Guarantee 2.8: a subscription that nobody refers to any more is gone, and the others read on."""
     async with world.scope():
         kept = world.subscribe()
         reader = world.loop.create_task(loop_over(kept))

@@ -16,7 +16,7 @@ __all__ = ("SCOPES",)
 
 
 async def ends(world: World) -> None:
-    """Contract 5.4: consumers end normally when the producer has ended, with everything."""
+    """Guarantee 5.4: consumers end normally when the producer has ended, with everything."""
     async with world.scope():
         account, other = world.subscribe(), world.subscribe()
         consumers = [
@@ -31,7 +31,7 @@ async def ends(world: World) -> None:
 
 
 async def ends_after_a_pool(world: World) -> None:
-    """Contract 2.4, 5.4: workers that share a subscription all end."""
+    """Guarantee 2.4, 5.4: workers that share a subscription all end."""
     async with world.scope():
         account = world.subscribe()
         workers = [world.ctx.spawn(loop_over, account, turns=turns) for turns in (0, 1, 2)]
@@ -42,7 +42,7 @@ async def ends_after_a_pool(world: World) -> None:
 
 
 async def ends_with_a_sleeping_producer(world: World) -> None:
-    """Contract 5.4: a producer that sleeps between sends keeps its consumers alive."""
+    """Guarantee 5.4: a producer that sleeps between sends keeps its consumers alive."""
     async with world.scope():
         account = world.subscribe()
         consumer = world.ctx.spawn(loop_over, account)
@@ -53,7 +53,7 @@ async def ends_with_a_sleeping_producer(world: World) -> None:
 
 
 async def ends_a_chain(world: World) -> None:
-    """Contract 5.4: what a stage passes on, and what it sends when its own loop has ended, is read by the next."""
+    """Guarantee 5.4: what a stage passes on, and what it sends when its own loop has ended, is read by the next."""
     async with world.scope():
         first, second = world.subscribe(), world.subscribe(Other)
         sink = world.ctx.spawn(loop_over, second)
@@ -73,7 +73,7 @@ async def ends_a_chain(world: World) -> None:
 
 
 async def spawns_during_the_end(world: World) -> None:
-    """Contract 5.4: tasks spawned by tasks, while the scope waits, run to their end, as does what they send."""
+    """Guarantee 5.4: tasks spawned by tasks, while the scope waits, run to their end, as does what they send."""
     done = []
     async with world.scope():
         account, other = world.subscribe(), world.subscribe(Other)
@@ -98,7 +98,7 @@ async def spawns_during_the_end(world: World) -> None:
 
 
 async def spawns_a_reader_during_the_end(world: World) -> None:
-    """Contract 5.4: a reader that comes to be while the scope waits ends as well."""
+    """Guarantee 5.4: a reader that comes to be while the scope waits ends as well."""
     async with world.scope():
         account = world.subscribe()
 
@@ -120,7 +120,7 @@ async def spawns_a_reader_during_the_end(world: World) -> None:
 
 
 async def nested(world: World) -> None:
-    """Contract 5.1, 5.3, 5.4: an inner scope ends with its own tasks, and the outer ones read on."""
+    """Guarantee 5.1, 5.3, 5.4: an inner scope ends with its own tasks, and the outer ones read on."""
     async with world.scope():
         outer = world.subscribe()
         reader = world.ctx.spawn(loop_over, outer)
@@ -138,7 +138,7 @@ async def nested(world: World) -> None:
 
 
 async def nested_in_a_task(world: World) -> None:
-    """Contract 5.4, 5.7: a task has a scope of its own, which waits for readers, as the outer one ends."""
+    """Guarantee 5.4, 5.7: a task has a scope of its own, which waits for readers, as the outer one ends."""
     async with world.scope():
         outer = world.subscribe()
 
@@ -159,7 +159,7 @@ async def nested_in_a_task(world: World) -> None:
 
 
 async def isolated(world: World) -> None:
-    """Contract 5.1, 5.4: two buses at the same time, one within the other; neither sees the other's events."""
+    """Guarantee 5.1, 5.4: two buses at the same time, one within the other; neither sees the other's events."""
     async with world.scope():
         outer = world.subscribe()
         world.ctx.spawn(loop_over, outer)
@@ -176,7 +176,7 @@ async def isolated(world: World) -> None:
 
 
 async def two_roots(world: World) -> None:
-    """Contract 5.1, 5.7: two root scopes overlap in two tasks."""
+    """Guarantee 5.1, 5.7: two root scopes overlap in two tasks."""
     world.ending = True
 
     async def subsystem(name: str, count: int) -> None:
@@ -192,7 +192,7 @@ async def two_roots(world: World) -> None:
 
 
 async def reads_while_it_is_cancelled(world: World) -> None:
-    """Contract 5.5: the body fails, and a task that is cancelled reads what is left; nothing hangs."""
+    """Guarantee 5.5: the body fails, and a task that is cancelled reads what is left; nothing hangs."""
     world.ending = True
     drained = []
 
@@ -217,7 +217,7 @@ async def reads_while_it_is_cancelled(world: World) -> None:
 
 
 async def reads_again_and_again(world: World) -> None:
-    """Contract 5.4: a loop around the loop ends with its scope, and has had everything."""
+    """Guarantee 5.4: a loop around the loop ends with its scope, and has had everything."""
     async with world.scope():
         account = world.subscribe()
 
@@ -233,7 +233,7 @@ async def reads_again_and_again(world: World) -> None:
 
 
 async def nested_waits_for_an_outer_reader(world: World) -> None:
-    """Contract 5.4: the inner scope is left, and the reader of the outer one reads on."""
+    """Guarantee 5.4: the inner scope is left, and the reader of the outer one reads on."""
     async with world.scope():
         outer = world.subscribe()
         reader = world.ctx.spawn(loop_over, outer)

@@ -1,4 +1,4 @@
-"""The ways of reading a subscription, each entering in the books what it got (contract 2.3, 2.10)."""
+"""The ways of reading a subscription, each entering in the books what it got (guarantee 2.3, 2.10)."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def loop_over(account: Account, most: int = 1 << 30, turns: int = 0) -> st
 
 
 async def loop_on(account: Account, turns: int = 0) -> str:
-    """`async for`, begun again after every loss that it hears of (contract 4.1)."""
+    """`async for`, begun again after every loss that it hears of (guarantee 4.1)."""
     ticket = account.asks()
     try:
         while True:
@@ -124,7 +124,7 @@ def nowait(account: Account) -> Any:
 
 
 async def timed_out_wait(account: Account, seconds: float, count: int = 1) -> int:
-    """`asyncio.wait_for`: how often it was in time. What the read took, it must give out (contract 2.5)."""
+    """`asyncio.wait_for`: how often it was in time. What the read took, it must give out (guarantee 2.5)."""
     served = 0
     for _ in range(count):
         taken: list[Any] = []

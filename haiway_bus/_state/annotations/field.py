@@ -56,10 +56,6 @@ class Field:
         """Whether the constructor needs a value for the field."""
         return self.default is MISSING and self.factory is None
 
-    def store(self, instance: Any, value: Any) -> None:
-        """Put a checked value into an instance that no other code has yet."""
-        self.member.__set__(instance, value)  # type: ignore[union-attr]
-
     def check(self, value: Any) -> Any:
         """Give the value to store for an argument, which may be MISSING. Raises Mismatch."""
         if value is MISSING:

@@ -160,8 +160,9 @@ class State(metaclass=StateMeta):
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        fields = type(self).__state__.fields
-        if all(field.kind.immutable for field in fields):
+        blueprint = type(self).__state__
+        fields = blueprint.fields
+        if blueprint.immutable:
             return self
         # Before the values are copied, for a value may contain this instance.
         copied: Self = object.__new__(type(self))
@@ -169,9 +170,11 @@ class State(metaclass=StateMeta):
         changed = False
         for field in fields:
             value = getattr(self, field.name)
-            new = value if field.kind.immutable else deepcopy(value, memo)
-            changed = changed or new is not value
-            field.store(copied, new)
+            if not field.kind.immutable:
+                new = deepcopy(value, memo)
+                if new is not value:
+                    value, changed = new, True
+            field.member.__set__(copied, value)  # type: ignore[union-attr] # None in a mix-in alone
         if not changed:
             memo[id(self)] = self
             return self

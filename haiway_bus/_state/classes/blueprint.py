@@ -51,6 +51,7 @@ class Blueprint:
     origin, arguments: `Box` and `(int,)` for `Box[int]`; None and () for any other class.
     parameters: the type variables that are still free.
     variants: the parameterized forms of this class, by their arguments.
+    immutable: whether no value of any field can change, so that copies may be the instance itself.
     blank: makes a blank for the written constructor (`blank.py`); None until it is needed.
     maker: what makes instances in C; None where the written constructor does.
     written: by name, the methods that the package put into the class: deferred, or written for its fields.
@@ -65,6 +66,7 @@ class Blueprint:
         "defaults",
         "fields_or_none",
         "ignore_unknown",
+        "immutable",
         "lookup",
         "maker",
         "mixin",
@@ -110,6 +112,7 @@ class Blueprint:
         self.written: dict[str, Any] = {}
         self.blank: Callable[[], Any] | None = None
         self.fields_or_none: tuple[Field, ...] | None = None
+        self.immutable: bool = False
         self.completing: bool = False
         self.maker: object = None
 
@@ -211,6 +214,7 @@ class Blueprint:
 
     def install(self, fields: tuple[Field, ...]) -> None:
         """Set the fields and the constructor: from now on the class has instances."""
+        self.immutable = all(field.kind.immutable for field in fields)
         self.fields_or_none = fields
         if not self.mixin:
             self.defer("__new__")
@@ -230,11 +234,11 @@ class Blueprint:
 
     def let_super_mean_all_fields(self, name: str) -> None:
         """Put State's method, which reads the fields of the instance's class, where bases have one for their own."""
-        root, *bases = self.bases()
-        for base in bases:
+        bases = list(self.bases())  # State's own first
+        for base in bases[1:]:
             # The `updated` in C reads the instance's class, too.
             if base.has_own(name) and not (name == "updated" and base.maker is not None):
-                base.put(name, root.written[name])
+                base.put(name, bases[0].written[name])
 
     def has_own(self, name: str) -> bool:
         """Whether the class has a method of this name that the package put there."""

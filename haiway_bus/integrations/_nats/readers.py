@@ -85,7 +85,7 @@ class Readers:
 
     def done_with(self, events: list[object]) -> None:
         """Forget where these events came from, as soon as the bridge's own outboxes have looked at them."""
-        self._unseen += [(own, own.position + own.pending, events) for own in self._own]
+        self._unseen += [(own, own._position + own.pending, events) for own in self._own]
         left = [(own, goal, of) for own, goal, of in self._unseen if not _is_past(own, goal)]
         kept = {id(event) for _, _, of in left for event in of}
         for given in (events, *(of for _, _, of in self._unseen)):
@@ -103,4 +103,4 @@ class Readers:
 
 
 def _is_past(own: Subscription[Any], goal: int) -> bool:
-    return own.closed or own.position >= goal
+    return own.closed or own._position >= goal

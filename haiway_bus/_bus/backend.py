@@ -1,0 +1,53 @@
+"""The core that serves: the compiled one where it was built, else the pure one."""
+
+from typing import TYPE_CHECKING, Final, Literal
+
+from haiway_bus._values.switches import compiled_module
+
+__all__ = (
+    "BatchesCore",
+    "BusCore",
+    "Receive",
+    "SubscriptionCore",
+    "backend",
+    "current",
+    "publish",
+    "send",
+)
+
+if TYPE_CHECKING:  # type checkers read the twin that is written in Python: both have the same names
+    from haiway_bus._bus._core_py import (
+        BatchesCore,
+        BusCore,
+        Receive,
+        SubscriptionCore,
+        current,
+        publish,
+        send,
+    )
+
+    backend: Final[Literal["compiled", "pure"]] = "pure"
+elif compiled_module("haiway_bus._bus._core_c") is None:
+    from haiway_bus._bus._core_py import (
+        BatchesCore,
+        BusCore,
+        Receive,
+        SubscriptionCore,
+        current,
+        publish,
+        send,
+    )
+
+    backend = "pure"
+else:
+    from haiway_bus._bus._core_c import (
+        BatchesCore,
+        BusCore,
+        Receive,
+        SubscriptionCore,
+        current,
+        publish,
+        send,
+    )
+
+    backend = "compiled"
