@@ -168,7 +168,9 @@ cdef class SubscriptionCore(Cursor):
             SubscriptionOverflow: in place of events that were lost, with overflow="raise".
             RuntimeError: in another loop or thread than the bus's own.
         """
-        self._check()
+        if HB_RUN() != <PyObject *>self._bus.run:
+            self._check()
+            self._bus.note_run()
         if not self._plain:
             self._came_back()
         if self._head is not None or not self._has_event():

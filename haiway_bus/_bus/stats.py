@@ -193,13 +193,15 @@ def look(channel: Any, observer: Observer | None = None) -> EventStats:
 
 
 def _counted(channel: Any, subscriptions: list[Any]) -> EventStats:
+    if not subscriptions:
+        return EventStats(0, channel.sent, channel.delivered, channel.dropped, 0, 0)
     waiting = [one._pending for one in subscriptions]
-    lag = max(waiting, default=0)
+    lag = max(waiting)
     return EventStats(
         subscriptions=len(subscriptions),
         sent=channel.sent,
-        delivered=channel.delivered + sum(one._delivered for one in subscriptions),
-        dropped=channel.dropped + sum(one.lost() for one in list(channel.bounded.values())),
+        delivered=channel.delivered + sum([one._delivered for one in subscriptions]),
+        dropped=channel.dropped + sum([one.lost() for one in list(channel.bounded.values())]),
         pending=sum(waiting),
         lag=lag,
         slowest=subscriptions[waiting.index(lag)]._name if lag else None,
