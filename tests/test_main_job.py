@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from haiway_bus import ctx
 from haiway_bus.__main__ import main
 from haiway_bus.demo import cli, findings, progress, sources, stages, tables
 from haiway_bus.demo.index import Counts, Index, Location, ModuleSize
@@ -376,6 +377,19 @@ class TestOutput:
         assert ["b", "5", "2", "0"] in words
         assert any(line[:3] == ["events", "per", "second"] for line in words)
         assert done.stdout.splitlines()[-1].startswith("Every count and the ranking agree")
+
+    def test_a_long_run_is_no_reason_for_a_warning(
+        self, tree: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Its scope waits for its stages as long as they work (guarantee 5.11)."""
+        scope = ctx.scope
+
+        def impatient(*args: Any, warn_after: float | None = 1e-6, **options: Any) -> Any:
+            return scope(*args, warn_after=warn_after, **options)
+
+        monkeypatch.setattr(ctx, "scope", impatient)
+        assert main(["--root", str(tree), "--quiet"]) == 0
+        assert [record.getMessage() for record in caplog.records if record.name == "indexing"] == []
 
     def test_index_names_the_same_job(self, small: Path) -> None:
         assert main(["index", "--root", str(small), "--quiet"]) == 0

@@ -638,6 +638,12 @@ class TestUpdated:
             order.updated(total="x", nope=1)
         assert [path for path, _ in caught.value.problems] == ["Order.total", "Order.nope"]
 
+    def test_updated_shows_what_it_takes_and_does(self, order):
+        """The same on both backends, and nothing of how it is written."""
+        for shown, first in ((Order.updated, "(self, /, "), (order.updated, "(")):
+            assert str(inspect.signature(shown)) == f"{first}**changes)"
+            assert inspect.getdoc(State.updated).startswith(inspect.getdoc(shown))
+
     def test_updated_can_be_extended(self):
         """Guarantee 7.6."""
 

@@ -17,6 +17,7 @@ _ON = ("1", "true", "yes", "on")
 _OFF = ("", "0", "false", "no", "off")
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_IN_A_CHECKOUT = os.path.join(_PACKAGE, "_values", "live.pxd")
 _REINSTALL = (
     "install haiway-bus again with this Python, or set HAIWAY_BUS_PURE=1 to run the pure backend"
 )
@@ -100,11 +101,8 @@ def _files_of(name: str) -> list[str]:
 
 def _warn_of_edits(module: ModuleType) -> None:
     """Warns when a module that was built in a checkout (`pip install -e .`) is older than the Cython sources there."""
-    # A wheel has the source of an extension, too, as old as the moment of its installation.
-    beside = (
-        os.path.join(os.path.dirname(_PACKAGE), name) for name in ("setup.py", "pyproject.toml")
-    )
-    if not all(map(os.path.exists, beside)):
+    # A wheel has the source of an extension, too, as old as the moment of its installation, but no .pxd file.
+    if not os.path.exists(_IN_A_CHECKOUT):
         return
     built = os.stat(str(module.__file__)).st_mtime
     for folder, _, names in os.walk(_PACKAGE):
@@ -112,7 +110,7 @@ def _warn_of_edits(module: ModuleType) -> None:
             path = os.path.join(folder, name)
             if name.endswith((".pyx", ".pxd")) and os.stat(path).st_mtime > built:
                 warnings.warn(
-                    f"{path} was edited after {module.__file__} was built from it: run `pip install -e .` again",
+                    f"{path} was edited after {module.__file__} was built: run `pip install -e .` again",
                     RuntimeWarning,
                     stacklevel=3,
                 )

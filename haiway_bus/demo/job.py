@@ -52,7 +52,8 @@ async def run_job(job: Job, progress: Progress, name: str | None = None) -> JobR
     source_seconds: list[float] = []
     async with ctx.scope("source-index", job):
         started = perf_counter()
-        async with ctx.scope("indexing"):
+        # The work is done at the end of this scope. That it takes longer than 10 seconds is no reason for a warning.
+        async with ctx.scope("indexing", warn_after=None):
             _start_stages(job, index, source_seconds, progress)
         bus_seconds = perf_counter() - started
         # The scope has ended, so every stage has read all that was sent, and the index is complete.

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import linecache
 from collections.abc import Callable, Iterable, Sequence
+from inspect import Parameter, Signature
 from itertools import count
 from types import FunctionType
 from typing import Any
@@ -40,6 +41,12 @@ _numbers = count()
 
 INLINE = 3
 """Up to so many exact types are compared in line. More of them are looked up in a frozenset."""
+
+
+UPDATED = Signature(
+    [Parameter("self", Parameter.POSITIONAL_ONLY), Parameter("changes", Parameter.VAR_KEYWORD)]
+)
+"""What `updated` shows of its parameters, with either constructor."""
 
 
 def refusal(
@@ -277,4 +284,7 @@ def write_method(
     function: FunctionType = writer.names[method]
     function.__qualname__ = f"{owner.__qualname__}.{method}"
     function.__module__ = owner.__module__
+    if method == "updated":
+        function.__signature__ = UPDATED  # type: ignore[attr-defined]
+        function.__doc__ = "Make a new instance with some fields changed and checked."
     return function
