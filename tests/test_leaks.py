@@ -1,4 +1,4 @@
-"""Contract 3: nothing is left behind. Each script of tests/leaks runs alone, in an interpreter of its own."""
+"""Guarantee 3: nothing is left behind. Each script of tests/leaks runs alone, in an interpreter of its own."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class TestBacklog:
     def test_ten_million_events_are_freed_in_linear_time_on_a_small_stack(
         self, hb: Any, options: tuple[str, ...]
     ) -> None:
-        """Contract 3.3: ten times the events take about ten times as long, and no more of the C stack."""
+        """Guarantee 3.3: ten times the events take about ten times as long, and no more of the C stack."""
         events = 10_000_000 if FULL and not options else 1_000_000
         told = alone(
             hb,
@@ -63,7 +63,7 @@ class TestBacklog:
         assert seconds["all"] < 10 * 4 * max(seconds["tenth"], 0.001)
 
     def test_a_batch_of_any_length_frees_its_nodes_one_by_one(self, hb: Any) -> None:
-        """Contract 3.3: a node held while the rest is taken leaves a chain that frees itself recursively."""
+        """Guarantee 3.3: a node held while the rest is taken leaves a chain that frees itself recursively."""
 
         async def main() -> None:
             async with hb.ctx.scope("test"):
@@ -79,7 +79,7 @@ class TestBacklog:
     def test_a_reader_that_waits_holds_no_node_of_what_is_sent_meanwhile(
         self, hb: Any, no_garbage: None
     ) -> None:
-        """Contract 2.8, 3.2: its subscription is closed before it runs again, and the backlog goes at once."""
+        """Guarantee 2.8, 3.2: its subscription is closed before it runs again, and the backlog goes at once."""
 
         async def main() -> None:
             async with hb.ctx.scope("test"):
@@ -108,11 +108,11 @@ async def _first_or_none(subscription: Any) -> Any:
 
 class TestScripts:
     def test_cycles_are_collected(self, hb: Any) -> None:
-        """Contract 3.4."""
+        """Guarantee 3.4."""
         alone(hb, str(SCRIPTS / "cycles.py"))
 
     def test_finalizers_of_garbage_find_its_bus_whole(self, hb: Any) -> None:
-        """Contract 3.4."""
+        """Guarantee 3.4."""
         alone(hb, str(SCRIPTS / "finalizers.py"))
 
     def test_memory_stays_flat_in_a_short_soak(self, hb: Any) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import sys
 import threading
+import types
 import weakref
 from typing import Any
 
@@ -196,6 +197,38 @@ async def test_cycles_through_events_subscriptions_and_tasks_are_collected(hb: A
     gc.collect()
     let_go()
     assert [alive() for alive in left] == [None, None]
+
+
+async def test_a_reader_that_is_closed_from_the_inside_goes_in_silence(
+    hb: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guarantee 3.4: the collector finalizes the coroutines of an abandoned task in any order, also the innermost first.
+
+    In the pure backend, to close that one lets go of the task, and so of the coroutine that awaits it.
+    """
+    raised: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", raised.append)
+
+    async def read(subscription: Any) -> None:
+        async for _ in subscription:
+            pass
+
+    async with hb.ctx.scope("test"):
+        task = asyncio.create_task(read(hb.ctx.subscribe(Sent)))
+        await turns()
+        innermost: Any = task.get_coro()
+        while isinstance(
+            awaited := getattr(innermost, "cr_await", getattr(innermost, "gi_yieldfrom", None)),
+            types.CoroutineType | types.GeneratorType,
+        ):
+            innermost = awaited
+        gone = weakref.ref(task)
+        del task, awaited
+        innermost.close()
+        del innermost
+        for _ in range(3):
+            gc.collect()
+        assert (gone(), raised) == (None, [])
 
 
 def clear(holder: list[Any]) -> None:

@@ -96,6 +96,7 @@ cdef class Chain:
         """
         raise NotImplementedError
 
+    @cython.final
     cdef int append(self, object event) except -1:
         """Give the event to every subscription, or raise and give it to none.
 
@@ -120,6 +121,7 @@ cdef class Chain:
             self.tail = node
         return 0
 
+    @cython.final
     cdef int append_at_limits(self, object event, Node node) except -1:
         """What `append` does, where subscriptions may be at their limits, or are and nobody is about to be told."""
         cdef Node tail
@@ -141,6 +143,7 @@ cdef class Chain:
             let_go(gone)
         return 0
 
+    @cython.final
     cdef int let_leave(self) except -1:
         """Move those out of the chain that are at their limits and take no further event.
 
@@ -169,6 +172,7 @@ cdef class Chain:
             else:
                 subscription._move_out()
 
+    @cython.final
     cdef PyObject *move_on(self) noexcept:
         """Have those at their limits that drop the oldest event step past it.
 
@@ -199,6 +203,7 @@ cdef class Chain:
                 bound.dropped += 1
             self.file(bound, subscription._position + bound.limit)
 
+    @cython.final
     cdef void file(self, Bound bound, int64_t due) noexcept:
         """Have the bound looked at when `sent` is `due`; never, if that is 0."""
         cdef TypeIndex *table = &self.moving if bound.overflow is DROP_OLDEST else &self.leaving
@@ -223,6 +228,7 @@ cdef class Chain:
                 (<Bound>slot.value).before = <PyObject *>bound
                 slot.value = <PyObject *>bound
 
+    @cython.final
     cdef int enter(self, Cursor subscription) except -1:
         """Give a subscription a place at the end of the chain: a new one, or one that comes back for what is sent now.
 
@@ -289,6 +295,7 @@ cdef class Cursor:
     while it is `_plain`, the latest at which there was none.
     """
 
+    @cython.final
     cdef object _take(self):
         """The next event, past which it steps; raises SubscriptionOverflow in place of lost ones."""
         cdef Node node
@@ -301,6 +308,7 @@ cdef class Cursor:
             self._work.took(self._position)
         return node.event
 
+    @cython.final
     cdef object _take_apart(self):
         cdef Bound bound = self._bound
         cdef Py_ssize_t place
@@ -319,6 +327,7 @@ cdef class Cursor:
             self._work.took(self._position)
         return event
 
+    @cython.final
     cdef int _settle(self) except -1:
         """Something that waited apart is gone: maybe the last of it."""
         if self._bound.held_until == self._position and not self._bound.gaps:
@@ -327,9 +336,11 @@ cdef class Cursor:
             self._plain = self._work is None
         return 0
 
+    @cython.final
     cdef bint _at_gap(self) except -1:
         return self._bound is not None and self._bound.gaps is not None and self._position in self._bound.gaps
 
+    @cython.final
     cdef int _move_out(self) except -1:
         """Leave the chain, with all that waits there. `held` is ready for it."""
         cdef Bound bound = self._bound
@@ -353,6 +364,7 @@ cdef class Cursor:
         let_go(former)
         return 0
 
+    @cython.final
     cdef list _take_batch(self, Py_ssize_t limit):
         # Node by node: to jump ahead would leave a chain that frees itself recursively.
         cdef list batch
@@ -377,6 +389,7 @@ cdef class Cursor:
             batch.append(self._take())
         return batch
 
+    @cython.final
     cdef int64_t _waiting(self) noexcept:
         """How many events wait, unless it is closed."""
         if self._bound is None:
@@ -384,17 +397,20 @@ cdef class Cursor:
         cdef int64_t last = self._channel.sent if self._bound.left_at < 0 else self._bound.left_at
         return last - self._bound.missed - self._position
 
+    @cython.final
     cdef bint _has_event(self) noexcept:
         return self._node is not None and (
             self._node.next is not None or (self._bound is not None and self._bound.apart)
         )
 
+    @cython.final
     cdef int64_t _taken(self) noexcept:
         cdef int64_t skipped = 0
         if self._bound is not None and self._bound.overflow is DROP_OLDEST:
             skipped = self._bound.dropped
         return self._position - self._start - skipped
 
+    @cython.final
     cdef int _release(self) except -1:
         cdef PyObject *node = new_reference(self._node)
         self._node = None

@@ -168,7 +168,9 @@ cdef class SubscriptionCore(Cursor):
             SubscriptionOverflow: in place of events that were lost, with overflow="raise".
             RuntimeError: in another loop or thread than the bus's own.
         """
-        self._check()
+        if HB_RUN() != <PyObject *>self._bus.run:
+            self._check()
+            self._bus.note_run()
         if not self._plain:
             self._came_back()
         if self._head is not None or not self._has_event():
@@ -191,9 +193,11 @@ cdef class SubscriptionCore(Cursor):
         """How many events wait to be taken."""
         return 0 if self._node is None else self._waiting()
 
+    @cython.final
     cdef bint _is_closed(self) noexcept:
         return self._node is None or (<Channel>self._channel).ended
 
+    @cython.final
     cdef int _next_in_line(self) except -1:
         """The head was served or has left: who waited longest after it is first now."""
         if not self._line:
@@ -224,6 +228,7 @@ cdef class SubscriptionCore(Cursor):
             while self._head is not None and self._head.state == PARKED:
                 self._head.end()
 
+    @cython.final
     cdef int _leave(self) except -1:
         """Free what waits, and be counted out of the channel."""
         cdef int64_t delivered = self._taken()
@@ -555,6 +560,7 @@ cdef class BusCore(Turns):
         """Append the event to its type's chain, or drop it if nobody subscribes to the type (guarantee 1)."""
         self.post(event)
 
+    @cython.final
     cdef int post(self, object event) except -1:
         cdef PyObject *event_type = <PyObject *>Py_TYPE(<PyObject *>event)
         cdef Slot *slot = slot_of(&self.index, event_type)
@@ -607,6 +613,7 @@ cdef class BusCore(Turns):
             if self.channel_of(<PyObject *>event_type) is channel:
                 return subscription
 
+    @cython.final
     cdef Channel channel_of(self, PyObject *event_type):
         # Held by whoever asks: to make a node may set off the collector, which may close the last subscription.
         cdef Slot *slot = slot_of(&self.index, event_type)
@@ -618,6 +625,7 @@ cdef class BusCore(Turns):
         if running is not self.loop or PyThread_get_thread_ident() != self.thread:
             raise rare.not_at_home(self, call, running)
 
+    @cython.final
     cdef int note_run(self) except -1:
         """The loop that runs here is the bus's own: so it is until another one runs, or it runs anew."""
         cdef PyObject *run = HB_RUN()

@@ -314,8 +314,8 @@ class Loop:
         if not is_home:
             subscription._check()
             bus.here = here()
-        steps, subscription = _walk(Receive(subscription)), None  # type: ignore[assignment]
-        return await steps
+        receive, subscription = Receive(subscription), None  # type: ignore[assignment]
+        return await _walk(receive)  # which ends before the read does: see there
 
 
 class BatchesCore:
@@ -416,6 +416,7 @@ class Receive:
             bus.left -= 1
             return node.event
         node = None
+        last: Any = None
         try:
             if not subscription._plain:
                 subscription._came_back()
@@ -448,13 +449,18 @@ class Receive:
                 # What it was woken for is gone: it keeps its place at the head.
                 self.state = PARKED
                 subscription._channel.park(self)
+        except GeneratorExit:
+            # `wakeup` may hold the last reference to the task. With the task goes the coroutine that awaits this read,
+            # which closes it, while it is being closed. So the reference lasts as long as the read.
+            last = self.wakeup
+            raise
         finally:
             if self.state == PARKED or self.state == GRANTED:
                 self.leave()
             self.state = DONE
-            self.wakeup = self.context = None
+            self.wakeup, self.context = None, last
             # This frame, too: the traceback of an exception that comes through it would keep the subscription.
-            subscription = self.subscription = self.steps = None  # type: ignore[assignment]
+            subscription = last = self.subscription = self.steps = None  # type: ignore[assignment]
 
     def __next__(self) -> Receive | None:
         return self.send(None)

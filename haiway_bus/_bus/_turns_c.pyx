@@ -65,6 +65,7 @@ cdef class Turns:
         """Run the tasks whose waits are over: called by the loop. The bus has it."""
         raise NotImplementedError
 
+    @cython.final
     cdef int wake(self, object receive) except -1:
         """Resume one read: in the batch that is being resumed, or else in the next.
 
@@ -80,18 +81,21 @@ cdef class Turns:
             self.ready.append(receive)
         return 0
 
+    @cython.final
     cdef int put_off(self, object receive) except -1:
         """Resume a read in the loop's next turn, behind those that wait for it already."""
         self.schedule()
         self.ready.append(receive)
         return 0
 
+    @cython.final
     cdef void begin_turn(self, Py_ssize_t reads) noexcept:
         self.looked_at = hb_clock()
         self.turn_end = self.looked_at + self.turn
         self.over = 0
         self.left = self.stride = reads
 
+    @cython.final
     cdef bint turn_is_over(self) except -1:
         """Whether the loop is to have its turn: asked when no read is left before the next look at the clock."""
         cdef double before = self.looked_at
@@ -118,6 +122,7 @@ cdef class Turns:
         """Called by the loop in its next turn."""
         self.noted = False
 
+    @cython.final
     cdef int schedule(self) except -1:
         if self.due == NULL:
             self.call_resume()
@@ -128,6 +133,7 @@ cdef class Turns:
             self.call_resume()
         return 0
 
+    @cython.final
     cdef int call_resume(self) except -1:
         cdef Due due = Due.__new__(Due)
         due.context = self.contexts.pop() if len(self.contexts) else Context()

@@ -1,4 +1,4 @@
-"""What a bus can do besides carrying events, once for both backends."""
+"""The bus without its hot path: statistics, flush, drops and its end, once for both backends."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Event = TypeVar("Event")
 
 @publish
 class Bus(BusCore):
-    """The bus of one root or isolated scope. It belongs to the loop and the thread in which it was made."""
+    """The bus of a root or isolated scope. It belongs to the loop and the thread in which it was made."""
 
     __slots__ = (
         "forgotten",
@@ -41,23 +41,23 @@ class Bus(BusCore):
         super().__init__(name, turn)
         # The drop callback, called in the loop.
         self.observer: Callable[[Dropped], None] | None = None
-        # By the id of the type, while a report of its drops is due.
+        # Reports of drops that are due, by the id of the type.
         self.losses: dict[int, Losses] = {}
-        # Called with the last numbers of a type that has lost its last subscription.
+        # The callback for a type that has lost its last subscription: (event_type, stats).
         self.forgotten: Callable[[type[Any], EventStats], None] | None = None
-        # The bus that takes its place for code whose context still has this one (guarantee 5.14).
+        # The bus to use instead, for code whose context still has this one after its end (guarantee 5.14).
         self.instead: Bus | None = None
-        # By type, what was unread in subscriptions that have gone since the scope was broken off; None before.
+        # (type, number) of unread events in subscriptions that closed after the scope was cancelled. None before that.
         self.parted: list[tuple[type[Any], int]] | None = None
-        # Why it ended when its scope had no part in it, and the table that it had then.
+        # Why it ended before its scope, and the table that it had then.
         self.lost: str = ""
         self.kept: dict[int, Any] = {}
-        # Those of the loop, which hear of its close, and of a fork.
+        # The open buses of the loop: they end when the loop is closed, or the process is forked.
         self.open_buses: WeakSet[Any] = open_buses(self.loop).buses
         self.open_buses.add(self)
 
     def refuse_threads(self, event_types: Iterable[type[Any]] | None) -> bool:
-        """Refuse what other threads send from now on, of these types or, given None, of all (guarantee 6.2).
+        """Refuse events of these types that other threads send from now on; None stands for all types (guarantee 6.2).
 
         Called at a scope's end, before its readers are ended: what has come is delivered first. False, and nothing is
         refused, when a thread has just sent, so that those readers have work to do.
@@ -74,7 +74,7 @@ class Bus(BusCore):
         timeout: float | None = None,
         without: Iterable[Subscription[Any]] = (),
     ) -> None:
-        """Return when every subscription of the type has taken all that was sent before (guarantee 4.4)."""
+        """Wait until every subscription of the type is done with all events sent before (guarantee 4.4)."""
         self.check("flush()")
         check_type("flush()", event_type)
         check_timeout("flush()", timeout)
@@ -85,7 +85,7 @@ class Bus(BusCore):
             await flush(channel, timeout, apart)
 
     def when_stirred(self, call: Callable[[], object]) -> Callable[[], object]:
-        """Have it called by the loop after reads have been resumed next; returns what withdraws that."""
+        """Have the loop call a function after it has resumed reads again. Returns a function that withdraws this."""
         if self.stirred is None:
             self.stirred = []
         self.stirred.append(call)
@@ -97,13 +97,13 @@ class Bus(BusCore):
         return withdraw
 
     def events(self, observer: Observer | None = None) -> ByType[EventStats]:
-        """By type, what the channels tell of themselves (guarantee 8.3), to who looks: whoever, unless given."""
+        """The statistics of each type, for this observer (guarantee 8.3)."""
         return ByType(
             [(channel.event_type, look(channel, observer)) for channel in list(self.table.values())]
         )
 
     def unread(self) -> list[tuple[type[Any], int]]:
-        """By type, how many events wait in subscriptions that no task is reading."""
+        """The number of waiting events of each type, in subscriptions that no task reads."""
         put_off = {
             id(one.subscription)
             for one in (*self.ready, *(self.batch or ()))
@@ -123,12 +123,12 @@ class Bus(BusCore):
         return [(event_type, number) for event_type, number in waiting if number]
 
     def break_off(self) -> None:
-        """From now on, keep what is unread in subscriptions that go: the tasks that read them are being cancelled."""
+        """The scope cancels its tasks: from now on, count the unread events of subscriptions that close."""
         if self.parted is None:
             self.parted = []
 
     def close(self) -> None:
-        """End the bus: reads that wait for an event end, `send` and `subscribe` are refused (guarantee 5.6)."""
+        """End the bus. Waiting reads end, and `send` and `subscribe` raise (guarantee 5.6)."""
         self.refuse_threads(None)
         self.open_buses.discard(self)
         self.ended = True
@@ -141,11 +141,11 @@ class Bus(BusCore):
             for subscription in subscriptions_of(channel):
                 if subscription._work is not None:
                     subscription._work.end()
-        # Last: an observer that fails leaves nothing half ended.
+        # Last, so that an observer that raises leaves nothing half ended.
         tell_rest(self, channels)
 
     def abandon(self, reason: str) -> None:
-        """End the bus as it stands, as its loop is closed or this process was forked. Nobody is woken or told.
+        """End the bus where it stands, as its loop is closed or this process was forked. No reader is woken.
 
         What it holds is kept where `send` does not find it: to free a parked read would end its task, here.
         """

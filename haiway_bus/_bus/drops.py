@@ -1,9 +1,9 @@
-"""Telling of dropped events, at most once a second and type (guarantee 4.2). A cold path: both twins use this one.
+"""Reports of dropped events, at most one a second for each type (guarantee 4.2). A cold path: both twins use it.
 
-    Channel.losses, Bus.losses[id of the type] -> Losses       while the loop is to call its `tell`
+    Channel.losses, Bus.losses[id of the type] -> Losses       while the loop is going to call its `tell`
 
-No send asks a clock. The first drop has the loop call `tell` in its next turn, and each report has the loop call it a
-second later. The first look that finds nothing new is the last: the drop after it is a first one again.
+A send reads no clock. The first drop asks the loop to call `tell` in its next turn. Each report asks for another call a
+second later. A call that finds no new drop asks for none: the next drop is a first one again.
 """
 
 from __future__ import annotations
@@ -19,13 +19,17 @@ SECONDS: Final = 1.0
 
 
 class Dropped(NamedTuple):
-    """What the subscriptions of one type have lost to their limits since the last report of the type.
+    """The events that the subscriptions of a type have lost to their limits since the last report.
 
-    number: how many events, over all subscriptions.
-    losing: how many subscriptions lost some.
-    subscriptions: of how many.
-    most: how many the one lost that lost the most.
-    name, limit, overflow: of that one.
+    Attributes:
+        event_type: The type.
+        number: The number of lost events, over all subscriptions.
+        losing: The number of subscriptions that lost events.
+        subscriptions: The number of subscriptions of the type.
+        most: The number of events lost by the subscription that lost the most.
+        name: The name of that subscription, or None.
+        limit: Its limit.
+        overflow: Its overflow policy.
     """
 
     event_type: type[Any]
@@ -39,13 +43,14 @@ class Dropped(NamedTuple):
 
 
 class Losses:
-    """The reports of one type on one bus, while its subscriptions lose events.
+    """The reports for a type on a bus, while its subscriptions lose events.
 
-    It is kept by the bus, too: a type that has lost its last subscription may get another within the second. The loop
-    does not keep it: that would keep a bus whose scope nobody leaves, and all that waits there.
+    The bus holds it, too: a type whose last subscription has gone may get another within the second. The loop holds it
+    weakly: else a bus whose scope is never left, and all its events, would stay alive.
 
-    Invariants: `handle` is the call of `tell` that the loop has promised. `recent` says that the last report is less
-    than a second old. `number`, `losing` and `worst` are about subscriptions that have closed since.
+    Invariants: `handle` is the call of `tell` that the loop is going to make. `recent` says that the last report is
+        less
+    than a second old. `number`, `losing` and `worst` count for subscriptions that have closed since.
     """
 
     __slots__ = ("__weakref__", "channel", "handle", "losing", "number", "recent", "worst")
@@ -62,7 +67,7 @@ class Losses:
         self.worst: tuple[int, str | None, int, str] = (0, None, 0, "")
 
     def add(self, new: int, bound: Any) -> None:
-        """What one subscription, with this bound, has lost."""
+        """Count the events that a subscription with this bound has lost."""
         self.number += new
         self.losing += 1
         if new > self.worst[0]:
@@ -72,7 +77,7 @@ class Losses:
         self.channel.losses = self.channel.bus.losses[id(self.channel.event_type)] = self
 
     def tell(self) -> None:
-        """Report what is new, and look again in a second; or, when nothing is, no more."""
+        """Report new drops and ask for another call in a second. Without new drops, ask for none."""
         channel = self.channel
         bus = channel.bus
         if self.handle is not None:
@@ -82,7 +87,7 @@ class Losses:
         bus.losses.pop(id(channel.event_type), None)
         if bus.observer is None:
             return
-        # First: if the loop cannot promise, all this is still to be told, after the next drop.
+        # First: if this fails, the drops are reported after the next one.
         again = None
         if not bus.ended and not bus.loop.is_closed():
             again = bus.loop.call_later(SECONDS, _tell, ref(self), context=Context())
@@ -126,19 +131,19 @@ def _tell(losses: ref[Losses]) -> None:
 
 
 def note_losses(channel: Any) -> Losses:
-    """Subscriptions of the channel have lost events: see to it that this is told."""
+    """Subscriptions of the channel have lost events: have that reported."""
     bus = channel.bus
     losses: Losses | None = bus.losses.get(id(channel.event_type))
     if losses is None:
         losses = Losses(channel)
         losses.handle = bus.loop.call_soon(_tell, ref(losses), context=Context())
-    losses.channel = channel  # the type may have had another channel a moment ago
+    losses.channel = channel  # the type may have had another channel before
     losses.register()
     return losses
 
 
 def note_closed(channel: Any, new: int, bound: Any) -> None:
-    """A subscription is closed that has lost so many events more than was told: told now, or within the second."""
+    """A closed subscription has lost `new` events that no report counts yet: report them now, or within the second."""
     bus = channel.bus
     losses = channel.losses or bus.losses.get(id(channel.event_type)) or Losses(channel)
     losses.add(new, bound)
@@ -147,7 +152,7 @@ def note_closed(channel: Any, new: int, bound: Any) -> None:
 
 
 def tell_rest(bus: Any, channels: list[Any]) -> None:
-    """The bus has ended: report what was not told."""
+    """The bus has ended: report the drops that no report counts yet."""
     found = [*bus.losses.values(), *(Losses(one) for one in channels if one.losses is None)]
     for losses in found:
         losses.tell()

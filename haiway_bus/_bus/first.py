@@ -1,4 +1,4 @@
-"""Waiting for one event of a subscription (guarantee 2.12). A cold path: both twins use this one."""
+"""`first`: wait for a single event of a subscription (guarantee 2.12). A cold path: both twins use it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from haiway_bus._values.signatures import check_takes_event, is_async, is_plain
 
 __all__ = ("asking", "first_of")
 
-# The tasks that wait in `first_of`, and who is to be told when they no longer do: a scope that waits with its end for
-# the answer, or nobody.
+# The tasks that wait in `first_of`. The value is a callback for the end of the wait, set by a scope whose end waits for
+# the reply, or None.
 asking: WeakKeyDictionary[Any, Callable[[], object] | None] = WeakKeyDictionary()
 
 
@@ -28,14 +28,14 @@ _NOT_ASYNC: Final = f"first() takes {_WHERE}, not an async one: it answers at on
 def first_of(
     subscription: Any, where: Callable[[Any], object] | None, timeout: float | None
 ) -> Coroutine[Any, Any, Any]:
-    """What `first` returns. What is wrong with the arguments is said at the call, and not at the `await`."""
+    """Check the arguments at the call, not at the `await`, and return the coroutine that waits."""
     if where is not None and not is_plain(where):
         if is_number(where):
             shown = described(where)
             raise TypeError(
                 f"first() takes {_WHERE}, not {shown}: for a time-out write first(timeout={shown})"
             )
-        # Of a class nothing is known: bool may be asked of each event.
+        # The arguments of a class are unknown: `where=bool` is allowed.
         if not is_class(where):
             check_takes_event("first()", _WHERE, where)
         if is_async(where):
@@ -47,14 +47,14 @@ def first_of(
 async def waiting_for_first(
     subscription: Any, where: Callable[[Any], object] | None, timeout: float | None
 ) -> Any:
-    """The next event of the subscription for which `where` holds; closes the subscription in any case."""
-    subscription._check()  # before it is entered, as it is closed with that
+    """Return the next event for which `where` is true. Close the subscription in any case."""
+    subscription._check()  # before `async with`, which closes it
     task = asyncio.current_task()
     async with subscription:
         if task is not None:
             asking[task] = None
         try:
-            # A task of another class than asyncio's own may not be the current one, and could have no time limit.
+            # asyncio.timeout needs a current task, which tasks of other classes than asyncio's may not be.
             async with nullcontext() if timeout is None else asyncio.timeout(timeout) as limit:
                 async for event in subscription:
                     if where is None or holds(where(event)):
@@ -68,13 +68,12 @@ async def waiting_for_first(
                 told()
         if subscription.closed:
             raise subscription_closed(subscription)
-        # The scope of this task is ending and nobody is left who could send it: what ends is the wait, and with
-        # it the task, as any task that is no longer needed.
+        # The scope is ending, and no task is left that could send the event. So the wait ends, and with it the task.
         raise CancelledError("the scope ended before the event came")
 
 
 def holds(found: Any) -> bool:
-    """What `where` says of an event. Raises TypeError for what is to be awaited, which would hold for every one."""
+    """The result of `where` as a bool. Raise TypeError for an awaitable, which would be true for every event."""
     if found is not True and found is not False and can_be_awaited(found):
         if is_coroutine(found):
             found.close()

@@ -1,11 +1,11 @@
-"""Waiting until subscriptions have caught up (guarantees 4.4, 4.5). A cold path: both twins use this one.
+"""`flush`: wait until subscriptions have caught up (guarantees 4.4, 4.5). A cold path: both twins use it.
 
     Channel.round -> Round 3                         the calls of flush() that wait for the same events
                        ^
     Subscription.work -> Work: Round 1, Round 2, Round 3     what waits for this subscription, the nearest goal first
 
-Goals only grow, and so does what a subscription is done with. So each read looks at the first goal alone, however many
-calls wait, and each round is entered in a subscription once and taken out once, however many calls it stands for.
+Goals only grow, and so does the position up to which a subscription is done. So a read looks at the first goal alone,
+however many calls wait. A round is entered in a subscription once and removed once, however many calls share it.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ __all__ = ("Round", "Work", "flush", "share_work")
 
 
 class Round:
-    """The calls of flush that wait for the same events: the first `sent` of one channel.
+    """The calls of flush that wait for the same events: the first `sent` events of a channel.
 
-    Invariant: `left` subscriptions have the round among their goals, as long as there are `callers`, the futures of the
-    calls that wait.
+    Invariant: `callers` are the futures of the waiting calls. While there are any, `left` subscriptions have the
+        round among
+    their goals.
     """
 
     __slots__ = ("callers", "left", "sent")
@@ -40,7 +41,7 @@ class Round:
         self.callers: dict[Future[None], None] = {}
 
     def reached(self) -> None:
-        """One more subscription is done with it."""
+        """Another subscription has reached its goal."""
         self.left -= 1
         if not self.left:
             for caller in list(self.callers):
@@ -49,16 +50,18 @@ class Round:
 
 
 class Work:
-    """What the readers of one subscription are at work on, and which rounds wait for them.
+    """The tasks that have events of a subscription in hand, and the rounds that wait for them.
 
-    It is there for subscriptions that are read by a pool, and for all others while a round waits.
+    A subscription has it while a pool of tasks reads it, or a round waits.
 
-    Invariants: `goals` has for each round the `position` by which the subscription has taken all that the round is
-    about; they are in the order in which the rounds began, and so the lowest is the first. `shared` says that a pool
-    reads it. `busy`, None while it is not known who is at work, has an entry for each task that took events and has not
-    come back for more, with the position of the first of these; they are in the order in which they were taken, and so
-    the first one says how far all are. Tasks are held weakly: one that ended, or is gone, is busy no longer. While
-    there are goals, `watched` is the first busy task, whose end is heard of, and that of no other.
+    Invariants:
+    - `goals` maps each round to the `position` at which the subscription has taken all events of the round. The
+      rounds are in the order of their begin, so the first goal is the lowest.
+    - `shared` says that a pool reads the subscription.
+    - `busy` maps each task that has events in hand to the position of the first of them, in the order in which they
+      were taken. So its first entry says how far all tasks are. It is None while the tasks at work are unknown. It
+      holds tasks weakly: a task that has ended is not busy.
+    - While there are goals, `watched` is the first busy task, the only one with a done-callback.
     """
 
     __slots__ = ("busy", "goals", "many", "shared", "subscription", "watched")
@@ -69,49 +72,49 @@ class Work:
         self.shared: bool = False
         self.busy: OrderedDict[weakref.ref[Any], int] | None = None
         if subscription._asked == subscription._position:
-            # Nobody is at work: so each who will be is seen to begin.
+            # No task has an event in hand, so all that take one from now on will be known.
             self.busy = OrderedDict()
         self.many: int = 64
         self.watched: weakref.ref[Any] | None = None
 
     def share(self) -> None:
-        """From now on it is a pool that reads, however few call flush."""
+        """From now on a pool reads the subscription, even while no round waits."""
         self.shared = True
         if self.busy is None:
             self.busy = OrderedDict()
 
     def took(self, position: int) -> None:
-        """The current task takes the event at this position, the last of several if it reads a batch."""
+        """The current task takes the event at this position: for a batch, the position of its last event."""
         task = None if self.busy is None else asyncio.current_task()
         if self.busy is None:
             return
         if task is None:
             if not self.shared:
-                # A callback took it. So it is done with it when somebody asks for the next one.
+                # A callback took it, not a task. It counts as done when the next event is asked for.
                 self.busy = None
                 self.watch()
             return
         if len(self.busy) >= self.many:
             at_work = [(one, at) for one, at in list(self.busy.items()) if _at_work(one)]
             self.busy = OrderedDict(at_work)
-            # Not again before there are twice as many: all of them may be at work.
+            # Clean up again at twice the number, as all of them may be at work.
             self.many = max(64, 2 * len(self.busy))
         self.busy.setdefault(weakref.ref(task), position)
         if self.goals and self.watched is None:
             self.watch()
 
     def came_back(self) -> None:
-        """The current task asks for the next event, and so is done with those before."""
+        """The current task asks for the next event, so it is done with the events before."""
         task = None if self.busy is None else asyncio.current_task()
         if self.busy is None:
-            self.busy = OrderedDict()  # the one who was at work is not any more
+            self.busy = OrderedDict()  # the unknown task at work is done
         elif task is not None:
             self.busy.pop(weakref.ref(task), None)
         if self.goals:
             self.look()
 
     def look(self, _: object = None) -> None:
-        """Release the rounds whose goals are reached. Called as well when the watched task has ended."""
+        """Release the rounds whose goals are reached. The end of the watched task calls this, too."""
         subscription = self.subscription()
         if subscription is None:
             return
@@ -119,7 +122,8 @@ class Work:
         more = True
         while more:
             more = False
-            # No call from the look at the first one until it is out: in one the collector may run, and close all this.
+            # Between reading the first goal and deleting it there is no call: a call may run the collector, which may
+            # close this.
             for first, goal in self.goals.items():
                 if goal <= done:
                     more = True
@@ -129,7 +133,7 @@ class Work:
         self.settle()
 
     def done(self, subscription: Any) -> int:
-        """The position up to which its readers have taken all and come back for more."""
+        """The position up to which the readers have taken all events and are done with them."""
         if self.busy is None:
             asked: int = subscription._asked
             return asked
@@ -142,7 +146,8 @@ class Work:
         return position
 
     def settle(self) -> None:
-        """After `goals` or `busy` changed: watch who is first now, or leave no trace."""
+        """After a change of `goals` or `busy`: watch the task that is first now, or remove this object if it is not
+        needed."""
         self.watch()
         if not self.goals and not self.shared:
             subscription = self.subscription()
@@ -150,7 +155,7 @@ class Work:
                 subscription._set_work(None)
 
     def watch(self) -> None:
-        """Hear of the end of the first busy task: it may end without coming back for the next event."""
+        """Put a done-callback on the first busy task: it may end without asking for the next event."""
         first = next(iter(self.busy), None) if self.busy and self.goals else None
         if first is self.watched:
             return
@@ -163,19 +168,19 @@ class Work:
         self.watched = first
 
     def leave(self, left: Round) -> None:
-        """Nobody waits for this round any more."""
+        """No call waits for this round any more."""
         if self.goals.pop(left, None) is not None:
             self.settle()
 
     def end(self) -> None:
-        """The subscription has ended, and is waited for no longer."""
+        """The subscription has ended: no round waits for it."""
         while self.goals:
             self.goals.popitem(last=False)[0].reached()
         self.settle()
 
 
 def share_work(subscription: Any) -> None:
-    """From now on, tell apart the tasks that read it: they are a pool of workers."""
+    """A pool of workers reads the subscription from now on: keep track of each task."""
     if subscription._work is None:
         subscription._set_work(Work(subscription))
     subscription._work.share()
@@ -187,16 +192,16 @@ def _at_work(task: weakref.ref[Any]) -> bool:
 
 
 async def flush(channel: Any, timeout: float | None, apart: AbstractSet[int]) -> None:
-    """Return when each subscription of the channel, but for those whose ids are `apart`, has taken all that was sent.
+    """Wait until the subscriptions of the channel are done with all sent events, except those whose ids are in `apart`.
 
-    Has taken it and come back for more, that is, or has ended. Raises TimeoutError, with the subscriptions that are
-    behind, and by how much, after `timeout` seconds.
+    Raises:
+        TimeoutError: The time is over. The message names the subscriptions that are behind, and by how many events.
     """
-    # No variable here holds a subscription while this waits: one that its reader has dropped is not to be waited for.
+    # While this waits, no variable holds a subscription: a subscription whose reader has dropped it must be able to go.
     found: Round | None = channel.round
     if found is None or found.sent != channel.sent or apart:
         found = _begin(channel, apart)
-    # Else nothing was sent since, and who had to come back then has to now, or has come.
+    # Else nothing was sent since that round began, so its goals are the goals now.
     if not found.left:
         return
     caller: Future[None] = asyncio.get_running_loop().create_future()
@@ -206,7 +211,7 @@ async def flush(channel: Any, timeout: float | None, apart: AbstractSet[int]) ->
             await caller
     except TimeoutError:
         if not found.left:
-            return  # the last one came back in the same moment
+            return  # the last subscription was done in the same moment
         raise _timed_out(channel, found, timeout) from None
     finally:
         del found.callers[caller]
@@ -242,10 +247,10 @@ def _abandon(channel: Any, left: Round) -> None:
 
 
 def _whose(subscription: Any) -> str:
-    """Who reads it, as far as that is known without looking at each task of the loop."""
+    """The readers of a subscription, as far as they are known without a walk over all tasks of the loop."""
     busy = subscription._work.busy
     if busy:
-        # The workers of a handler have one name.
+        # The workers of a handler share a name.
         names = {described(task.get_name()) for one in list(busy) if (task := one()) is not None}
         return f", in the hands of {', '.join(sorted(names)[:3])}" if names else ""
     return "" if subscription._delivered else " and was never read"
@@ -257,5 +262,5 @@ def _timed_out(channel: Any, found: Round, timeout: float | None) -> TimeoutErro
         for one in subscriptions_of(channel)
         if one._work is not None and found in one._work.goals
     )
-    # No more than are named: as many calls may be over at once as wait.
+    # Only as many as the error names, as thousands of calls may time out at once.
     return flush_timed_out(channel.event_type, timeout, list(islice(behind, NAMED)), found.left)

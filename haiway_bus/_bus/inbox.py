@@ -1,4 +1,4 @@
-"""Events from other threads, on their way to the loop of their bus (guarantee 6.2). Both twins use this one."""
+"""Events from other threads, on their way to the loop of their bus (guarantee 6.2). Both twins use it."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ from haiway_bus._values.printable import name_of_type
 
 __all__ = ("Inbox",)
 
-# How many events are delivered before the loop gets a turn.
+# The number of events that are delivered before the loop gets its turn.
 TURN: Final = 1024
 
 
 class Inbox:
-    """What other threads sent and the loop has not delivered yet.
+    """The events that other threads have sent and the loop has not delivered yet.
 
-    Invariants, under `lock`: events are in the order in which `put` was called; while there are any, `deliver_some` is
-    asked of the loop (`due` is its handle) or running; of the types in `refused` nothing is put, and once `closed`
-    nothing at all. So an event is delivered while somebody can read it, or its send raises. `delivering` while one is
-    being delivered.
+    Invariants, under `lock`:
+    - `events` are in the order of the calls of `put`. While there are any, the loop is going to call `deliver_some`
+      (`due` is the handle), or runs it.
+    - `put` refuses events of the types in `refused`, and all events once `closed` is set. So an event is delivered
+      while somebody can read it, or its send raises.
+    - `delivering` is set during a delivery.
     """
 
     __slots__ = (
@@ -51,23 +53,24 @@ class Inbox:
         self.loop: AbstractEventLoop = loop
         self.thread: int = get_ident()
         self.context: Context = context
-        # Does not ask which thread it is in. `send` would, and hand the event back for ever where the loop is run in
-        # another thread than before (guarantee 6.1).
+        # Unlike `send`, it does not check the thread. If the loop runs in another thread than before, `send` would hand
+        # the event back to this inbox for ever (guarantee 6.1).
         self.accept: Callable[[Any], None] = accept
         self.events: deque[Any] = deque()
-        # One that its holder may take again: the collector may run within `put`, and a finalizer may send.
+        # Reentrant: the collector may run within `put`, and a finalizer may send.
         self.lock: AbstractContextManager[bool] = RLock()
         self.due: ref[Any] | None = None
-        # By identity, as in the bus's table.
+        # By the id of the type, as in the bus's table.
         self.refused: dict[int, type[Any]] = {}
         self.closed: bool = False
         self.delivering: bool = False
 
     def put(self, event: Any) -> None:
-        """Called in any thread but the bus's own. Wakes the loop once a burst.
+        """Add an event. Any thread but the bus's own calls this. It wakes the loop once for each burst.
 
-        Raises ContextMissing when the scope's readers have ended, RuntimeError when the loop is closed or runs in this
-        thread.
+        Raises:
+            ContextMissing: The readers of the scope have ended.
+            RuntimeError: The loop is closed, or runs in this thread.
         """
         with self.lock:
             self.check(type(event))
@@ -83,12 +86,12 @@ class Inbox:
             self.events.append(event)
 
     def ask(self) -> None:
-        """Have the loop call `deliver_some`."""
+        """Ask the loop to call `deliver_some`."""
         handle = self.loop.call_soon_threadsafe(self.deliver_some, context=self.context)
         self.due = ref(handle, self.ask_again)
 
     def ask_again(self, due: ref[Any]) -> None:
-        """The handle is gone: the loop has lost it, to an exception as it was about to call (guarantee 2.16)."""
+        """The handle is gone: an exception made the loop drop it just before the call (guarantee 2.16)."""
         with self.lock:
             if self.due is due:
                 self.due = None
@@ -96,12 +99,13 @@ class Inbox:
                     self.ask()
 
     def check(self, event_type: type[Any]) -> None:
-        """Called in any thread but the bus's own: raise when what it sends of this type has no reader any more."""
+        """Raise if events of this type have no reader any more. Any thread but the bus's own calls this."""
         if self.closed or id(event_type) in self.refused:
             raise readers_ended(f"send() of {name_of_type(event_type)}", self.name)
 
     def refuse(self, event_types: Iterable[type[Any]]) -> bool:
-        """Called in the loop: put no more events of these types. False, and nothing is refused, when some are here."""
+        """Refuse events of these types from now on, unless events are waiting here. Returns whether it did. In the
+        loop."""
         with self.lock:
             if self.events:
                 return False
@@ -109,7 +113,7 @@ class Inbox:
             return True
 
     def deliver_some(self) -> None:
-        """Called by the loop: deliver what has come, a thousand at a time, so that the loop gets its turn."""
+        """The loop calls this. Deliver a thousand events at most, so that the loop gets its turn."""
         self.due = None
         try:
             self.take(min(len(self.events), TURN))
@@ -119,20 +123,20 @@ class Inbox:
                     self.ask()
 
     def deliver(self, *, close: bool = False) -> bool:
-        """Called in the loop: deliver all that has come, and say whether that was anything."""
+        """Deliver all events, and return whether there were any. In the loop."""
         with self.lock:
             self.closed = self.closed or close
             number = len(self.events)
         return self.take(number)
 
     def abandon(self) -> None:
-        """Put nothing any more. Also where this process was forked while another thread, not here now, had the lock."""
+        """Refuse all events from now on. After a fork, the lock may be held by a thread that does not exist here."""
         self.lock = RLock()
         self.closed = True
 
     def take(self, number: int) -> bool:
-        # Within a delivery the collector may run a finalizer that subscribes, and so asks for this. What follows the
-        # event in hand must not overtake it.
+        # During a delivery the collector may run a finalizer that subscribes, which calls this again. Later events must
+        # not overtake the one in hand.
         if self.delivering:
             return False
         self.delivering = True

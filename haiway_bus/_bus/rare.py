@@ -1,4 +1,4 @@
-"""What the cores call now and then, and never on the way of an event: once for both."""
+"""The cold paths of the cores, once for both twins: refusals, names, and the end of a subscription."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ __all__ = (
 
 
 def refuse(bus: Any, event: Any) -> None:
-    """Raise when an event that nobody subscribes to must not be dropped.
+    """Raise for an unheard event that must not be dropped in silence.
 
-    That is what cannot be an event, and any event after the end of the bus, or from a thread shortly before.
+    That is an object that cannot be an event, and any event after the end of the bus, or from another thread after the
+    readers have ended.
     """
     if not is_event_type(type(event)):
         raise event_refused(event)
@@ -50,28 +51,28 @@ def not_at_home(bus: Any, call: str, running: object) -> Exception:
 
 
 def name_for(given: Any) -> str | None:
-    """What a new subscription is called: as given, else after the code that subscribes."""
+    """The name of a new subscription: the given one, or else the line of code that subscribes."""
     return caller() if given is None else name_of(given)
 
 
 def deliver_first(bus: Any, event_type: type[Any]) -> None:
-    """Deliver what threads have sent, before somebody subscribes.
+    """Deliver the events from other threads before a new subscription begins.
 
-    Their `send` has returned, and a subscription sees only what is sent after it (guarantee 2.1, 6.2).
+    The sends of those events have returned, and a subscription receives only later ones (guarantees 2.1, 6.2).
     """
     bus.inbox.deliver()
-    bus.inbox.refused.pop(id(event_type), None)  # it has a reader again
+    bus.inbox.refused.pop(id(event_type), None)  # the type has a reader again
 
 
 def check_close(subscription: Any) -> None:
-    """Refuse to close a subscription in another thread than the bus's own, as long as it has one."""
+    """Refuse to close a subscription in another thread than the bus's own, while its loop is open."""
     bus = subscription._channel.bus
     if not bus.lost and not bus.loop.is_closed():
         subscription._check()
 
 
 def leave_from_any_thread(channel: Any, work: Any, parting: tuple[Any, ...]) -> None:
-    """Count a subscription out of its channel, which is left to the bus's own thread."""
+    """Remove a subscription from its channel. The thread of the bus does that; this may be another one."""
 
     def leave() -> None:
         if work is not None:
@@ -89,7 +90,7 @@ def leave_from_any_thread(channel: Any, work: Any, parting: tuple[Any, ...]) -> 
 
 
 def left(channel: Any, bound: Any, unread: int, was_last: bool) -> None:
-    """A subscription has left the channel: tell of what it lost, and of the channel when it was the last."""
+    """A subscription has left the channel: report its drops, and the last numbers of a type without subscriptions."""
     bus = channel.bus
     if unread and bus.parted is not None:
         bus.parted.append((channel.event_type, unread))

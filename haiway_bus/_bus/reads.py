@@ -1,4 +1,4 @@
-"""Whose a read is: refusals of what is done to a read that belongs to somebody else. Cold paths: both twins use them.
+"""The owner of a read, and the errors for code that touches a read of another task. Cold paths: both twins use them.
 
 A read, `anext(subscription)`, belongs to the task that awaits it first (guarantee 2.13).
 """
@@ -15,7 +15,7 @@ __all__ = ("drives", "no_copy", "read_over", "read_taken", "task_here", "thrown"
 
 
 def read_taken(waiting: Any) -> RuntimeError:
-    """The error for touching a read that somebody waits on: its task, or the callback that wakes it."""
+    """The error for a read on which another task, or a callback, waits."""
     task = getattr(waiting, "__self__", waiting)
     get_name = getattr(task, "get_name", None)
     who = "" if get_name is None else f", {described(get_name())}"
@@ -25,7 +25,7 @@ def read_taken(waiting: Any) -> RuntimeError:
 
 
 def read_over() -> RuntimeError:
-    """The error for a read that is done with twice."""
+    """The error for the second use of a read."""
     return RuntimeError("cannot reuse a read that is over: call anext(subscription) again")
 
 
@@ -40,7 +40,7 @@ def thrown(exception_type: Any, exception: Any, traceback: Any) -> BaseException
 
 
 def no_copy(value: object) -> NoReturn:
-    """Refuse to copy or pickle what belongs to one bus."""
+    """Refuse to copy or pickle an object that belongs to a bus."""
     kind = name_of_type(type(value))
     raise TypeError(
         f"cannot copy or pickle a {kind}: it belongs to one bus; pass the {kind} itself, or make another"
@@ -53,10 +53,10 @@ def task_here() -> Any:
 
 
 def drives(waiting: Any, read: object) -> bool:
-    """Whether what waits on the read is itself at work on it, as when its coroutine is closed or collected.
+    """Whether the call comes from the task that waits on the read: also when its coroutine is closed or collected.
 
-    Then what reaches the read came down that coroutine's own chain of awaits. What came from elsewhere finds every
-    coroutine of the chain suspended.
+    Such a call comes down the chain of awaits, so a coroutine of the chain is running. A call from elsewhere finds
+    every coroutine of the chain suspended.
     """
     task = getattr(waiting, "__self__", waiting)
     if task is task_here():

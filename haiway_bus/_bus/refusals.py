@@ -1,4 +1,4 @@
-"""The refusals of the bus, worded once for both twins, and the test of what can be an event.
+"""The errors of the bus, worded once for both twins, and the check of what can be an event.
 
 The twins call these on their cold paths only: a refusal ends the call, so its cost does not matter, and
 two backends that share the words cannot come to differ in them.
@@ -16,10 +16,9 @@ from haiway_bus._values.arguments import is_class, is_coroutine, is_number, is_s
 from haiway_bus._values.printable import described, name_of_type
 from haiway_bus.errors import ContextMissing, SubscriptionClosed, SubscriptionOverflow
 
-# Bits of PyTypeObject.tp_flags. A class statement makes a heap type that stays mutable and can be a base; what C code
-# brings is static, or immutable, or (struct_time, zlib's objects) cannot be a base; instances of a metaclass are
-# classes themselves.
-# PyPy sets the first bit alike, for what is written in Python, and leaves all others unset.
+# Bits of PyTypeObject.tp_flags. A class statement makes a heap type that is mutable and can be a base. A class from C
+# code is static, or immutable, or cannot be a base (struct_time, the objects of zlib). Instances of a metaclass are
+# classes. PyPy sets the first bit for classes written in Python, and no other bit.
 _HEAP_TYPE: Final = 1 << 9
 _IMMUTABLE_TYPE: Final = 1 << 8
 _BASE_TYPE: Final = 1 << 10
@@ -28,15 +27,15 @@ _MASK: Final = _HEAP_TYPE | _IMMUTABLE_TYPE | _BASE_TYPE | _TYPE_SUBCLASS
 
 
 class _Defined:
-    """What a class statement makes."""
+    """The flags of a class that a class statement makes."""
 
 
 _FLAGS: Final = _Defined.__flags__ & _MASK
 
-# As `type` itself has them: no code of a metaclass runs.
+# The descriptors of `type` itself, so that no code of a metaclass runs.
 _flags: Final[Any] = type.__dict__["__flags__"].__get__
 
-# The classes of which this was found out, by identity: faster to ask than the class, and again without its metaclass.
+# The classes that were checked before, by identity. A look-up here is faster, and runs no code of a metaclass.
 KNOWN: Final[dict[int, ref[type[Any]]]] = {}
 
 DROP_OLDEST: Final = "drop_oldest"
@@ -44,12 +43,12 @@ DROP_NEWEST: Final = "drop_newest"
 RAISE: Final = "raise"
 OVERFLOWS: Final = (DROP_OLDEST, DROP_NEWEST, RAISE)
 
-# Why a bus was lost to its scope; "" says that it was not.
+# Why a bus ended before its scope; "" if it did not.
 FORKED: Final = "forked"
 LOOP_CLOSED: Final = "loop closed"
-# How many seconds the readers of one bus have in a turn of the loop, unless a scope says otherwise.
+# Seconds that the readers of a bus may run in a turn of the loop, unless the scope sets `turn`.
 TURN: Final = 0.005
-# How many subscriptions the error of flush() names.
+# The number of subscriptions that the error of flush() names.
 NAMED: Final = 10
 
 _DEFINE = "define a class for it: a State, a dataclass, a NamedTuple"
@@ -57,7 +56,7 @@ _APART = "open a scope here that has its own bus: `async with ctx.scope(name, is
 
 
 def is_event_type(kind: type[Any]) -> bool:
-    """Whether its instances can be events (guarantee 1.4).
+    """Whether instances of the class can be events (guarantee 1.4).
 
     ExceptionGroup is made as a class statement makes one, unlike all other built-in exceptions. So are the exceptions
     of some C modules (zlib.error), which nothing tells apart from a user's own.
@@ -73,7 +72,7 @@ def is_event_type(kind: type[Any]) -> bool:
 
 
 def event_refused(event: Any) -> TypeError:
-    """The error for what cannot be sent (guarantee 1.4)."""
+    """The error for an object that cannot be an event (guarantee 1.4)."""
     if event is None:
         return TypeError(f"send() takes an event, not None: {_DEFINE}")
     if is_class(event):
@@ -93,8 +92,8 @@ def event_refused(event: Any) -> TypeError:
 
 
 def check_type(call: str, event_type: Any) -> None:
-    """Raise TypeError for what is no class of events (guarantee 1.4)."""
-    # Not isinstance(): a proxy of a class says that it is one, and is not what `type(event)` is.
+    """Raise TypeError if instances of the class cannot be events (guarantee 1.4)."""
+    # Not isinstance(): a proxy of a class claims to be a class, but no event has it as its type.
     if not is_class(event_type):
         given = name_of_type(type(event_type))
         raise TypeError(
@@ -112,7 +111,7 @@ def check_type(call: str, event_type: Any) -> None:
 
 
 def check_timeout(call: str, timeout: object) -> None:
-    """Raise TypeError or ValueError for what is no number of seconds."""
+    """Raise TypeError or ValueError if the time-out is neither None nor a number of seconds."""
     if timeout is None:
         return
     if not is_number(timeout):
@@ -124,7 +123,7 @@ def check_timeout(call: str, timeout: object) -> None:
 
 
 def check_turn(turn: object) -> None:
-    """Raise TypeError or ValueError for what is no time that readers can have."""
+    """Raise TypeError or ValueError if `turn` is not a positive number of seconds."""
     if not is_number(turn):
         raise TypeError(f"turn= takes a time in seconds, a number, not {described(turn)}")
     if not is_seconds(turn) or turn <= 0:  # type: ignore[operator]
@@ -132,9 +131,9 @@ def check_turn(turn: object) -> None:
 
 
 def apart_from(event_type: type[Any], without: Any, bus: Any, kind: type[Any]) -> set[int]:
-    """The ids of the subscriptions that flush() is not to wait for; `kind` is the class of them.
+    """The ids of the subscriptions that flush() does not wait for. `kind` is their class.
 
-    Raises TypeError for what is no list of subscriptions, ValueError for one that flush() would not wait for anyhow.
+    Raises TypeError for anything but a list of subscriptions, ValueError for a subscription of another type or bus.
     """
     if issubclass(type(without), kind) or not offers(without, "__iter__"):
         raise TypeError(
@@ -163,7 +162,7 @@ def no_scope(call: str) -> ContextMissing:
 
 
 def bus_over(call: str, name: str, lost: str) -> ContextMissing:
-    """The error for a call on a bus that has ended, with its scope or without (guarantee 5.6, guarantee 6.2, 6.3)."""
+    """The error for a call on a bus that has ended, with its scope or before it (guarantees 5.6, 6.2, 6.3)."""
     if lost == FORKED:
         return ContextMissing(
             f"{call} needs a scope, and the scope {described(name)} belongs to the process from which this one was"
@@ -179,7 +178,7 @@ def bus_over(call: str, name: str, lost: str) -> ContextMissing:
 
 
 def readers_ended(call: str, name: str) -> ContextMissing:
-    """The error for a call from another thread at the end of a scope, when nobody reads any more (guarantee 6.2)."""
+    """The error for a call from another thread at the end of a scope, after its readers have ended (guarantee 6.2)."""
     return ContextMissing(
         f"{call} came from a thread when the readers of the scope {described(name)} had ended: stop the thread before"
         " the end of the scope's body, or let it take this error as its sign to stop"
@@ -187,14 +186,14 @@ def readers_ended(call: str, name: str) -> ContextMissing:
 
 
 def nothing_waits(subscription: object) -> QueueEmpty:
-    """The error for a read that must not wait and found nothing for it (guarantee 2.10)."""
+    """The error of receive_nowait() without a waiting event (guarantee 2.10)."""
     return QueueEmpty(
         f"no event for receive_nowait() in {subscription!r}: await anext() to wait for one"
     )
 
 
 def subscription_closed(subscription: object) -> SubscriptionClosed:
-    """The error of first() when the subscription ended before an event came that it was to give (guarantee 2.12)."""
+    """The error of first() when the subscription ends before the event comes (guarantee 2.12)."""
     return SubscriptionClosed(f"{subscription!r} ended before the event of first() came")
 
 
@@ -206,8 +205,8 @@ def first_timed_out(subscription: object, timeout: float | None) -> TimeoutError
 def flush_timed_out(
     event_type: type[Any], timeout: float | None, behind: list[tuple[object, int, str]], left: int
 ) -> TimeoutError:
-    """The error of flush() after its time (guarantee 4.4). `behind` are the first NAMED of `left` subscriptions,
-    each with by how much and, as far as it is known, who reads it."""
+    """The error of flush() after its time (guarantee 4.4). `behind` holds the first NAMED of `left` subscriptions,
+    each with the number of events that it is behind, and its readers as far as they are known."""
     named = [
         f"{subscription!r} is behind by {number}{whose}"
         if number
@@ -219,7 +218,7 @@ def flush_timed_out(
 
 
 def overflowed(event_type: type[Any], limit: int, lost: int) -> SubscriptionOverflow:
-    """What the reader of a subscription with overflow="raise" gets in place of the events it lost (guarantee 4.1)."""
+    """The error that a reader gets in place of lost events, with overflow="raise" (guarantee 4.1)."""
     return SubscriptionOverflow(
         f"events of {name_of_type(event_type)} lost here: {lost}, as the subscription holds at most {limit};"
         " reading goes on with the next",
@@ -228,7 +227,7 @@ def overflowed(event_type: type[Any], limit: int, lost: int) -> SubscriptionOver
 
 
 def overflow_of(limit: object, overflow: object) -> str:
-    """Which way a subscription with this limit overflows; "" for none (guarantee 4.1).
+    """The overflow policy of a subscription; "" without a limit (guarantee 4.1).
 
     Raises TypeError or ValueError for what is no limit or no way to overflow.
     """
@@ -244,12 +243,12 @@ def overflow_of(limit: object, overflow: object) -> str:
     if not issubclass(type(overflow), str) or str.__str__(overflow) not in OVERFLOWS:
         known = ", ".join(map(repr, OVERFLOWS))
         raise ValueError(f"subscribe() knows the overflows {known}, not {described(overflow)}")
-    # The string of this module, which the compiled twin knows by its address.
+    # The very string of this module, as the compiled twin compares it by address.
     return OVERFLOWS[OVERFLOWS.index(str.__str__(overflow))]
 
 
 def check_limit(call: str, limit: Any) -> None:
-    """Raise TypeError or ValueError for a limit that is no number of events."""
+    """Raise TypeError or ValueError if the limit is not a positive whole number."""
     is_count = issubclass(type(limit), int) and type(limit) is not bool
     if not is_count or index(limit) < 1:
         kind = ValueError if is_count else TypeError
@@ -257,7 +256,7 @@ def check_limit(call: str, limit: Any) -> None:
 
 
 def loop_closed(call: str, name: str) -> ContextMissing:
-    """The error for a call when the loop of the bus is closed (guarantee 6.2)."""
+    """The error for a call after the loop of the bus was closed (guarantee 6.2)."""
     return ContextMissing(
         f"{call} came after the loop of the scope {described(name)} was closed, where nobody can read any more: leave"
         f" the scope before its loop ends, or {_APART}"

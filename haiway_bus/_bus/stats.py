@@ -1,9 +1,9 @@
-"""What a channel tells of itself (guarantee 8.3): asking costs, sending does not. A cold path: both twins use this one.
+"""Statistics of a channel (guarantee 8.3). A look at them has a cost; a send has none. A cold path: both twins use it.
 
-    Channel.looks -> Looks        since somebody has asked
+    Channel.looks -> Looks        after the first look
 
-All is read off what is kept anyway, but for the age of what waits and for what was before now. Both are known from
-looks alone: each time that anybody asks, it is written down how many events had come by then.
+Most numbers are kept anyway. Two need earlier looks: the age of waiting events, and the peaks since the last look. So
+each look notes the time, and how many events had been sent by then.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 __all__ = ("EventStats", "Observer", "look", "stats_of", "subscriptions_of")
 
-# How many moments are kept at most: those of a year then tell an age to about a quarter of it.
+# The maximal number of moments. With 64 of them, even an age of a year is known to about a quarter.
 MOMENTS: Final = 64
 
 
@@ -50,17 +50,17 @@ class EventStats(NamedTuple):
 
 
 class Observer:
-    """Somebody who looks again and again, and is told what was since the last time."""
+    """A caller that looks repeatedly. Each look tells it what happened since its last look."""
 
     __slots__ = ("__weakref__",)
 
 
-# Whoever calls `ctx.events()`.
+# Every caller of `ctx.events()`.
 ANYBODY: Final = Observer()
 
 
 class Moments:
-    """When how many events had come, as far as one has looked.
+    """Moments of past looks: the time, and the number of events that had been sent by then.
 
     Invariant: the numbers grow with the times.
     """
@@ -77,7 +77,7 @@ class Moments:
                 self.thin(now)
 
     def thin(self, now: float) -> None:
-        """Let the moment go that is missed the least: what is left tells an age to a part of it, not to a time."""
+        """Drop the moment that is needed the least, so that each age keeps about the same relative error."""
         times = [time for time, _ in self.found]
         gone = min(
             range(1, len(times) - 1),
@@ -86,16 +86,16 @@ class Moments:
         del self.found[gone]
 
     def age(self, now: float, position: int) -> float:
-        """For how long the event at this position has been there, at least."""
+        """Seconds that the event at this position has waited, at least."""
         return next((now - time for time, number in list(self.found) if number > position), 0.0)
 
     def forget(self, position: int) -> None:
-        """No event before this position waits any more."""
+        """Drop moments that no waiting event needs: those before this position."""
         self.found = [one for one in self.found if one[1] > position]
 
 
 class Seen:
-    """What was seen since an observer has last looked."""
+    """What looks have found since the last look of an observer."""
 
     __slots__ = ("full", "peak")
 
@@ -106,11 +106,12 @@ class Seen:
 
 
 class Looks:
-    """What is kept of the looks at one channel.
+    """The notes of the looks at a channel.
 
-    Invariants: `moments` are about all that was sent. A subscription that has missed events, and so counts without
-    them, has its own, by its key. `lost` are the drops of each with a limit, at the last look. An observer that has
-    never looked is told what was seen since the first look, by whoever it was: that is `first`.
+    Invariants: `moments` count all sent events. A subscription that has missed events counts without them, so it has
+        its own
+    moments in `own`, by its key. `lost` holds the drops of each subscription with a limit, at the last look. `first`
+    holds what was found since the first look of any observer: an observer's first look returns that.
     """
 
     __slots__ = ("first", "lost", "moments", "own", "seen")
@@ -123,7 +124,7 @@ class Looks:
         self.seen: WeakKeyDictionary[Observer, Seen] = WeakKeyDictionary()
 
     def at(self, channel: Any, subscriptions: list[Any], now: float) -> tuple[float, int, set[int]]:
-        """The age of the oldest event that waits; since the last look: the highest lag, and who was at its limit."""
+        """The age of the oldest waiting event, the highest lag, and the keys of subscriptions at their limits."""
         sent: int = channel.sent
         oldest = sent
         age = 0.0
@@ -140,7 +141,7 @@ class Looks:
                     full.add(one._key)
                     peak = max(peak, bound.limit)
                 if position + pending < sent:
-                    # Before its first loss it counted as all others.
+                    # Before its first loss it counted like all others.
                     moments = self.own.get(one._key) or Moments(list(self.moments.found))
                     moments.forget(position)
                     moments.add(now, position + pending)
@@ -156,7 +157,7 @@ class Looks:
         return max(age, self.moments.age(now, oldest)), peak, full
 
     def since(self, observer: Observer, peak: int, full: set[int]) -> Seen:
-        """What the observer has not been told yet, this look included."""
+        """What the observer has not heard yet, this look included."""
         self.first.full &= self.lost.keys()
         mine = self.seen.get(observer)
         if mine is None:
@@ -170,18 +171,18 @@ class Looks:
 
 
 def subscriptions_of(channel: Any) -> list[Any]:
-    """Of a copy, as wherever a table is walked: what runs meanwhile may set off the collector, and that may end
-    subscriptions which nobody holds any more."""
+    """The living subscriptions of a channel. From a copy of the table, as the collector may run and end some of
+    them."""
     return [found for member in list(channel.members.values()) if (found := member()) is not None]
 
 
 def stats_of(channel: Any) -> EventStats:
-    """The numbers as they are. This is no look."""
+    """The statistics now. This does not count as a look."""
     return _counted(channel, subscriptions_of(channel))
 
 
 def look(channel: Any, observer: Observer | None = None) -> EventStats:
-    """The numbers as they are, and what was since the observer has last looked."""
+    """The statistics now, and the peaks since the last look of the observer."""
     looks = channel.looks
     if looks is None:
         looks = channel.looks = Looks()
@@ -193,13 +194,15 @@ def look(channel: Any, observer: Observer | None = None) -> EventStats:
 
 
 def _counted(channel: Any, subscriptions: list[Any]) -> EventStats:
+    if not subscriptions:
+        return EventStats(0, channel.sent, channel.delivered, channel.dropped, 0, 0)
     waiting = [one._pending for one in subscriptions]
-    lag = max(waiting, default=0)
+    lag = max(waiting)
     return EventStats(
         subscriptions=len(subscriptions),
         sent=channel.sent,
-        delivered=channel.delivered + sum(one._delivered for one in subscriptions),
-        dropped=channel.dropped + sum(one.lost() for one in list(channel.bounded.values())),
+        delivered=channel.delivered + sum([one._delivered for one in subscriptions]),
+        dropped=channel.dropped + sum([one.lost() for one in list(channel.bounded.values())]),
         pending=sum(waiting),
         lag=lag,
         slowest=subscriptions[waiting.index(lag)]._name if lag else None,

@@ -1,7 +1,7 @@
-"""What `ctx.subscribe` returns, once for both backends: the public classes over their cores.
+"""`Subscription`, which `ctx.subscribe` returns, and `Batches`: public classes over the core of either backend.
 
-The cores have what is on the way of an event, and nothing here is. `dir()` of these classes shows what is documented:
-the names in the cores begin with an underscore, but for `receive_nowait`, which is quick and stands there.
+Nothing here is on the hot path of an event: that is in the cores. `dir()` of these classes shows the documented
+names. The names in the cores begin with an underscore, except `receive_nowait`, which is on the hot path.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ Event = TypeVar("Event")
 
 @publish
 class Subscription(SubscriptionCore, Generic[Event]):
-    """What `ctx.subscribe(T)` returns: the events of exactly the type T sent from then on, once each, in order.
+    """The events of exactly one type that are sent after `ctx.subscribe(T)`, once each, in order.
 
-    Iterate it with `async for`, or take one event with `await anext(subscription)`. Several tasks may do so at
-    once: each event goes to one of them, and those that wait are served in the order in which they came. It ends with
-    `close()`, at the end of an `async with` block over it, when the last reference to it is dropped, and with its
-    scope.
+    Iterate over it with `async for`, or read the next event with `await anext(subscription)`. Several tasks may read
+    it at once. Each event then goes to one of them, and waiting tasks are served in the order in which they came.
+
+    The subscription ends with `close()`, at the end of an `async with` block over it, when its last reference is
+    gone, and with its scope.
     """
 
     __slots__ = ()
@@ -42,78 +43,82 @@ class Subscription(SubscriptionCore, Generic[Event]):
 
     @property
     def event_type(self) -> type[Event]:
-        """The type whose events it receives."""
+        """The class of its events."""
         return cast("type[Event]", self._channel.event_type)
 
     @property
     def name(self) -> str | None:
-        """What repr, logs and errors call it: what `name=` gave, or None."""
+        """The name that `subscribe` was given, or None. repr, logs and errors show it."""
         return self._name
 
     @property
     def pending(self) -> int:
-        """The number of events that wait to be taken."""
+        """The number of waiting events."""
         return self._pending
 
     @property
     def dropped(self) -> int:
-        """The number of events that its limit cost it; none without a limit."""
+        """The number of events that it lost to its limit."""
         return 0 if self._bound is None else self._bound.lost()
 
     @property
     def limit(self) -> int | None:
-        """The most events that wait for it at a time; None without a limit."""
+        """The maximal number of waiting events, or None."""
         return None if self._bound is None else self._bound.limit
 
     @property
     def closed(self) -> bool:
-        """Whether no further event will reach it. What waits can still be read after the end of its scope."""
+        """Whether it receives no more events. Waiting events can still be read after the end of its scope."""
         return self._node is None or self._channel.ended
 
     def batches(self, limit: int = 1024) -> Batches[Event]:
-        """Iterate over lists of the events that wait: at least one event each, and at most `limit`.
+        """Iterate over lists of waiting events.
 
-        Cheaper for each event than `async for` over the subscription. The two mix: each event goes to one reader.
+        This costs less for each event than `async for` over the subscription. Other tasks may read the subscription
+        at the same time: each event goes to one reader.
 
         Args:
-            limit: the most events in a list.
+            limit: The maximal number of events in a list. A list has at least one.
+
+        Returns:
+            An iterator for `async for`.
 
         Raises:
-            TypeError: when `limit` is no number.
-            ValueError: when `limit` is below one.
+            TypeError: The limit is not a whole number.
+            ValueError: The limit is below 1.
         """
         return Batches(self, limit)
 
     def first(
         self, where: Callable[[Event], object] | None = None, timeout: float | None = None
     ) -> Coroutine[Any, Any, Event]:
-        """Wait for the next event for which `where` holds; the subscription is closed afterwards.
+        """Wait for the next event for which `where` is true, and close the subscription.
 
-        Subscribe before you send the request, or you can miss the answer. At the end of a scope, a task that waits here
-        for an event which nobody is left to send is cancelled.
+        Subscribe before you send the request, or you can miss the reply. At the end of a scope, the wait is cancelled
+        when no task is left that could send the event.
 
         Args:
-            where: a plain function of one event; every event will do, unless given.
-            timeout: how many seconds to wait at most; without end, unless given.
+            where: A plain function of one event. By default the next event is returned.
+            timeout: Seconds to wait at most. None waits without limit.
 
         Returns:
             The event.
 
         Raises:
-            TimeoutError: when no such event came in time.
-            SubscriptionClosed: when the subscription ended before.
-            TypeError: at the call, when `where` is no plain function of one event or `timeout` no number.
-            ValueError: at the call, when `timeout` is no number of seconds.
+            TimeoutError: The time is over.
+            SubscriptionClosed: The subscription ends before the event comes.
+            TypeError: At the call: `where` is not a plain function of one event, or `timeout` is not a number.
+            ValueError: At the call: `timeout` is not a number of seconds.
         """
         return first_of(self, where, timeout)
 
     def close(self) -> None:
-        """End the subscription: free what waits, and end the loops that read it.
+        """End the subscription: free its waiting events, and end the loops that read it.
 
-        Events that are sent later are no longer kept for it. A second call does nothing.
+        It receives no later events. A second call does nothing.
 
         Raises:
-            RuntimeError: in another thread than the bus's own.
+            RuntimeError: The caller runs in another thread than the bus.
         """
         self._close()
 
@@ -141,7 +146,7 @@ class Subscription(SubscriptionCore, Generic[Event]):
 
 @publish
 class Batches(BatchesCore, Generic[Event]):
-    """What `subscription.batches(limit)` returns: an iterator over lists of waiting events."""
+    """An iterator over lists of waiting events. `subscription.batches(limit)` returns it."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""Run alone: a backlog is built and let go, in a thread with a stack too small for a recursive release (contract 3.3).
+"""Run alone: a backlog is built and let go, in a thread with a stack too small for a recursive release (guarantee 3.3).
 
     python -P tests/leaks/backlog.py --events 10000000 --stack 131072
 

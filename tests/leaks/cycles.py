@@ -1,4 +1,4 @@
-"""Run alone: cycles through all that the bus is made of are collected (contract 3.4).
+"""Run alone: cycles through all that the bus is made of are collected (guarantee 3.4).
 
 Each function below leaves a cycle behind and gives weak references to what is in it. They run many times over, and then
 nothing is left: no object that a weak reference knows, no object more than before, and in a debug build no counted one.

@@ -1,4 +1,4 @@
-"""Run alone: finalizers use a bus that is garbage like themselves, and find it whole (contract 3.4).
+"""Run alone: finalizers use a bus that is garbage like themselves, and find it whole (guarantee 3.4).
 
 The compiled twin has borrowed pointers in its table. They hold because the collector calls every finalizer before it
 takes the first object apart, and because what a finalizer makes keeps alive whatever it refers to. So each bus here

@@ -1,4 +1,4 @@
-"""Run alone: a service's day in short, over and over, while its memory is watched (contract 3).
+"""Run alone: a service's day in short, over and over, while its memory is watched (guarantee 3).
 
     python -P tests/leaks/soak.py --seconds 300
 
