@@ -258,15 +258,9 @@ cdef class SubscriptionCore(Cursor):
         rare.leave_from_any_thread(self._channel, self._work, parting)
 
 
-# The public class, of which `subscribe` makes the instances.
-cdef object PUBLIC
-
-
 def publish(kind):
-    """A class decorator for the public class over one of the cores: `subscribe` makes instances of it."""
-    global PUBLIC
+    """A class decorator for the public class over a core. The compiled backend copies slots of the core into it."""
     if issubclass(kind, SubscriptionCore):
-        PUBLIC = kind
         hb_read_as(<PyObject *>kind, <PyObject *>SubscriptionCore)
     elif issubclass(kind, BatchesCore):
         hb_read_as(<PyObject *>kind, <PyObject *>BatchesCore)
@@ -607,7 +601,7 @@ cdef class BusCore(Turns):
                 self.table[id(event_type)] = channel
                 index_add(&self.index, <PyObject *>event_type, <PyObject *>channel)
             bound = None if limit is None else Bound(channel, limit, kind, name)
-            subscription = PUBLIC(channel, bound, name)
+            subscription = self.subscription_class(channel, bound, name)
             # To make it may have set off the collector, which may have ended the channel's last subscription and the
             # channel with it, or subscribed to the type.
             if self.channel_of(<PyObject *>event_type) is channel:

@@ -177,7 +177,10 @@ class SubscriptionCore(Cursor):
     def __aiter__(self) -> SubscriptionCore | Loop:
         self._check()
         caller = _getframe(1)
-        if caller.f_code.co_code[caller.f_lasti] == GET_AITER:
+        if (
+            caller.f_code.co_code[caller.f_lasti] == GET_AITER
+            and type(self).__anext__ is SubscriptionCore.__anext__  # else a test has patched it
+        ):
             return Loop(self)
         return self
 
@@ -265,17 +268,11 @@ class SubscriptionCore(Cursor):
         rare.leave_from_any_thread(self._channel, self._work, parting)
 
 
-# The public class, of which `subscribe` makes the instances.
-_public: type[SubscriptionCore]
-
 Public = TypeVar("Public", bound=type)
 
 
 def publish(kind: Public) -> Public:
-    """A class decorator for the public class over one of the cores: `subscribe` makes instances of it."""
-    global _public
-    if issubclass(kind, SubscriptionCore):
-        _public = kind
+    """A class decorator for the public class over a core. The compiled backend copies slots of the core into it."""
     return kind
 
 
@@ -627,9 +624,12 @@ class BusCore(Turns):
         "name",
         "resumed",
         "strict",
+        "subscription_class",
         "table",
         "thread",
     )
+
+    subscription_class: type[SubscriptionCore]
 
     def __init__(self, name: str, turn: float = TURN) -> None:
         super().__init__(turn)
@@ -686,7 +686,7 @@ class BusCore(Turns):
                     continue
                 self.table[id(event_type)] = channel
             bound = None if limit is None else Bound(channel, limit, kind, name)
-            subscription = _public(channel, bound, name)
+            subscription = self.subscription_class(channel, bound, name)
             # To make it may have set off the collector, which may have ended the channel's last subscription and the
             # channel with it, or subscribed to the type.
             if self.table.get(id(event_type)) is channel:
