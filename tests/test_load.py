@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import threading
 from typing import Any
 
 import pytest
 
 THREADS = 8
+# HAIWAY_BUS_FULL=1 sends several times as many: `.ci/more` does.
+FULL = os.environ.get("HAIWAY_BUS_FULL") == "1"
 
 
 class Sent:
@@ -37,9 +40,9 @@ def start(work: Any, *arguments: Any) -> threading.Thread:
     return thread
 
 
-def test_eight_threads_send_a_hundred_thousand_events_each(hb: Any) -> None:
+def test_the_events_of_eight_threads_are_counted_exactly(hb: Any) -> None:
     """Guarantee 5.4, 6.2: the order of each thread kept, nothing lost, in a scope that ends when they are done."""
-    each = 100_000
+    each = 100_000 if FULL else 20_000
 
     def produce(sender: int) -> None:
         for number in range(each):
@@ -105,9 +108,9 @@ async def _read(subscription: Any, into: Order) -> None:
         into.saw(event)
 
 
-def test_ten_thousand_subscriptions_and_a_million_deliveries_are_counted_exactly(hb: Any) -> None:
+def test_the_deliveries_to_ten_thousand_subscriptions_are_counted_exactly(hb: Any) -> None:
     """Guarantee 2.1, 2.2."""
-    events = 100
+    events = 100 if FULL else 40
     totals = [0] * 10_000
 
     async def read(place: int) -> None:
@@ -129,9 +132,9 @@ def test_ten_thousand_subscriptions_and_a_million_deliveries_are_counted_exactly
     asyncio.run(main())
 
 
-def test_a_million_events_through_one_subscription_are_counted_exactly(hb: Any) -> None:
+def test_a_stream_of_bursts_through_one_subscription_is_counted_exactly(hb: Any) -> None:
     """Guarantee 2.1, 2.6: in bursts, with a pool beside it that shares them."""
-    total = 1_000_000
+    total = 1_000_000 if FULL else 200_000
 
     async def main() -> None:
         seen = Order()
