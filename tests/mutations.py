@@ -411,7 +411,7 @@ MUTATIONS = [
         "3.2",
         "haiway_bus/_bus/_core_py.py",
         "a reader that waits holds on to a node",
-        "        node = None  # it will hold an event while this waits\n",
+        "        node = None  # or the frame would hold its event while this waits\n",
         "",
         "test_leaks.py::TestBacklog::test_a_reader_that_waits_holds_no_node_of_what_is_sent_meanwhile",
     ),
