@@ -339,7 +339,7 @@ MUTATIONS = [
         "2.14",
         PURE,
         "a read that is over keeps its subscription",
-        "            subscription = self.subscription = self.steps = None  # type: ignore[assignment]",
+        "            subscription = last = self.subscription = self.steps = None  # type: ignore[assignment]",
         "            self.steps = None",
         "test_reads.py::TestNothingHeld",
     ),

@@ -202,7 +202,7 @@ async def test_cycles_through_events_subscriptions_and_tasks_are_collected(hb: A
 async def test_a_reader_that_is_closed_from_the_inside_goes_in_silence(
     hb: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Guarantee 3.4: the collector finalizes the coroutines of an abandoned task in any order, also the innermost first.
+    """Guarantee 3.4: the collector finalizes the coroutines of an abandoned task in any order, also innermost first.
 
     In the pure backend, to close that one lets go of the task, and so of the coroutine that awaits it.
     """

@@ -1,6 +1,5 @@
 # The fields of the compiled twin of `_chain_py.py`. The comments name the invariants that C code relies on.
 
-cimport cython
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int64_t
@@ -33,22 +32,16 @@ cdef class Chain:
 
     cdef bint hands_over(self, object event) except -1
 
-    @cython.final
     cdef int append(self, object event) except -1
 
-    @cython.final
     cdef int append_at_limits(self, object event, Node node) except -1
 
-    @cython.final
     cdef int let_leave(self) except -1
 
-    @cython.final
     cdef PyObject *move_on(self) noexcept
 
-    @cython.final
     cdef void file(self, Bound bound, int64_t due) noexcept
 
-    @cython.final
     cdef int enter(self, Cursor subscription) except -1
 
 
@@ -83,32 +76,22 @@ cdef class Cursor:
     cdef readonly object _work  # Work while a pool of tasks reads, or a flush waits; else None
     cdef bint _plain            # no Work, and nothing waits outside of the chain
 
-    @cython.final
     cdef int64_t _waiting(self) noexcept
 
-    @cython.final
     cdef bint _has_event(self) noexcept
 
-    @cython.final
     cdef object _take(self)
 
-    @cython.final
     cdef object _take_apart(self)
 
-    @cython.final
     cdef int _settle(self) except -1
 
-    @cython.final
     cdef bint _at_gap(self) except -1
 
-    @cython.final
     cdef int _move_out(self) except -1
 
-    @cython.final
     cdef list _take_batch(self, Py_ssize_t limit)
 
-    @cython.final
     cdef int64_t _taken(self) noexcept
 
-    @cython.final
     cdef int _release(self) except -1

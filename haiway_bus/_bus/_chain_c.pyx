@@ -100,6 +100,7 @@ cdef class Chain:
         """
         raise NotImplementedError
 
+    @cython.final
     cdef int append(self, object event) except -1:
         """Append the event for every subscription, or raise and append it for none.
 
@@ -124,6 +125,7 @@ cdef class Chain:
             self.tail = node
         return 0
 
+    @cython.final
     cdef int append_at_limits(self, object event, Node node) except -1:
         """The rest of `append`, when a bound is due, or a subscription is away and no report of drops is scheduled."""
         cdef Node tail
@@ -145,6 +147,7 @@ cdef class Chain:
             let_go(gone)
         return 0
 
+    @cython.final
     cdef int let_leave(self) except -1:
         """Move the subscriptions in `leaving` that are at their limit out of the chain.
 
@@ -174,6 +177,7 @@ cdef class Chain:
             else:
                 subscription._move_out()
 
+    @cython.final
     cdef PyObject *move_on(self) noexcept:
         """Let each subscription at its limit with overflow="drop_oldest" step past its oldest event.
 
@@ -204,6 +208,7 @@ cdef class Chain:
                 bound.dropped += 1
             self.file(bound, subscription._position + bound.limit)
 
+    @cython.final
     cdef void file(self, Bound bound, int64_t due) noexcept:
         """File the bound under `due`, a value of `sent`. Unfile it if `due` is 0."""
         cdef TypeIndex *table = &self.moving if bound.overflow is DROP_OLDEST else &self.leaving
@@ -228,6 +233,7 @@ cdef class Chain:
                 (<Bound>slot.value).before = <PyObject *>bound
                 slot.value = <PyObject *>bound
 
+    @cython.final
     cdef int enter(self, Cursor subscription) except -1:
         """Put a subscription at the end of the chain: a new subscription, or one of those that are away.
 
@@ -301,6 +307,7 @@ cdef class Cursor:
       the latest such position, or, while `_plain`, the latest at which no event was waiting.
     """
 
+    @cython.final
     cdef object _take(self):
         """Take the next event. Raise SubscriptionOverflow in place of lost events."""
         cdef Node node
@@ -313,6 +320,7 @@ cdef class Cursor:
             self._work.took(self._position)
         return node.event
 
+    @cython.final
     cdef object _take_apart(self):
         cdef Bound bound = self._bound
         cdef Py_ssize_t place
@@ -331,6 +339,7 @@ cdef class Cursor:
             self._work.took(self._position)
         return event
 
+    @cython.final
     cdef int _settle(self) except -1:
         """Forget what was outside of the chain, once nothing waits there any more."""
         if self._bound.held_until == self._position and not self._bound.gaps:
@@ -339,9 +348,11 @@ cdef class Cursor:
             self._plain = self._work is None
         return 0
 
+    @cython.final
     cdef bint _at_gap(self) except -1:
         return self._bound is not None and self._bound.gaps is not None and self._position in self._bound.gaps
 
+    @cython.final
     cdef int _move_out(self) except -1:
         """Leave the chain, and move all waiting events to `_held`, which the caller has made."""
         cdef Bound bound = self._bound
@@ -365,6 +376,7 @@ cdef class Cursor:
         let_go(former)
         return 0
 
+    @cython.final
     cdef list _take_batch(self, Py_ssize_t limit):
         # Node by node: after a jump ahead, the skipped nodes would free each other recursively.
         cdef list batch
@@ -389,6 +401,7 @@ cdef class Cursor:
             batch.append(self._take())
         return batch
 
+    @cython.final
     cdef int64_t _waiting(self) noexcept:
         """The number of waiting events, while the subscription is open."""
         if self._bound is None:
@@ -396,17 +409,20 @@ cdef class Cursor:
         cdef int64_t last = self._channel.sent if self._bound.left_at < 0 else self._bound.left_at
         return last - self._bound.missed - self._position
 
+    @cython.final
     cdef bint _has_event(self) noexcept:
         return self._node is not None and (
             self._node.next is not None or (self._bound is not None and self._bound.apart)
         )
 
+    @cython.final
     cdef int64_t _taken(self) noexcept:
         cdef int64_t skipped = 0
         if self._bound is not None and self._bound.overflow is DROP_OLDEST:
             skipped = self._bound.dropped
         return self._position - self._start - skipped
 
+    @cython.final
     cdef int _release(self) except -1:
         cdef PyObject *node = new_reference(self._node)
         self._node = None

@@ -1,6 +1,5 @@
 # The fields of the compiled twin of `_core_py.py`. The comments name the invariants that C code relies on.
 
-cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
 
@@ -35,13 +34,10 @@ cdef class SubscriptionCore(Cursor):
     cdef readonly Receive _head  # the first read in line, or None
     cdef object _line           # OrderedDict of the reads behind `_head`; None until there is such a read
 
-    @cython.final
     cdef bint _is_closed(self) noexcept
 
-    @cython.final
     cdef int _next_in_line(self) except -1
 
-    @cython.final
     cdef int _leave(self) except -1
 
 
@@ -91,11 +87,8 @@ cdef class BusCore(Turns):
     cdef object resumed
     cdef readonly object inbox
 
-    @cython.final
     cdef int post(self, object event) except -1
 
-    @cython.final
     cdef Channel channel_of(self, PyObject *event_type)
 
-    @cython.final
     cdef int note_run(self) except -1

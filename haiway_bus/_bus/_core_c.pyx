@@ -193,9 +193,11 @@ cdef class SubscriptionCore(Cursor):
         """The number of waiting events."""
         return 0 if self._node is None else self._waiting()
 
+    @cython.final
     cdef bint _is_closed(self) noexcept:
         return self._node is None or (<Channel>self._channel).ended
 
+    @cython.final
     cdef int _next_in_line(self) except -1:
         """The head was served or has left: the read behind it becomes the head."""
         if not self._line:
@@ -226,6 +228,7 @@ cdef class SubscriptionCore(Cursor):
             while self._head is not None and self._head.state == PARKED:
                 self._head.end()
 
+    @cython.final
     cdef int _leave(self) except -1:
         """Free the waiting events, and leave the channel."""
         cdef int64_t delivered = self._taken()
@@ -551,6 +554,7 @@ cdef class BusCore(Turns):
         """Append the event to the chain of its type, or drop it if the type has no subscription (guarantee 1)."""
         self.post(event)
 
+    @cython.final
     cdef int post(self, object event) except -1:
         cdef PyObject *event_type = <PyObject *>Py_TYPE(<PyObject *>event)
         cdef Slot *slot = slot_of(&self.index, event_type)
@@ -602,6 +606,7 @@ cdef class BusCore(Turns):
             if self.channel_of(<PyObject *>event_type) is channel:
                 return subscription
 
+    @cython.final
     cdef Channel channel_of(self, PyObject *event_type):
         # The caller must hold the result: making a node may start the collector, which may close the last subscription.
         cdef Slot *slot = slot_of(&self.index, event_type)
@@ -613,6 +618,7 @@ cdef class BusCore(Turns):
         if running is not self.loop or PyThread_get_thread_ident() != self.thread:
             raise rare.not_at_home(self, call, running)
 
+    @cython.final
     cdef int note_run(self) except -1:
         """Note the current run of the loop, after a check that it is the bus's own."""
         cdef PyObject *run = HB_RUN()

@@ -1,6 +1,5 @@
 # The fields of the compiled twin of `_turns_py.py`.
 
-cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
 
@@ -26,22 +25,16 @@ cdef class Turns:
 
     cdef int resume(self) except -1
 
-    @cython.final
     cdef int wake(self, object receive) except -1
 
-    @cython.final
     cdef int put_off(self, object receive) except -1
 
-    @cython.final
     cdef void begin_turn(self, Py_ssize_t reads) noexcept
 
-    @cython.final
     cdef bint turn_is_over(self) except -1
 
-    @cython.final
     cdef int schedule(self) except -1
 
-    @cython.final
     cdef int call_resume(self) except -1
 
 

@@ -65,6 +65,7 @@ cdef class Turns:
         """Run the tasks whose waits are over. The loop calls this, and `BusCore` implements it."""
         raise NotImplementedError
 
+    @cython.final
     cdef int wake(self, object receive) except -1:
         """Resume a read in the running batch, or else in the next batch.
 
@@ -81,18 +82,21 @@ cdef class Turns:
             self.ready.append(receive)
         return 0
 
+    @cython.final
     cdef int put_off(self, object receive) except -1:
         """Resume a read in the next turn of the loop, behind the reads that are ready already."""
         self.schedule()
         self.ready.append(receive)
         return 0
 
+    @cython.final
     cdef void begin_turn(self, Py_ssize_t reads) noexcept:
         self.looked_at = hb_clock()
         self.turn_end = self.looked_at + self.turn
         self.over = 0
         self.left = self.stride = reads
 
+    @cython.final
     cdef bint turn_is_over(self) except -1:
         """Whether the readers must give way to the loop. Called when `left` reads have been made."""
         cdef double before = self.looked_at
@@ -119,6 +123,7 @@ cdef class Turns:
         """The loop calls this in its next turn."""
         self.noted = False
 
+    @cython.final
     cdef int schedule(self) except -1:
         if self.due == NULL:
             self.call_resume()
@@ -130,6 +135,7 @@ cdef class Turns:
             self.call_resume()
         return 0
 
+    @cython.final
     cdef int call_resume(self) except -1:
         cdef Due due = Due.__new__(Due)
         due.context = self.contexts.pop() if len(self.contexts) else Context()

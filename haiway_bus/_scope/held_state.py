@@ -40,8 +40,7 @@ class States:
     """A level of state: that of a scope, or that of a `ctx.updated` block in it.
 
     Invariants: `held[id(T)]` is an instance of exactly T. It hides the instances of T in outer levels. `made` is the
-        level
-    of the scope, which keeps the instances that are made from defaults: once for each scope (guarantee 5.10).
+    level of the scope, which keeps the instances that are made from defaults: once for each scope (guarantee 5.10).
     """
 
     __slots__ = ("held", "made", "outer", "scope_name")

@@ -25,8 +25,7 @@ class Within:
     task, such as `asyncio.capture_call_graph`, passes through it.
 
     Invariants: `run` is `context.run` while it is awaited, else None, so that it holds nothing. `waited` is the
-        future that
-    the task has not been given yet; DONE if there is none.
+    future that the task has not been given yet; DONE if there is none.
     """
 
     __slots__ = ("generator", "run", "step", "waited")
