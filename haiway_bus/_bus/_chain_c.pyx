@@ -235,7 +235,7 @@ cdef class Chain:
 
     @cython.final
     cdef int enter(self, Cursor subscription) except -1:
-        """Put a subscription at the end of the chain: a new subscription, or one of those that are away.
+        """Put a subscription at the end of the chain: a new subscription, or a subscription that was away.
 
         A subscription that was away is about to take an event, so it has room for the next.
         """
@@ -276,7 +276,7 @@ cdef class Bound:
     - `apart` is true while something waits outside of the chain: the events in `_held`, whose numbers begin at
       `_position` and end before `held_until`, or the report of a loss, in `gaps`. They come before the events in the
       chain.
-    - `told` of the dropped events have been reported.
+    - `told` is the number of dropped events that have been reported.
     - A bound refers to no event, because the channel holds the bound.
     """
 

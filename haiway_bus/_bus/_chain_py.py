@@ -243,7 +243,7 @@ class Chain:
             dues[due] = bound
 
     def enter(self, subscription: Cursor) -> None:
-        """Put a subscription at the end of the chain: a new subscription, or one of those that are away.
+        """Put a subscription at the end of the chain: a new subscription, or a subscription that was away.
 
         A subscription that was away has just taken an event, so it has room for the next.
         """
@@ -286,7 +286,7 @@ class Bound:
     - `apart` is true while something waits outside of the chain: the events in `_held`, whose numbers begin at
       `_position` and end before `held_until`, or the report of a loss, in `gaps`. They come before the events in the
       chain.
-    - `told` of the dropped events have been reported.
+    - `told` is the number of dropped events that have been reported.
     - A bound refers to no event, because the channel holds the bound.
     """
 

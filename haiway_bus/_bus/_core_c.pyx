@@ -241,7 +241,7 @@ cdef class SubscriptionCore(Cursor):
 
     @property
     def _delivered(self):
-        """How many events its readers took."""
+        """The number of events that its readers took."""
         return self._taken()
 
     def __del__(self):
@@ -366,7 +366,7 @@ cdef class Receive:
             else:
                 self.subscription = None
         if self.limit and not len(<list>taken):
-            # What waited went while the list was made.
+            # Making the list has run code that took or freed the events. Begin again.
             self.subscription = subscription
             self.state = NEW
             return self.step(result)
@@ -545,7 +545,7 @@ cdef class BusCore(Turns):
         self.inbox = Inbox(name, self.loop, Context(), self.accept)
 
     def __init__(self, name, turn=refusals.TURN):
-        pass  # all is done by __cinit__, which nobody can leave out
+        pass  # __cinit__ does all, as a subclass cannot skip it
 
     def __dealloc__(self):
         PyMem_Free(self.index.slots)

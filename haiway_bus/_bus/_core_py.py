@@ -54,7 +54,7 @@ class Channel(Chain):
     """The events of one type on one bus, its subscriptions, and their waiting reads.
 
     Invariants:
-    - A channel is in the table of its bus exactly while it has subscriptions.
+    - Until its bus ends, a channel is in the table of the bus exactly while it has subscriptions.
     - `members` maps the `_key` of each subscription to a weak reference to it.
     - `parked` has at most one read of each subscription, its `_head`, and `parked[read.slot] is read`. The references
       are strong: a task that waits for an event lives as long as the bus can bring it.
@@ -334,8 +334,8 @@ class Receive:
     With `send`, `throw` and `close` it counts as a coroutine, so that `asyncio.create_task(anext(subscription))` works.
     To a Task it is a future: a Task uses only `_asyncio_future_blocking`, `get_loop`, `add_done_callback`, `result` and
     `cancel`. It is no asyncio.Future: each of those takes a call_soon of its own, where the bus resumes all reads in
-    one call. And no two tasks share a read: cancelling a task cancels what it waits on, so they would end each other
-    (guarantee 2.5). While a task waits on a read, the read refuses all other callers (guarantee 2.13).
+    one call. And no two tasks share a read: cancelling a task cancels what it waits on, and would end the wait of the
+    other task (guarantee 2.5). While a task waits on a read, the read refuses all other callers (guarantee 2.13).
 
     Invariants:
     - A read is in `subscription._head` or `subscription._line` exactly while PARKED or GRANTED.

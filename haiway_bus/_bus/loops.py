@@ -20,8 +20,8 @@ def runs_again(loop: AbstractEventLoop) -> bool:
     return getattr(type(loop).run_forever, "__module__", None) not in _STRICT
 
 
-# A value that identifies the running loop, or its run, from one cheap call, as each read of `async for` makes it. In
-# 3.11, _get_running_loop makes a system call, but each run of a loop has its own hooks for async generators.
+# A cheap call, whose result identifies the running loop or its current run: each read of `async for` makes it. In 3.11,
+# _get_running_loop makes a system call, but each run of a loop has its own hooks for async generators.
 here: Final[Callable[[], object]] = (
     get_asyncgen_hooks if version_info < (3, 12) else _get_running_loop
 )
