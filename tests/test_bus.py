@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.shared import let_go, turns
+from tests.shared import import_copy, let_go, own_modules, switch_to, turns
 
 pytestmark = pytest.mark.anyio
 
@@ -648,7 +648,7 @@ class TestInterrupts:
             return scope, before, hit, after
 
         async def send() -> None:
-            scope._inside.bus.send(Ordered(1))
+            scope.bus.send(Ordered(1))
             await turns()
 
         scope, before, hit, after = loop.run_until_complete(start())
@@ -946,3 +946,36 @@ class TestTable:
 
         async with hb.ctx.scope(Name("orders")):
             assert repr(hb._bus.current.get()) == "<Bus 'orders' types=0>"
+
+
+async def test_a_second_import_of_the_package_takes_no_class_from_the_first(hb: Any) -> None:
+    """As `mock.patch.dict(sys.modules)` makes it. The compiled modules are there once for both."""
+    first = own_modules()
+    import_copy(pure=hb.backend == "pure")
+    switch_to(first)
+    async with hb.ctx.scope("test"):
+        subscription = hb.ctx.subscribe(Ordered)
+        assert isinstance(subscription, hb.Subscription)
+        await hb.ctx.flush(Ordered, without=[subscription])
+
+
+async def test_a_patched_read_is_the_one_that_a_loop_makes(
+    hb: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A test of a user's may replace `Subscription.__anext__`; with the patch undone, all is as before."""
+
+    async def patched(_: Any) -> Any:
+        return "patched"
+
+    async with hb.ctx.scope("test"):
+        subscription = hb.ctx.subscribe(Ordered)
+        event = Ordered(1)
+        hb.ctx.send(event)
+        with monkeypatch.context() as patch:
+            patch.setattr(hb.Subscription, "__anext__", patched)
+            async for got in subscription:
+                assert got == "patched"
+                break
+        async for got in subscription:
+            assert got is event
+            break

@@ -338,7 +338,7 @@ class TestEnds:
                     await scope.__aenter__()
                     for limit in (None, 2):
                         kept.append(ctx.subscribe(Sent, limit=limit))
-                        kept.append(Late(scope._inside.bus, kept[-1]))
+                        kept.append(Late(scope.bus, kept[-1]))
                         for _ in range(5):
                             ctx.send(Sent())
                     kept.append(scope)

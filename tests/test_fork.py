@@ -125,8 +125,8 @@ def test_each_call_is_refused_there_and_the_parent_is_unharmed(pure: bool, loop:
                 updated=ctx.updated(Level(of=2)).__enter__, trace_id=ctx.trace_id, events=ctx.events,
                 attach=scope.attach().__enter__, inner_attach=inner.attach().__enter__,
                 take=subscription.receive_nowait, iterate=lambda: aiter(subscription),
-                by_bus=lambda: scope._inside.bus.send(Done(number=1)),
-                bus_subscribe=lambda: scope._inside.bus.subscribe(Done),
+                by_bus=lambda: scope.bus.send(Done(number=1)),
+                bus_subscribe=lambda: scope.bus.subscribe(Done),
             )
             found = {name: refusal(call) for name, call in calls.items()}
 

@@ -53,7 +53,7 @@ class Stage:
 
     def subscribe(self, kind: type[Event], workers: int = 1) -> Any:
         async def subscribe() -> Any:
-            subscription = self.scope._inside.bus.subscribe(kind)
+            subscription = self.scope.bus.subscribe(kind)
             for number in range(workers):
                 name = f"{kind.__name__} {number}"
                 self.tasks.append(asyncio.ensure_future(self.read(subscription, name)))
@@ -63,7 +63,7 @@ class Stage:
         return self.run(subscribe())
 
     def send(self, event: Event) -> None:
-        self.scope._inside.bus.send(event)
+        self.scope.bus.send(event)
 
     def end(self) -> None:
         for task in self.tasks:

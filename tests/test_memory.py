@@ -189,7 +189,7 @@ async def test_cycles_through_events_subscriptions_and_tasks_are_collected(hb: A
         await scope.__aenter__()
         subscription = hb.ctx.subscribe(Sent)
         hb.ctx.send(Sent())
-        return [weakref.ref(subscription), weakref.ref(scope._inside.bus)]
+        return [weakref.ref(subscription), weakref.ref(scope.bus)]
 
     loop = asyncio.get_running_loop()
     left = await loop.create_task(abandoned())

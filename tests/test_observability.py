@@ -220,7 +220,7 @@ async def test_a_recorder_that_fails_the_entry_leaves_nothing_open(hb: Any, nest
             async with scope:
                 raise AssertionError("the body must not run")
         assert not scope.is_open
-        assert scope._inside.bus.ended
+        assert scope.bus.ended
         assert hb._bus.current.get() is before
         assert not broken.told
         if not nested:

@@ -523,14 +523,14 @@ class TestHome:
             return hb.ctx.subscribe(Event)
 
         async def take(subscription: Any) -> None:
-            scope._inside.bus.send(Event(len(got)))
+            scope.bus.send(Event(len(got)))
             got.append((await anext(subscription)).number)
-            scope._inside.bus.send(Event(len(got)))
+            scope.bus.send(Event(len(got)))
             async for event in subscription:
                 got.append(event.number)
                 if event.number % 10 == 9:
                     return
-                scope._inside.bus.send(Event(event.number + 1))
+                scope.bus.send(Event(event.number + 1))
 
         try:
             subscription = loop.run_until_complete(begin())

@@ -75,6 +75,7 @@ cdef struct Grant:
 cdef class BusCore(Turns):
     cdef object __weakref__
     cdef readonly object name
+    cdef public object subscription_class
     cdef readonly unsigned long thread
     cdef readonly dict table    # id of the type -> Channel
     # The same types, for `send`. It borrows from `table`, also while the collector clears both: no code that could send

@@ -257,14 +257,9 @@ cdef class SubscriptionCore(Cursor):
         rare.leave_from_any_thread(self._channel, self._work, parting)
 
 
-cdef object PUBLIC  # `subscribe` makes instances of it
-
-
 def publish(kind):
-    """Class decorator for the public classes over the cores: `subscribe` makes instances of the decorated class."""
-    global PUBLIC
+    """Class decorator for a public class over a core. The compiled backend copies slots of the core into the class."""
     if issubclass(kind, SubscriptionCore):
-        PUBLIC = kind
         hb_read_as(<PyObject *>kind, <PyObject *>SubscriptionCore)
     elif issubclass(kind, BatchesCore):
         hb_read_as(<PyObject *>kind, <PyObject *>BatchesCore)
@@ -601,7 +596,7 @@ cdef class BusCore(Turns):
                 self.table[id(event_type)] = channel
                 index_add(&self.index, <PyObject *>event_type, <PyObject *>channel)
             bound = None if limit is None else Bound(channel, limit, kind, name)
-            subscription = PUBLIC(channel, bound, name)
+            subscription = self.subscription_class(channel, bound, name)
             # Making it may have started the collector, and so code that ended the channel, or made another.
             if self.channel_of(<PyObject *>event_type) is channel:
                 return subscription

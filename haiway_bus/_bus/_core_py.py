@@ -171,7 +171,10 @@ class SubscriptionCore(Cursor):
     def __aiter__(self) -> SubscriptionCore | Loop:
         self._check()
         caller = _getframe(1)
-        if caller.f_code.co_code[caller.f_lasti] == GET_AITER:
+        if (
+            caller.f_code.co_code[caller.f_lasti] == GET_AITER
+            and type(self).__anext__ is SubscriptionCore.__anext__  # else a test has patched it
+        ):
             return Loop(self)
         return self
 
@@ -258,16 +261,11 @@ class SubscriptionCore(Cursor):
         rare.leave_from_any_thread(self._channel, self._work, parting)
 
 
-_public: type[SubscriptionCore]  # `subscribe` makes instances of it
-
 Public = TypeVar("Public", bound=type)
 
 
 def publish(kind: Public) -> Public:
-    """Class decorator for the public classes over the cores: `subscribe` makes instances of the decorated class."""
-    global _public
-    if issubclass(kind, SubscriptionCore):
-        _public = kind
+    """Class decorator for a public class over a core. The compiled backend copies slots of the core into the class."""
     return kind
 
 
@@ -617,9 +615,12 @@ class BusCore(Turns):
         "name",
         "resumed",
         "strict",
+        "subscription_class",
         "table",
         "thread",
     )
+
+    subscription_class: type[SubscriptionCore]
 
     def __init__(self, name: str, turn: float = TURN) -> None:
         super().__init__(turn)
@@ -674,7 +675,7 @@ class BusCore(Turns):
                     continue
                 self.table[id(event_type)] = channel
             bound = None if limit is None else Bound(channel, limit, kind, name)
-            subscription = _public(channel, bound, name)
+            subscription = self.subscription_class(channel, bound, name)
             # Making it may have started the collector, and so code that ended the channel, or made another.
             if self.table.get(id(event_type)) is channel:
                 return subscription

@@ -39,6 +39,8 @@ class Bus(BusCore):
 
     def __init__(self, name: str, turn: float = TURN) -> None:
         super().__init__(name, turn)
+        # `subscribe` makes instances of it. It comes from here, as a second import of the package has another one.
+        self.subscription_class = Subscription
         # The drop callback, called in the loop.
         self.observer: Callable[[Dropped], None] | None = None
         # Reports of drops that are due, by the id of the type.

@@ -25,6 +25,7 @@ from haiway_bus._scope.recorder import checked_observability, identify
 from haiway_bus._state import State
 from haiway_bus._values.arguments import name_of_scope
 from haiway_bus._values.printable import described
+from haiway_bus.errors import ContextMissing
 from haiway_bus.observability import LoggingObservability, Observability
 
 __all__ = ("Scope",)
@@ -81,6 +82,22 @@ class Scope:
     def is_open(self) -> bool:
         """Whether the scope was entered and has not ended."""
         return self._inside.is_open
+
+    @property
+    def bus(self) -> Bus:
+        """The bus of the scope, for code that runs outside of it, such as a signal handler.
+
+        `bus.send(event)` and `bus.subscribe(event_type)` do what `ctx.send` and `ctx.subscribe` do in the scope.
+
+        Raises:
+            ContextMissing: The scope was not entered.
+        """
+        bus: Bus | None = getattr(self._inside, "bus", None)
+        if bus is None:
+            raise ContextMissing(
+                f"the scope {described(self.name)} has no bus yet: enter it first, with `async with`"
+            )
+        return bus
 
     def attach(self) -> Attached[Scope]:
         """Make this scope the current one in a `with` block, for code that did not inherit it.

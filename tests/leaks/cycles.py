@@ -85,7 +85,7 @@ async def a_scope_that_nobody_leaves() -> Left:
     for _ in range(10):
         ctx.send(Sent())
         await asyncio.sleep(0)
-    left = [weakref.ref(one) for one in (scope._inside.bus, single, pool, *readers, flushing)]
+    left = [weakref.ref(one) for one in (scope.bus, single, pool, *readers, flushing)]
     for _ in range(10):
         ctx.send(Sent())  # waits for readers that will never run again
     return left
