@@ -348,7 +348,7 @@ cdef class Receive:
         return PYGEN_NEXT
 
     cdef PySendResult serve(self, PyObject **result) except PYGEN_ERROR:
-        """Take what is there, and be over."""
+        """Take the event or the batch, and end the read."""
         cdef SubscriptionCore subscription = self.subscription
         cdef bint granted = self.state == GRANTED
         if not granted:
@@ -673,7 +673,7 @@ cdef class BusCore(Turns):
                 finally:
                     if grant.receive != NULL:
                         receive = <Receive>grant.receive  # a reference of its own, as only its place in line holds it
-                        receive.leave()  # its task did not come for the event
+                        receive.leave()  # its task did not take the event
         finally:
             self.grant = grant.outer
             # Reads are left after KeyboardInterrupt or SystemExit, which a Task lets through, or when time is up.
