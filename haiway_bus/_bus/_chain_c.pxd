@@ -1,4 +1,4 @@
-# The fields of the compiled twin, one comment for each invariant that C code relies on.
+# The fields of the compiled twin of `_chain_py.py`. The comments name the invariants that C code relies on.
 
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
@@ -20,15 +20,15 @@ cdef class Node:
 cdef class Chain:
     cdef readonly object event_type
     cdef Node tail              # never None: the empty node that the next event fills
-    cdef readonly list parked   # of the channel's reads
+    cdef readonly list parked   # the reads that wait for an event
     cdef readonly int64_t sent
-    cdef Py_ssize_t sharing     # how many subscriptions have a place in the chain
-    cdef Py_ssize_t away        # how many have left it
-    cdef readonly dict bounded  # key -> Bound, of those with a limit
-    # due -> the first Bound that is due then. They borrow from `bounded`, and have room for all of it.
-    cdef TypeIndex moving       # of those with overflow="drop_oldest"
-    cdef TypeIndex leaving      # of the others
-    cdef public object losses   # Losses while a report of drops is due, or None
+    cdef Py_ssize_t sharing     # the number of subscriptions with a place in the chain
+    cdef Py_ssize_t away        # the number of subscriptions that have left it
+    cdef readonly dict bounded  # key -> Bound, of the subscriptions with a limit
+    # due -> the first Bound with that due. The tables borrow from `bounded`, and have room for all of it.
+    cdef TypeIndex moving       # for overflow="drop_oldest"
+    cdef TypeIndex leaving      # for the others
+    cdef public object losses   # Losses while a report of drops is scheduled, or None
 
     cdef bint hands_over(self, object event) except -1
 
@@ -47,20 +47,20 @@ cdef class Chain:
 
 cdef class Bound:
     cdef Chain channel
-    cdef PyObject *subscription  # borrowed; NULL once it is closed
+    cdef PyObject *subscription  # borrowed; NULL once the subscription is closed
     cdef readonly Py_ssize_t limit  # at least 1
     cdef readonly str overflow
-    cdef readonly str name      # that of its subscription, which may be gone when this is told
-    cdef int64_t due            # the `sent` at which it is looked at; 0 when it is in no table
-    cdef PyObject *before       # borrowed: the Bound before it that has the same `due`, or NULL
+    cdef readonly str name      # the name of its subscription, which may be gone when drops are reported
+    cdef int64_t due            # the value of `sent` at which `append` looks at it; 0 while it is in no table
+    cdef PyObject *before       # borrowed: the Bound before it with the same `due`, or NULL
     cdef PyObject *after        # borrowed, likewise
-    cdef readonly int64_t dropped  # but for those since `left_at`
-    cdef int64_t missed         # of the dropped ones: those that never waited, unlike what "drop_oldest" drops
-    cdef int64_t left_at        # the `sent` at which it left the chain; -1 while it is there
-    cdef int64_t held_until
-    cdef dict gaps              # for overflow="raise": position -> events lost before it; else None
+    cdef readonly int64_t dropped  # lacks the events since `left_at`
+    cdef int64_t missed         # the part of `dropped` that never waited, unlike what "drop_oldest" drops
+    cdef int64_t left_at        # the value of `sent` when it left the chain; -1 while it is in the chain
+    cdef int64_t held_until     # the number after that of the last event in `_held`
+    cdef dict gaps              # for overflow="raise": number of an event -> events lost before it; else None
     cdef bint apart             # something waits outside of the chain
-    cdef public int64_t told           # of the dropped ones
+    cdef public int64_t told           # the part of `dropped` that was reported
 
     cpdef int64_t lost(self) noexcept
 
@@ -68,13 +68,13 @@ cdef class Bound:
 cdef class Cursor:
     cdef readonly Chain _channel
     cdef readonly Bound _bound  # None without a limit
-    cdef list _held             # `limit` places for events that wait apart from the chain, or None
+    cdef list _held             # `limit` places for events that wait outside of the chain, or None
     cdef readonly Node _node    # None once closed
-    cdef readonly int64_t _position  # the number of the next event, counted without those that it missed
-    cdef int64_t _start         # position at the beginning
-    cdef readonly int64_t _asked  # position at which a reader asked for the next event
-    cdef readonly object _work  # Work; None unless it is known to have several workers, or a flush waits
-    cdef bint _plain            # neither work nor anything apart
+    cdef readonly int64_t _position  # the number of the next event, without the missed events
+    cdef int64_t _start         # the position at the start of the subscription
+    cdef readonly int64_t _asked  # a position at which a reader asked for the next event
+    cdef readonly object _work  # Work while a pool of tasks reads, or a flush waits; else None
+    cdef bint _plain            # no Work, and nothing waits outside of the chain
 
     cdef int64_t _waiting(self) noexcept
 

@@ -1,10 +1,10 @@
 # cython: language_level=3, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: boundscheck=False, wraparound=False, initializedcheck=False, auto_pickle=False
-"""The chain of events in Cython: the twin of `_chain_py.py`, which says what everything is for.
+"""The chain of events of one type, in Cython: the twin of `_chain_py.py`, which documents classes and methods.
 
-Here stands how it is fast. A send takes a node from a free list, fills the tail and steps on: no Python object is made
-but the node, and nobody is asked. Subscriptions with a limit are found by the number of the event at which they come to
-it, in a table that holds no references (type_index.pxd).
+A send takes a node from a free list, fills the tail and moves the tail on. It makes no other object, and looks at no
+subscription. A table that holds no references (type_index.pxd) finds the subscriptions with a limit, by the number of
+the event at which they may reach it.
 """
 
 cimport cython
@@ -26,7 +26,7 @@ cdef extern from "Python.h":
     object PyList_New(Py_ssize_t)
     void PyList_SET_ITEM(object, Py_ssize_t, object)
 
-# As C variables, to be compared by address: `overflow_of` gives these very strings.
+# C variables, to be compared by identity: `overflow_of` returns these very strings.
 cdef str DROP_OLDEST = DROP_OLDEST_NAME
 cdef str RAISE = RAISE_NAME
 
@@ -34,21 +34,22 @@ cdef str RAISE = RAISE_NAME
 @cython.final
 @cython.freelist(512)
 cdef class Node:
-    """One place in a chain: an event and the next place.
+    """A place in a chain: an event and the next place.
 
-    Invariant: `next` is None in exactly one node of a chain, the channel's tail, which has no event yet.
+    Invariants:
+    - The tail, the last node of a chain, has no event yet, and its `next` is None. All other nodes have both.
     """
 
 
-# Where a subscription stands that has left the chain: nothing is ever sent here. Made at the end of this file.
+# The node of a subscription that has left the chain. No event is ever sent here. The end of this file makes it.
 cdef Node NOWHERE
 
 
 cdef void let_go(PyObject *node) noexcept:
-    """Give up this reference to a node, if it is one, and free the chain up to the first node that somebody else holds.
+    """Drop this reference to a node, or NULL, and free the chain up to the first node that is held elsewhere.
 
-    In a loop, because a chain that is let go at its head frees itself recursively, one stack frame a node
-    (guarantee 3.3). Whoever calls this has done its work: to free an event may run any code.
+    It frees the nodes in a loop: a chain that is let go at its head frees itself recursively, with a stack frame for
+    each node (guarantee 3.3). Call it last: freeing an event may run any code.
     """
     cdef PyObject *following
     while node != NULL and Py_REFCNT(node) == 1:
@@ -59,17 +60,18 @@ cdef void let_go(PyObject *node) noexcept:
     Py_XDECREF(node)
 
 
-# No subscription comes to this limit. It is told apart so that no sum overflows, nor a key of the tables below.
+# No subscription reaches this limit, so its bound is in no table. A sum with it could overflow, and might not fit a key
+# of the tables.
 cdef int64_t UNREACHABLE = <int64_t>1 << 59
 
 
 cdef inline PyObject *key_of(int64_t due) noexcept:
-    # As a key of a TypeIndex, whose look-up leaves out the lowest four bits.
+    # The key for a `due` in a TypeIndex, whose hash leaves out the lowest four bits.
     return <PyObject *>(<size_t>due << 4)
 
 
 cdef inline PyObject *first_due(TypeIndex *table, int64_t sent) noexcept:
-    # The first Bound in this table that is due, borrowed; or NULL.
+    # A borrowed reference to the first Bound that is due in this table, or NULL.
     if table.used == 0:
         return NULL
     cdef Slot *slot = slot_of(table, key_of(sent))
@@ -79,9 +81,11 @@ cdef inline PyObject *first_due(TypeIndex *table, int64_t sent) noexcept:
 cdef class Chain:
     """The events of one type on one bus.
 
-    Invariants: `bounded` are the bounds of the subscriptions with a limit, by their keys. `sharing` subscriptions have
-    a place in the chain, `away` have left it. A bound whose subscription is in the chain is in the table `moving` or
-    `leaving`, at a `due` that is not past and not after the `sent` at which it comes to its limit.
+    Invariants:
+    - `bounded` maps the key of each subscription with a limit to its bound.
+    - `sharing` subscriptions have a place in the chain. `away` subscriptions have left it.
+    - The bound of a subscription in the chain is in the table `moving` or `leaving`, under its `due`. That is not below
+      `sent`, and not above the value of `sent` at which the subscription reaches its limit.
     """
 
     def __cinit__(self, *_):
@@ -90,18 +94,18 @@ cdef class Chain:
         self.parked = []
 
     cdef bint hands_over(self, object event) except -1:
-        """Wake the reads that are parked, or have the event sent in another way: whether that is so.
+        """Wake the parked reads, or else put the event into the inbox of the bus. Return True for the inbox.
 
-        The channel has it.
+        `Channel` implements this.
         """
         raise NotImplementedError
 
     @cython.final
     cdef int append(self, object event) except -1:
-        """Give the event to every subscription, or raise and give it to none.
+        """Append the event for every subscription, or raise and append it for none.
 
-        What can fail comes first, near the recursion limit say, and so does what can run other code, as the collector
-        may where an object is made. From the first change to the last nothing does.
+        First come the steps that can fail, near the recursion limit for example, and those that can run other code, as
+        making an object can start the collector. After the first change, there are no such steps.
         """
         cdef Node node = Node.__new__(Node)
         cdef Node tail
@@ -123,7 +127,7 @@ cdef class Chain:
 
     @cython.final
     cdef int append_at_limits(self, object event, Node node) except -1:
-        """What `append` does, where subscriptions may be at their limits, or are and nobody is about to be told."""
+        """The rest of `append`, when a bound is due, or a subscription is away and no report of drops is scheduled."""
         cdef Node tail
         cdef PyObject *gone
         self.let_leave()
@@ -138,16 +142,16 @@ cdef class Chain:
             if self.losses is None and (gone != NULL or self.away):
                 note_losses(self)
         except Exception:
-            pass  # every subscription has the event; what cannot be told now is told with the next drop, or at the end
+            pass  # the next drop or the end of the subscription reports the drops
         finally:
             let_go(gone)
         return 0
 
     @cython.final
     cdef int let_leave(self) except -1:
-        """Move those out of the chain that are at their limits and take no further event.
+        """Move the subscriptions in `leaving` that are at their limit out of the chain.
 
-        That changes nothing that can be seen, and so does no harm if the event is not sent after all.
+        This has no visible effect, so it does no harm if the send fails later.
         """
         cdef PyObject *first
         cdef Bound bound
@@ -164,7 +168,8 @@ cdef class Chain:
             if subscription._waiting() < bound.limit:
                 self.file(bound, self.sent + bound.limit - subscription._waiting())
             elif subscription._held is None:
-                # The collector may run code here, which sends, reads, subscribes or closes. So look at all of it again.
+                # Making the list may start the collector, and so run code that sends, reads, subscribes or closes. So
+                # the loop looks at this bound again.
                 room = [None] * bound.limit
                 if subscription._held is None:
                     subscription._held = room
@@ -174,10 +179,10 @@ cdef class Chain:
 
     @cython.final
     cdef PyObject *move_on(self) noexcept:
-        """Have those at their limits that drop the oldest event step past it.
+        """Let each subscription at its limit with overflow="drop_oldest" step past its oldest event.
 
-        Returns a reference to the first of these events in the chain, and so to all of them, to be let go when the
-        send is over: to free an event may run code that sends, reads, subscribes or closes. NULL if there is none.
+        Returns a reference to the first of these nodes, which holds all of them, or NULL. The caller drops it at the
+        end of the send: freeing an event may run code that sends, reads, subscribes or closes.
         """
         cdef PyObject *first
         cdef PyObject *gone = NULL
@@ -205,7 +210,7 @@ cdef class Chain:
 
     @cython.final
     cdef void file(self, Bound bound, int64_t due) noexcept:
-        """Have the bound looked at when `sent` is `due`; never, if that is 0."""
+        """File the bound under `due`, a value of `sent`. Unfile it if `due` is 0."""
         cdef TypeIndex *table = &self.moving if bound.overflow is DROP_OLDEST else &self.leaving
         cdef Slot *slot
         if bound.due:
@@ -230,9 +235,9 @@ cdef class Chain:
 
     @cython.final
     cdef int enter(self, Cursor subscription) except -1:
-        """Give a subscription a place at the end of the chain: a new one, or one that comes back for what is sent now.
+        """Put a subscription at the end of the chain: a new subscription, or a subscription that was away.
 
-        The latter is about to take an event, and so has room for one.
+        A subscription that was away is about to take an event, so it has room for the next.
         """
         cdef Bound bound = subscription._bound
         cdef int64_t lost
@@ -260,15 +265,19 @@ cdef class Chain:
 
 @cython.final
 cdef class Bound:
-    """What a subscription with a limit has besides its place in the chain (guarantee 4).
+    """The limit of a subscription, and its count of lost events (guarantee 4).
 
-    One that drops the oldest event always has a place there. One that takes no further event gives it up when an event
-    comes that it has no room for. It moves what waits to its own `held`, where the event with the number n is at
-    n % limit, and a send costs it nothing from then on. With the next event that is taken from it, it comes back.
+    With overflow="drop_oldest", a subscription stays in the chain. Otherwise it leaves the chain when an event comes
+    for which it has no room. It moves its waiting events to `Cursor._held`, a ring: the index of an event is its number
+    modulo `limit`. From then on, a send costs it nothing. When a reader takes the next event, the subscription returns
+    to the chain.
 
-    Invariants: `apart` says that something waits outside of the chain: events in `held`, with the numbers from the
-    subscription's `position` to `held_until`; or the news of a loss, in `gaps`. What waits in the chain comes after
-    these. `told` of the dropped events have been reported. It refers to no event: the channel holds it.
+    Invariants:
+    - `apart` is true while something waits outside of the chain: the events in `_held`, whose numbers begin at
+      `_position` and end before `held_until`, or the report of a loss, in `gaps`. They come before the events in the
+      chain.
+    - `told` is the number of dropped events that have been reported.
+    - A bound refers to no event, because the channel holds the bound.
     """
 
     def __cinit__(self, Chain channel not None, limit, str overflow, str name=None):
@@ -280,24 +289,27 @@ cdef class Bound:
         self.gaps = {} if overflow is RAISE else None
 
     cpdef int64_t lost(self) noexcept:
-        """How many events it was ever denied, or lost."""
+        """The number of events that the subscription has lost."""
         if self.left_at < 0 or self.subscription == NULL:
             return self.dropped
         return self.dropped + self.channel.sent - self.left_at
 
 
 cdef class Cursor:
-    """Where a subscription stands in the chain, and what waits for it.
+    """The place of a subscription in the chain, and the events that wait for it.
 
-    Invariants: `_node` is the place of the next event that is not apart, None once closed. `_waiting()` events wait.
-    `_plain` means that there is nothing else to see to: nothing apart, no pool, and no call of flush that waits.
-    `_asked` is a position at which a reader asked for the next event, and so was done with all before: the latest, or,
-    while it is `_plain`, the latest at which there was none.
+    Invariants:
+    - `_node` is the place of the next event in the chain, None once the subscription is closed.
+    - `_waiting()` events wait.
+    - `_plain` means that a read only has to take the next node: nothing waits outside of the chain, no pool of tasks
+      reads, and no call of flush waits.
+    - `_asked` is a position at which a reader asked for the next event, and so was done with the events before. It is
+      the latest such position, or, while `_plain`, the latest at which no event was waiting.
     """
 
     @cython.final
     cdef object _take(self):
-        """The next event, past which it steps; raises SubscriptionOverflow in place of lost ones."""
+        """Take the next event. Raise SubscriptionOverflow in place of lost events."""
         cdef Node node
         if self._bound is not None and self._bound.apart:
             return self._take_apart()
@@ -329,7 +341,7 @@ cdef class Cursor:
 
     @cython.final
     cdef int _settle(self) except -1:
-        """Something that waited apart is gone: maybe the last of it."""
+        """Forget what was outside of the chain, once nothing waits there any more."""
         if self._bound.held_until == self._position and not self._bound.gaps:
             self._bound.apart = False
             self._held = None
@@ -342,7 +354,7 @@ cdef class Cursor:
 
     @cython.final
     cdef int _move_out(self) except -1:
-        """Leave the chain, with all that waits there. `held` is ready for it."""
+        """Leave the chain, and move all waiting events to `_held`, which the caller has made."""
         cdef Bound bound = self._bound
         cdef Chain channel = self._channel
         cdef Node node = self._node
@@ -366,7 +378,7 @@ cdef class Cursor:
 
     @cython.final
     cdef list _take_batch(self, Py_ssize_t limit):
-        # Node by node: to jump ahead would leave a chain that frees itself recursively.
+        # Node by node: after a jump ahead, the skipped nodes would free each other recursively.
         cdef list batch
         cdef Py_ssize_t count
         cdef PyObject *event
@@ -381,7 +393,7 @@ cdef class Cursor:
                     PyList_SET_ITEM(batch, limit, <object>event)  # takes the reference over
                 self._position += count
                 return batch
-            # To make the list has run code, by the collector, that reads or closes.
+            # Making the list has started the collector, and so run code that reads or closes.
         batch = [self._take()] if self._has_event() else []
         while len(batch) < limit and self._has_event():
             if self._at_gap():
@@ -391,7 +403,7 @@ cdef class Cursor:
 
     @cython.final
     cdef int64_t _waiting(self) noexcept:
-        """How many events wait, unless it is closed."""
+        """The number of waiting events, while the subscription is open."""
         if self._bound is None:
             return self._channel.sent - self._position
         cdef int64_t last = self._channel.sent if self._bound.left_at < 0 else self._bound.left_at
@@ -422,15 +434,15 @@ cdef class Cursor:
         return 0
 
 
-# This one is never freed, and so not counted.
+# NOWHERE is never freed, so it is not counted.
 NOWHERE = Node.__new__(Node)
 
-# Counted before the first of them is made (see live.pxd).
+# Register these types before their first object is made (see live.pxd).
 for counted in (Bound, Node):
     live_count(<PyObject *>counted)
 del counted
 
 
 def _live():
-    """How many objects of each type are alive, in a debug build; else None."""
+    """The number of living objects of each type in a debug build. None in other builds."""
     return live_objects()

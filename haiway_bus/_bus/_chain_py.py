@@ -1,19 +1,20 @@
-"""The chain of the events of one type, and who stands where in it: in plain Python.
+"""The chain of events of one type, and the place of each subscription in it: in plain Python.
 
     Chain.tail ----------------------------------------------+
                                                              v
     Node(event 1) -> Node(event 2) -> Node(event 3) -> Node(empty)
       ^ Cursor A                        ^ Cursor B        ^ Cursor C: has everything
 
-The events of one type stand in one chain, whoever reads them. Each subscription has a cursor: it points at the node
-that it will take next, and nothing points backwards. When the last cursor has stepped past a node, its reference count
-falls to zero, and the event goes with it. The chain ends in an empty node; `append` fills it and appends the next empty
-one, so that a subscription which has taken everything holds no event.
+All subscriptions to a type share its chain. The cursor of a subscription points at the node that it takes next, and no
+node points backwards. When the last cursor has stepped past a node, the reference count of the node falls to zero, and
+its event is freed. The chain ends in an empty node. `append` fills that node and links a new empty node behind it, so a
+subscription that has taken every event holds none.
 
-A subscription with a limit stands in that chain, too. It is looked at when it may have come to its limit, and not
-before: then it steps past its oldest event, or leaves the chain with all that waits for it (`Bound`).
+A subscription with a limit (`Bound`) is in the chain, too. `append` looks at it only when it may have reached its
+limit. With overflow="drop_oldest" it then steps past its oldest event. Otherwise it leaves the chain and takes its
+waiting events along.
 
-Who waits for an event, and who is woken, is no matter of the chain: see `_core_py.py`.
+The chain does not know how readers wait and wake: see `_core_py.py`.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ __all__ = ("Bound", "Chain", "Cursor", "Node")
 
 
 class Node:
-    """One place in a chain: an event and the next place.
+    """A place in a chain: an event and the next place.
 
-    Invariant: `next` is None in exactly one node of a chain, the channel's tail, which has no event yet.
+    Invariants:
+    - The tail, the last node of a chain, has no event yet, and its `next` is None. All other nodes have both.
     """
 
     __slots__ = ("event", "next")
@@ -44,25 +46,25 @@ class Node:
 
 
 def empty_node() -> Node:
-    # In place of an __init__, which would double what a node costs.
+    # Instead of `__init__`, which would double the cost of a node.
     node = Node()
     node.next = None
     return node
 
 
-# Where a subscription stands that has left the chain: nothing is ever sent here.
+# The node of a subscription that has left the chain. No event is ever sent here.
 NOWHERE: Final = empty_node()
 
 
-# None on PyPy, which counts no references. Its collector frees a chain of any length without recursion, so that a
-# subscription which lets its chain go has nothing to unlink.
+# None on PyPy, which counts no references. Its collector frees a chain of any length without recursion, so a
+# subscription does not need to unlink nodes there.
 getrefcount: Final[Callable[[object], int] | None] = getattr(sys, "getrefcount", None)
 
 
 def _unshared() -> int:
-    # What getrefcount() says of a node in a local variable that nobody else holds. It differs between versions
-    # of CPython (from 3.14 on a local variable may be borrowed), so it is measured, in code of the same shape
-    # as `Subscription.release`.
+    # The result of getrefcount() for a node that only a local variable holds. It differs between versions of CPython
+    # (from 3.14 on, a call may borrow its argument from a local variable). So it is measured, in code of the same shape
+    # as `Cursor._release`.
     if getrefcount is None:
         return 0
     node: Node | None = empty_node()
@@ -77,9 +79,11 @@ _UNSHARED: Final = _unshared()
 class Chain:
     """The events of one type on one bus.
 
-    Invariants: `bounded` are the bounds of the subscriptions with a limit, by their keys. `sharing` subscriptions have
-    a place in the chain, `away` have left it. A bound whose subscription is in the chain is in the table `moving` or
-    `leaving`, at a `due` that is not past and not after the `sent` at which it comes to its limit.
+    Invariants:
+    - `bounded` maps the key of each subscription with a limit to its bound.
+    - `sharing` subscriptions have a place in the chain. `away` subscriptions have left it.
+    - The bound of a subscription in the chain is in the table `moving` or `leaving`, under its `due`. That is not below
+      `sent`, and not above the value of `sent` at which the subscription reaches its limit.
     """
 
     __slots__ = (
@@ -102,29 +106,32 @@ class Chain:
         self.sent: int = 0
         self.sharing: int = 0
         self.away: int = 0
-        # What a signal's handler sends while those at their limits are seen to: it comes after that event. Else None.
+        # Events that a signal handler sends during `append_at_limits`. They come after the event of that call. None at
+        # other times.
         self.late: list[Any] | None = None
         self.bounded: dict[int, Bound] = {}
-        # By `due`, the first bound that is due then: of those with overflow="drop_oldest", and of the others.
+        # Both map a `due` to the first bound with that `due`: `moving` for overflow="drop_oldest", `leaving` for the
+        # others.
         self.moving: dict[int, Bound] = {}
         self.leaving: dict[int, Bound] = {}
-        # While a report of drops is due.
+        # None unless a report of drops is scheduled.
         self.losses: Losses | None = None
-        # The reads that wait for an event: these are the channel's.
+        # The reads that wait for an event. `Channel` fills it.
         self.parked: list[Any] = []
 
     def hands_over(self, event: Any) -> bool:
-        """Wake the reads that are parked, or have the event sent in another way: whether that is so.
+        """Wake the parked reads, or else put the event into the inbox of the bus. Return True for the inbox.
 
-        The channel has it.
+        `Channel` implements this.
         """
         raise NotImplementedError
 
     def append(self, event: Any) -> None:
-        """Give the event to every subscription, or raise and give it to none.
+        """Append the event for every subscription, or raise and append it for none.
 
-        What can fail comes first, near the recursion limit say, and so does what can run other code, as the collector
-        may where an object is made. From the first change to the last no call goes deeper than one that went well.
+        First come the steps that can fail, near the recursion limit for example, and those that can run other code, as
+        making an object can start the collector. After the first change, no call goes deeper in the stack than a call
+        that has succeeded.
         """
         node = Node()
         node.next = None
@@ -155,12 +162,12 @@ class Chain:
             self.tail = node
 
     def append_at_limits(self, event: Any, node: Node) -> None:
-        """What `append` does, where subscriptions may be at their limits, or are and nobody is about to be told."""
-        # Goes deeper in the stack than any call below, where it is too late to fail.
+        """The rest of `append`, when a bound is due, or a subscription is away and no report of drops is scheduled."""
+        # This call goes deeper in the stack than the calls below it, which must not fail.
         self.let_leave()
-        # Have those at their limits that drop the oldest event step past it. The first of these events in the chain,
-        # and so all of them, is held until the end: to free an event may run code that sends, reads, subscribes or
-        # closes.
+        # Let each subscription at its limit with overflow="drop_oldest" step past its oldest event. `gone` holds the
+        # first of these nodes, and through it all of them, until the end: freeing an event may run code that sends,
+        # reads, subscribes or closes.
         gone: Node | None = None
         position = 0
         while (bound := self.moving.get(self.sent)) is not None:
@@ -185,7 +192,8 @@ class Chain:
             self.tail = node
         subscription = bound = None
         if self.losses is None and (gone is not None or self.away):
-            # Every subscription has the event. What cannot be told now is told with the next drop, or at the end.
+            # Every subscription has the event. If this fails, the next drop or the end of the subscription reports the
+            # drops.
             try:  # noqa: SIM105 - suppress() would be one more call that can fail
                 note_losses(self)
             except Exception:  # noqa: S110
@@ -195,9 +203,9 @@ class Chain:
                 gone.next, gone = None, gone.next
 
     def let_leave(self) -> None:
-        """Move those out of the chain that are at their limits and take no further event.
+        """Move the subscriptions in `leaving` that are at their limit out of the chain.
 
-        That changes nothing that can be seen, and so does no harm if the event is not sent after all.
+        This has no visible effect, so it does no harm if the send fails later.
         """
         while (bound := self.leaving.get(self.sent)) is not None:
             subscription = None if bound.subscription is None else bound.subscription()
@@ -213,8 +221,8 @@ class Chain:
                 subscription._move_out()
 
     def file(self, bound: Bound, due: int) -> None:
-        """Have the bound looked at when `sent` is `due`; never, if that is 0, or if its subscription is closed."""
-        # No call from here on, so that nothing comes between. What is filed ahead of time does no harm.
+        """File the bound under `due`, a value of `sent`. Unfile it if `due` is 0 or its subscription is closed."""
+        # No call from here on, so no other code can run in between. A `due` that is too early does no harm.
         dues, before, after = bound.dues, bound.before, bound.after
         if bound.due:
             if after is not None:
@@ -235,11 +243,11 @@ class Chain:
             dues[due] = bound
 
     def enter(self, subscription: Cursor) -> None:
-        """Give a subscription a place at the end of the chain: a new one, or one that comes back for what is sent now.
+        """Put a subscription at the end of the chain: a new subscription, or a subscription that was away.
 
-        The latter has just taken an event, and so has room for one.
+        A subscription that was away has just taken an event, so it has room for the next.
         """
-        # No call from here on, so that a signal's handler sends before all this or after it.
+        # No call from here on, so a signal handler sends before all of this or after it.
         bound = subscription._bound
         if subscription._node is None:
             subscription._position = subscription._start = subscription._asked = self.sent
@@ -255,7 +263,7 @@ class Chain:
                 bound.missed += lost
                 bound.left_at = -1
                 self.away -= 1
-            # As `file` does.
+            # The same steps as in `file`.
             after = bound.dues[due] if due in bound.dues else None  # noqa: SIM401
             bound.after = after
             if after is not None:
@@ -267,15 +275,19 @@ class Chain:
 
 
 class Bound:
-    """What a subscription with a limit has besides its place in the chain (guarantee 4).
+    """The limit of a subscription, and its count of lost events (guarantee 4).
 
-    One that drops the oldest event always has a place there. One that takes no further event gives it up when an event
-    comes that it has no room for. It moves what waits to its own `held`, where the event with the number n is at
-    n % limit, and a send costs it nothing from then on. With the next event that is taken from it, it comes back.
+    With overflow="drop_oldest", a subscription stays in the chain. Otherwise it leaves the chain when an event comes
+    for which it has no room. It moves its waiting events to `Cursor._held`, a ring: the index of an event is its number
+    modulo `limit`. From then on, a send costs it nothing. When a reader takes the next event, the subscription returns
+    to the chain.
 
-    Invariants: `apart` says that something waits outside of the chain: events in `held`, with the numbers from the
-    subscription's `position` to `held_until`; or the news of a loss, in `gaps`. What waits in the chain comes after
-    these. `told` of the dropped events have been reported. It refers to no event: the channel holds it.
+    Invariants:
+    - `apart` is true while something waits outside of the chain: the events in `_held`, whose numbers begin at
+      `_position` and end before `held_until`, or the report of a loss, in `gaps`. They come before the events in the
+      chain.
+    - `told` is the number of dropped events that have been reported.
+    - A bound refers to no event, because the channel holds the bound.
     """
 
     __slots__ = (
@@ -301,40 +313,45 @@ class Bound:
         self.channel: Chain = channel
         self.limit: int = min(limit, maxsize)
         self.overflow: str = overflow
-        # That of its subscription, which may be gone when this is told.
+        # The name of its subscription, which may be gone when drops are reported.
         self.name: str | None = name
-        # None once it is closed.
+        # None once the subscription is closed.
         self.subscription: ref[Cursor] | None = None
-        # The table in which it is filed, at `due` and between two others, unless `due` is 0.
+        # The table for this bound. It is in the table, under `due`, unless `due` is 0. `before` and `after` are its
+        # neighbours among the bounds with the same `due`.
         self.dues: dict[int, Bound] = channel.moving if overflow == DROP_OLDEST else channel.leaving
         self.due: int = 0
         self.before: Bound | None = None
         self.after: Bound | None = None
-        # But for those since it has left the chain, at this number of `sent`; which is -1 while it is there.
+        # `dropped` lacks the events since the subscription left the chain. `left_at` is the value of `sent` at that
+        # time, -1 while it is in the chain.
         self.dropped: int = 0
         self.left_at: int = -1
-        # Of the dropped ones those that never waited, unlike what "drop_oldest" drops.
+        # The part of `dropped` that never waited. An event that "drop_oldest" drops did wait.
         self.missed: int = 0
         self.apart: bool = False
         self.held_until: int = 0
-        # By the number of the event that comes after them, how many were lost. Told with overflow="raise".
+        # For overflow="raise", maps the number of an event to how many events were lost before it. Else None.
         self.gaps: dict[int, int] | None = {} if overflow == RAISE else None
         self.told: int = 0
 
     def lost(self) -> int:
-        """How many events it was ever denied, or lost."""
+        """The number of events that the subscription has lost."""
         if self.left_at < 0 or self.subscription is None:
             return self.dropped
         return self.dropped + self.channel.sent - self.left_at
 
 
 class Cursor:
-    """Where a subscription stands in the chain, and what waits for it.
+    """The place of a subscription in the chain, and the events that wait for it.
 
-    Invariants: `_node` is the place of the next event that is not apart, None once closed. `_waiting()` events wait.
-    `_plain` means that there is nothing else to see to: nothing apart, no pool, and no call of flush that waits.
-    `_asked` is a position at which a reader asked for the next event, and so was done with all before: the latest, or,
-    while it is `_plain`, the latest at which there was none.
+    Invariants:
+    - `_node` is the place of the next event in the chain, None once the subscription is closed.
+    - `_waiting()` events wait.
+    - `_plain` means that a read only has to take the next node: nothing waits outside of the chain, no pool of tasks
+      reads, and no call of flush waits.
+    - `_asked` is a position at which a reader asked for the next event, and so was done with the events before. It is
+      the latest such position, or, while `_plain`, the latest at which no event was waiting.
     """
 
     __slots__ = (
@@ -350,13 +367,13 @@ class Cursor:
         "_work",
     )
 
-    # Set by the subscription, in its own __init__: to call another would cost it 4 % of what it takes to subscribe.
+    # `SubscriptionCore.__init__` sets these. A call of an `__init__` here would add 4 % to the time of `subscribe`.
     _channel: Chain
     _bound: Bound | None
-    # `limit` places for events that wait apart from the chain.
+    # `limit` places for events that wait outside of the chain, or None.
     _held: list[Any] | None
     _node: Node | None
-    # The number of the next event, counted without those that it missed; and what that was at the beginning.
+    # The number of the next event, without the missed events, and the same number at the start of the subscription.
     _position: int
     _start: int
     _asked: int
@@ -364,10 +381,10 @@ class Cursor:
     _plain: bool
 
     def _take(self) -> Any:
-        """The next event, past which it steps; raises SubscriptionOverflow in place of lost ones."""
+        """Take the next event. Raise SubscriptionOverflow in place of lost events."""
         if self._bound is not None and self._bound.apart:
             return self._take_apart(self._bound)
-        # No call up to the step, so that a signal's handler sends or reads before it or after it.
+        # No call up to the step, so a signal handler sends or reads before the step or after it.
         node: Any = self._node
         self._node = node.next
         self._position += 1
@@ -380,7 +397,7 @@ class Cursor:
             lost = cast("dict[int, int]", bound.gaps).pop(self._position)
             self._settle(bound)
             raise overflowed(self._channel.event_type, bound.limit, lost)
-        # As in `_take`.
+        # No call up to the step, as in `_take`.
         held: Any = self._held
         place = self._position % bound.limit
         event = held[place]
@@ -394,7 +411,7 @@ class Cursor:
         return event
 
     def _settle(self, bound: Bound) -> None:
-        """Something that waited apart is gone: maybe the last of it."""
+        """Forget what was outside of the chain, once nothing waits there any more."""
         if bound.held_until == self._position and not bound.gaps:
             bound.apart = False
             self._held = None
@@ -405,7 +422,7 @@ class Cursor:
         return gaps is not None and self._position in gaps
 
     def _move_out(self) -> None:
-        """Leave the chain, with all that waits there. `held` is ready for it."""
+        """Leave the chain, and move all waiting events to `_held`, which the caller has made."""
         bound, channel = cast("Bound", self._bound), self._channel
         position, former = self._position, self._node
         number = bound.held_until if bound.apart else position
@@ -416,7 +433,8 @@ class Cursor:
             node = node.next
         node = None
         channel.file(bound, 0)
-        # No call from here on: what was taken or closed up to here is seen, and nothing comes between.
+        # No call from here on, so no other code can run in between. A read or a close up to here has changed
+        # `_position` or `_node`.
         if self._position == position and self._node is former and former is not None:
             bound.held_until = number
             bound.apart = True
@@ -444,7 +462,7 @@ class Cursor:
         self._plain = work is None and (self._bound is None or not self._bound.apart)
 
     def _waiting(self) -> int:
-        """How many events wait, unless it is closed."""
+        """The number of waiting events, while the subscription is open."""
         bound = self._bound
         if bound is None:
             return self._channel.sent - self._position
@@ -458,14 +476,15 @@ class Cursor:
 
     @property
     def _delivered(self) -> int:
-        """How many events its readers took."""
+        """The number of events that its readers took."""
         bound = self._bound
         skipped = 0 if bound is None or bound.overflow != DROP_OLDEST else bound.dropped
         return self._position - self._start - skipped
 
     def _release(self) -> None:
-        # In a loop, because a chain that is let go at its head frees itself recursively, one stack frame a node
-        # (guarantee 3.3). It stops at the first node that somebody else holds: from there on the chain is in use.
+        # Free the nodes in a loop: a chain that is let go at its head frees itself recursively, with a stack frame for
+        # each node (guarantee 3.3). The loop stops at the first node that is held elsewhere, as the chain is in use
+        # from there on.
         node, self._node = self._node, None
         if self._bound is not None:
             self._bound.dropped = self._bound.lost()

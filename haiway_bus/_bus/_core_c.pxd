@@ -1,4 +1,4 @@
-# The fields of the compiled twin, one comment for each invariant that C code relies on.
+# The fields of the compiled twin of `_core_py.py`. The comments name the invariants that C code relies on.
 
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
@@ -11,12 +11,12 @@ from haiway_bus._values.type_index cimport TypeIndex
 
 cdef class Channel(Chain):
     cdef readonly BusCore bus
-    cdef readonly int64_t joined  # how many subscriptions there ever were: the key of the latest
-    cdef readonly dict members  # key -> weak reference, of every subscription
-    cdef public object looks    # Looks since somebody has looked, or None
+    cdef readonly int64_t joined  # the number of subscriptions so far: the key of the latest
+    cdef readonly dict members  # key -> weak reference to the subscription
+    cdef public object looks    # Looks, or None before the first look
     cdef public object round    # the latest Round of flush, or None
-    cdef readonly int64_t delivered  # by subscriptions that are closed
-    cdef readonly int64_t dropped
+    cdef readonly int64_t delivered  # the total of the closed subscriptions
+    cdef readonly int64_t dropped  # likewise
     cdef public bint ended
 
     cpdef int wake_all(self) except -1
@@ -28,11 +28,11 @@ cdef class Channel(Chain):
 
 cdef class SubscriptionCore(Cursor):
     cdef object __weakref__
-    cdef BusCore _bus           # that of its channel
-    cdef readonly int64_t _key  # tells it apart from all others of its channel, also from those that are gone
-    cdef readonly str _name     # what logs and errors call it, or None
-    cdef readonly Receive _head  # first in line
-    cdef object _line           # OrderedDict of those behind it; None until there is one
+    cdef BusCore _bus           # the bus of its channel
+    cdef readonly int64_t _key  # unlike that of any other subscription of its channel, past or present
+    cdef readonly str _name     # the name in logs and errors, or None
+    cdef readonly Receive _head  # the first read in line, or None
+    cdef object _line           # OrderedDict of the reads behind `_head`; None until there is such a read
 
     cdef bint _is_closed(self) noexcept
 
@@ -48,11 +48,11 @@ cdef class BatchesCore:
 
 cdef class Receive:
     cdef readonly SubscriptionCore subscription  # None once it is over
-    cdef object wakeup          # the Task's callback; None while nobody waits
-    cdef object context         # the Task's context, to resume it in
-    cdef object message         # of the cancellation
-    cdef Py_ssize_t slot        # its place in channel.parked
-    cdef Py_ssize_t limit       # 0: one event; else the most events of a batch
+    cdef object wakeup          # the callback of the waiting task; None while no task waits
+    cdef object context         # the context in which the task resumes
+    cdef object message         # the message of the cancellation
+    cdef Py_ssize_t slot        # its index in channel.parked
+    cdef Py_ssize_t limit       # 0 for the read of an event, else the maximal size of a batch
     cdef int state
 
     cdef object refused(self)
@@ -68,8 +68,8 @@ cdef class Receive:
 
 
 cdef struct Grant:
-    PyObject *receive           # borrowed: the read whose task resume() is running, as long as it is GRANTED; or NULL
-    Grant *outer                # that of the resume() around this one, or NULL
+    PyObject *receive           # borrowed: the read whose task resume() is running, while GRANTED; or NULL
+    Grant *outer                # the Grant of the resume() around this resume(), or NULL
 
 
 cdef class BusCore(Turns):
@@ -78,13 +78,13 @@ cdef class BusCore(Turns):
     cdef public object subscription_class
     cdef readonly unsigned long thread
     cdef readonly dict table    # id of the type -> Channel
-    # Of the same types: what send() asks. It borrows from `table`, also while the collector takes both apart: no code
-    # that could send runs then (tests/leaks/finalizers.py).
+    # The same types, for `send`. It borrows from `table`, also while the collector clears both: no code that could send
+    # runs then (tests/leaks/finalizers.py).
     cdef TypeIndex index
-    cdef object run             # the hook of the loop's run in which a read was last seen to be at home, or None
-    cdef Grant *grant           # that of the innermost resume(), or NULL
+    cdef object run             # the hook of the run of the loop in which the last check passed, or None
+    cdef Grant *grant           # the Grant of the innermost resume(), or NULL
     cdef public bint ended
-    cdef public bint strict     # an event that nobody subscribes to may have to be refused
+    cdef public bint strict     # whether an event without a subscription may have to be refused
     cdef object resumed
     cdef readonly object inbox
 

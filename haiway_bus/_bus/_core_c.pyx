@@ -1,17 +1,17 @@
 # cython: language_level=3, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: boundscheck=False, wraparound=False, initializedcheck=False, auto_pickle=False
-"""The bus in Cython: the twin of `_core_py.py`, which says what everything is for; here stands how it is fast.
+"""The hot path of the bus in Cython: the twin of `_core_py.py`, which documents classes and methods.
 
     async for event in ctx.subscribe(Event):      am_aiter, am_anext: a Receive from a free list
-        ...                                       am_send or tp_iternext of that: the event
+        ...                                       am_send or tp_iternext of the Receive: the event
 
-That is a delivery. No frame, no exception and no dictionary is involved, and the loop is not asked. `waiting_event` is
-the usual case of it, without a counted reference to spare; `Receive.step` is the whole. The slots of Receive, and the
-StopIteration that hands over an event where the interpreter wants one, are written by hand: see handover.pxd.
+A delivery makes no frame, exception or dictionary, and does not call the event loop. `waiting_event` handles the usual
+case without needless reference counts, `Receive.step` handles all cases, and handover.pxd passes the event to the
+interpreter.
 
-To ask whether a read stands in its own loop costs as much as the read. So the bus remembers the run of the loop in
-which this was last found out (`run`): a loop that begins to run gives its thread a hook for async generators, and no
-other run of any loop has the same object. To compare it is two loads.
+To ask whether a read is in its own loop costs as much as the read. So the bus keeps `run`, the object that identifies
+the run of the loop in which the last check passed. Each run of a loop sets its own hook for async generators in its
+thread, and that hook is the object. To compare it takes two loads.
 """
 
 cimport cython
@@ -50,16 +50,16 @@ from haiway_bus._bus.reads import drives, no_copy, read_over, read_taken, thrown
 __all__ = ("BatchesCore", "BusCore", "Channel", "Receive", "SubscriptionCore", "current", "publish", "send")
 
 
-# The life of a Receive. NEW: not waited on yet. PARKED: in line. GRANTED: its task is being resumed and may
-# take an event. CANCELLED, ENDED: out of the line, to be resumed without an event. YIELDED: the loop has its turn, the
-# read is NEW again when `resume` comes to it. DONE: over.
+# The states of a Receive. NEW: not awaited yet. PARKED: in line. GRANTED: its task is being resumed and may take an
+# event. CANCELLED, ENDED: out of the line, its task resumes without an event. YIELDED: put off to the next turn of the
+# loop, and NEW again then. DONE: over.
 cdef enum:
     NEW, PARKED, GRANTED, CANCELLED, ENDED, YIELDED, DONE
 
 
 @cython.final
 cdef class Channel(Chain):
-    """The events of one type on one bus, and who waits for them."""
+    """The events of one type on one bus, its subscriptions, and their waiting reads."""
 
     def __cinit__(self, BusCore bus not None, object event_type):
         self.bus = bus
@@ -67,9 +67,9 @@ cdef class Channel(Chain):
         self.members = {}
 
     cdef bint hands_over(self, object event) except -1:
-        """Wake the reads that are parked, or hand the event over as from a thread: whether that is so."""
+        """Wake the parked reads, or else put the event into the inbox of the bus. Return True for the inbox."""
         cdef BusCore bus = self.bus
-        # Its loop may be run, but not by the caller: in another thread by now, or around a loop within it.
+        # The loop of the bus runs, but is not the caller's: it runs in another thread by now, or around a nested loop.
         if HB_RUN() != <PyObject *>bus.run and _get_running_loop() is not bus.loop and bus.loop.is_running():
             bus.inbox.put(event)
             return True
@@ -77,7 +77,7 @@ cdef class Channel(Chain):
         return False
 
     cpdef int wake_all(self) except -1:
-        """Hand every read that is parked here over to the bus, in one step however many there are."""
+        """Hand all parked reads to the bus at once."""
         cdef BusCore bus = self.bus
         bus.wakes += 1
         bus.schedule()
@@ -94,8 +94,8 @@ cdef class Channel(Chain):
         return 0
 
     cdef int unpark(self, Receive receive) except -1:
-        # The last one takes the freed place, so that this takes the same time however many are parked. A read
-        # that `send` has handed to the bus already stands there, and is passed over when its turn comes.
+        # The last read takes the free place, so the time does not depend on the number of reads. A read that `send` has
+        # handed to the bus stays there, and is skipped when its turn comes.
         cdef list parked = self.parked
         cdef Py_ssize_t slot = receive.slot
         cdef Receive last
@@ -140,7 +140,7 @@ cdef class Channel(Chain):
 
 
 cdef class SubscriptionCore(Cursor):
-    """A subscription, as far as it is on the way of an event."""
+    """The hot path of a subscription. `Subscription` in subscription.py is the public class over it."""
 
     def __cinit__(self, Channel channel not None, Bound bound=None, str name=None):
         self._channel = channel
@@ -148,7 +148,7 @@ cdef class SubscriptionCore(Cursor):
         self._bound = bound
         self._name = name
         self._plain = True
-        # Last, so that one which could not join has nothing to leave.
+        # Last, so that a subscription that could not join has nothing to leave.
         channel.join(self)
 
     def __aiter__(self):
@@ -161,12 +161,12 @@ cdef class SubscriptionCore(Cursor):
         return receive
 
     def receive_nowait(self):
-        """Take one event that waits.
+        """Take a waiting event and return it.
 
         Raises:
-            asyncio.QueueEmpty: when none waits, or when those that do belong to readers waiting in line.
-            SubscriptionOverflow: in place of events that were lost, with overflow="raise".
-            RuntimeError: in another loop or thread than the bus's own.
+            asyncio.QueueEmpty: No event waits, or the waiting events belong to readers in line.
+            SubscriptionOverflow: Events were lost, with overflow="raise".
+            RuntimeError: The call is in another loop or thread than the bus.
         """
         if HB_RUN() != <PyObject *>self._bus.run:
             self._check()
@@ -179,7 +179,7 @@ cdef class SubscriptionCore(Cursor):
         return self._take()
 
     def _came_back(self):
-        """A reader asks for the next event, and so is done with the one before."""
+        """A reader asks for the next event, so it is done with the events before."""
         self._asked = self._position
         if self._work is not None:
             self._work.came_back()
@@ -190,7 +190,7 @@ cdef class SubscriptionCore(Cursor):
 
     @property
     def _pending(self):
-        """How many events wait to be taken."""
+        """The number of waiting events."""
         return 0 if self._node is None else self._waiting()
 
     @cython.final
@@ -199,7 +199,7 @@ cdef class SubscriptionCore(Cursor):
 
     @cython.final
     cdef int _next_in_line(self) except -1:
-        """The head was served or has left: who waited longest after it is first now."""
+        """The head was served or has left: the read behind it becomes the head."""
         if not self._line:
             self._head = None
             return 0
@@ -213,7 +213,7 @@ cdef class SubscriptionCore(Cursor):
         return 0
 
     def _check(self):
-        """Refuse another loop or thread than the bus's own (guarantee 6.1)."""
+        """Refuse a call in another loop or thread than the bus's own (guarantee 6.1)."""
         self._bus.check("reading a subscription")
 
     def _close(self):
@@ -230,7 +230,7 @@ cdef class SubscriptionCore(Cursor):
 
     @cython.final
     cdef int _leave(self) except -1:
-        """Free what waits, and be counted out of the channel."""
+        """Free the waiting events, and leave the channel."""
         cdef int64_t delivered = self._taken()
         cdef int64_t unread = self._waiting()
         self._release()
@@ -241,13 +241,12 @@ cdef class SubscriptionCore(Cursor):
 
     @property
     def _delivered(self):
-        """How many events its readers took."""
+        """The number of events that its readers took."""
         return self._taken()
 
     def __del__(self):
-        # The collector runs this in whichever thread set it off. Nobody waits any more (a read in line holds its
-        # subscription), so that all there is to do is to free the backlog, here, and to be counted out, which
-        # is left to the bus's own thread.
+        # The collector may run this in any thread. There is no read in line, as such a read holds its subscription. So
+        # only the waiting events are freed here, and the thread of the bus lets the subscription leave its channel.
         if self._node is None:
             return
         if PyThread_get_thread_ident() == self._bus.thread:
@@ -259,7 +258,7 @@ cdef class SubscriptionCore(Cursor):
 
 
 def publish(kind):
-    """A class decorator for the public class over a core. The compiled backend copies slots of the core into it."""
+    """Class decorator for a public class over a core. The compiled backend copies slots of the core into the class."""
     if issubclass(kind, SubscriptionCore):
         hb_read_as(<PyObject *>kind, <PyObject *>SubscriptionCore)
     elif issubclass(kind, BatchesCore):
@@ -269,7 +268,7 @@ def publish(kind):
 
 
 cdef class BatchesCore:
-    """Reads of batches: `Batches` in subscription.py is the public class over it."""
+    """The hot path of `Batches`, the public class over it in subscription.py."""
 
     def __cinit__(self, SubscriptionCore subscription not None, object limit):
         refusals.check_limit("batches()", limit)
@@ -290,13 +289,10 @@ cdef class BatchesCore:
 @cython.final
 @cython.freelist(256)
 cdef class Receive:
-    """One read of a subscription by one task, and what the task waits on while there is no event.
-
-    It is its own iterator, and steps by the slot `am_send` or `tp_iternext` below.
-    """
+    """A read of a subscription, and what its task waits on. It is its own iterator: its slots take the steps."""
 
     def __await__(self):
-        # Also while somebody waits on it: it refuses at its next step. `anext()` with a default asks for this at each.
+        # Also while a task waits on it: its next step is refused. `anext()` with a default calls this at each step.
         return self
 
     cdef object refused(self):
@@ -338,7 +334,7 @@ cdef class Receive:
             if subscription._is_closed():
                 self.leave()
                 raise StopAsyncIteration
-            # What it was woken for is gone: it keeps its place at the head.
+            # The event for which it was woken is gone. It keeps its place at the head.
             (<Channel>subscription._channel).park(self)  # if this fails, `resume` has it leave the line
             self.take_back_grant()
             self.state = PARKED
@@ -352,7 +348,7 @@ cdef class Receive:
         return PYGEN_NEXT
 
     cdef PySendResult serve(self, PyObject **result) except PYGEN_ERROR:
-        """Take what is there, and be over."""
+        """Take the event or the batch, and end the read."""
         cdef SubscriptionCore subscription = self.subscription
         cdef bint granted = self.state == GRANTED
         if not granted:
@@ -365,7 +361,7 @@ cdef class Receive:
             else:
                 self.subscription = None
         if self.limit and not len(<list>taken):
-            # What waited went while the list was made.
+            # Making the list has run code that took or freed the events. Begin again.
             self.subscription = subscription
             self.state = NEW
             return self.step(result)
@@ -392,7 +388,7 @@ cdef class Receive:
         self.give_up()
 
     cdef int give_up(self) except -1:
-        """Be over without an event. Refused while a task waits that does not itself do this."""
+        """End the read without an event. While a task waits on it, only that task may do this."""
         if self.state != DONE:
             if self.wakeup is not None and not drives(self.wakeup, self):
                 raise read_taken(self.wakeup)
@@ -411,11 +407,11 @@ cdef class Receive:
 
     @property
     def yielded(self):
-        """Whether it is put off to the loop's next turn."""
+        """Whether it is put off to the next turn of the loop."""
         return self.state == YIELDED
 
     cdef object take(self, SubscriptionCore subscription):
-        """What the read is for: one event, or a batch when it has a limit."""
+        """Take an event, or a batch if the read has a limit."""
         cdef list batch
         if self.limit == 0:
             subscription._bus.left -= 1
@@ -439,7 +435,7 @@ cdef class Receive:
         return 0
 
     cdef int leave(self) except -1:
-        """Give up the place in line, if it has one, so that whoever is next waits no longer behind it."""
+        """Leave the line, if it is in line, and let the next read move up."""
         if self.state != PARKED and self.state != GRANTED:
             return 0
         cdef SubscriptionCore subscription = self.subscription
@@ -454,7 +450,7 @@ cdef class Receive:
         return self.over()
 
     cdef void take_back_grant(self) noexcept:
-        """It is GRANTED no longer: `resume` is not to look after it."""
+        """It is no longer GRANTED, so the `resume` that granted it must not look after it."""
         cdef Grant *grant = self.subscription._bus.grant
         while grant != NULL:
             if grant.receive == <PyObject *>self:
@@ -463,13 +459,13 @@ cdef class Receive:
 
     @property
     def idle(self):
-        """Whether it waits for an event that is not there (guarantee 5.4)."""
+        """Whether it waits while there is no event for it (guarantee 5.4)."""
         return self.state == PARKED and not (
             self.subscription._has_event() or self.subscription._is_closed()
         )
 
     def end(self):
-        """End the wait without an event: its reader's loop finishes (guarantee 5.4)."""
+        """End the wait without an event: the `async for` of the reader ends (guarantee 5.4)."""
         if self.state == PARKED:
             self.subscription._bus.wake(self)
             self.leave()
@@ -481,13 +477,13 @@ cdef class Receive:
 
     @property
     def _asyncio_future_blocking(self):
-        # True only while its Task takes it over. Else None: asyncio.isfuture() then sees a coroutine, so that gather,
-        # shield and the like run it in a task, in which it says whose it is.
+        # True only while its Task takes it over, else None. With None, asyncio.isfuture() is false, so that gather,
+        # shield and the like run it as a coroutine, in a task, where it can refuse them.
         return True if self.waits() and self.wakeup is None else None
 
     @_asyncio_future_blocking.setter
     def _asyncio_future_blocking(self, bint blocking):
-        pass  # the Task says so before it adds its callback, which says the same
+        pass  # a Task sets False just before add_done_callback, which has the same effect
 
     def get_loop(self):
         if self.subscription is None:
@@ -501,9 +497,9 @@ cdef class Receive:
         self.context = context
 
     def cancel(self, msg=None):
-        """Called by Task.cancel(). The event, if one has arrived meanwhile, stays where it is (guarantee 2.5).
+        """Task.cancel() calls this. An event that has arrived in the meantime stays in its place (guarantee 2.5).
 
-        Its task does not stand behind all that is to be resumed before it: the loop calls it next.
+        The loop calls the task directly, so it does not wait behind the reads that the bus resumes.
         """
         if not self.waits():
             return False
@@ -531,27 +527,26 @@ cdef class Receive:
 
 
 cdef class BusCore(Turns):
-    """The table of channels of one bus, and the reads that are to be resumed: what is on the way of an event."""
+    """The hot path of a bus: its table of channels, and how its reads resume."""
 
     def __cinit__(self, name not None, double turn=refusals.TURN):
         self.name = name
         self.thread = PyThread_get_thread_ident()
         self.table = {}
         index_allot(&self.index, 8)
-        # A finished future, given to each task as the one that woke it: the Task finds its result faster than
-        # it could ask a Receive.
+        # A finished future, passed to each resumed task: a Task finds its result faster than that of a Receive.
         self.resumed = self.loop.create_future()
         self.resumed.set_result(None)
         self.inbox = Inbox(name, self.loop, Context(), self.accept)
 
     def __init__(self, name, turn=refusals.TURN):
-        pass  # all is done by __cinit__, which nobody can leave out
+        pass  # __cinit__ does all, as a subclass cannot skip it
 
     def __dealloc__(self):
         PyMem_Free(self.index.slots)
 
     def send(self, event):
-        """Append the event to its type's chain, or drop it if nobody subscribes to the type (guarantee 1)."""
+        """Append the event to the chain of its type, or drop it if the type has no subscription (guarantee 1)."""
         self.post(event)
 
     @cython.final
@@ -563,7 +558,7 @@ cdef class BusCore(Turns):
             if PyThread_get_thread_ident() != self.thread:
                 self.inbox.put(event)
             else:
-                # Held: to make a node may set off the collector, which may close the last subscription.
+                # `channel` holds it: making a node may start the collector, which may close the last subscription.
                 channel = <Channel>slot.value
                 channel.append(event)
         elif self.strict or not HB_IS_EVENT_TYPE(event_type):
@@ -571,16 +566,16 @@ cdef class BusCore(Turns):
         return 0
 
     def accept(self, event):
-        """Append an event that another thread sent, unless its type has lost its subscriptions since."""
+        """Append an event from another thread, unless its type has lost its subscriptions since."""
         cdef Channel channel = self.channel_of(<PyObject *>Py_TYPE(<PyObject *>event))
         if channel is not None:
             channel.append(event)
 
     def subscribe(self, event_type, limit=None, overflow=None, name=None):
-        """Start receiving the events of exactly this type (guarantee 2.1, 4.1)."""
+        """Start receiving the events of exactly this type (guarantees 2.1, 4.1)."""
         cdef Channel channel
         if not PyType_Check(event_type) or not HB_IS_EVENT_TYPE(<PyObject *>event_type):
-            refusals.check_type("subscribe()", event_type)  # refuses it, or finds that it is a user's exception
+            refusals.check_type("subscribe()", event_type)  # refuses the type, unless it is a user's exception
         if self.ended:
             return rare.successor(self, "subscribe()").subscribe(event_type, limit, overflow, name)
         if HB_RUN() != <PyObject *>self.run:
@@ -602,46 +597,41 @@ cdef class BusCore(Turns):
                 index_add(&self.index, <PyObject *>event_type, <PyObject *>channel)
             bound = None if limit is None else Bound(channel, limit, kind, name)
             subscription = self.subscription_class(channel, bound, name)
-            # To make it may have set off the collector, which may have ended the channel's last subscription and the
-            # channel with it, or subscribed to the type.
+            # Making it may have started the collector, and so code that ended the channel, or made another.
             if self.channel_of(<PyObject *>event_type) is channel:
                 return subscription
 
     @cython.final
     cdef Channel channel_of(self, PyObject *event_type):
-        # Held by whoever asks: to make a node may set off the collector, which may close the last subscription.
+        # The caller must hold the result: making a node may start the collector, which may close the last subscription.
         cdef Slot *slot = slot_of(&self.index, event_type)
         return None if slot.type == NULL else <Channel>slot.value
 
     def check(self, str call):
-        """Refuse another loop or thread than the bus's own (guarantee 6.1)."""
+        """Refuse a call in another loop or thread than the bus's own (guarantee 6.1)."""
         running = _get_running_loop()
         if running is not self.loop or PyThread_get_thread_ident() != self.thread:
             raise rare.not_at_home(self, call, running)
 
     @cython.final
     cdef int note_run(self) except -1:
-        """The loop that runs here is the bus's own: so it is until another one runs, or it runs anew."""
+        """Note the current run of the loop, after a check that it is the bus's own."""
         cdef PyObject *run = HB_RUN()
         self.run = None if run == NULL else <object>run
         return 0
 
     cdef int resume(self) except -1:
-        """Run the tasks whose waits are over, each in its own context (guarantee 2.6, 2.7).
-
-        Workers of one subscription hand on to each other within the batch. When the time is over, those that are left
-        are the first in the next turn.
-        """
+        """Run the tasks whose waits are over, each in its own context (guarantees 2.6, 2.7)."""
         cdef list outer = self.batch
         cdef Py_ssize_t outer_walked = self.walked
         cdef list batch
         cdef Receive receive
         cdef Grant grant
         if self.over == 2:
-            # This stands in the loop's queue before what its timers and sockets have ready by now: these first.
+            # This callback is ahead of timers and sockets that are ready by now. Let them run first.
             self.over = 1
             return self.schedule()
-        # Where a task that is being resumed runs the loop again, those behind it are not to wait until it is back.
+        # If a resumed task runs the loop again, the reads behind it must not wait until it is back.
         batch = self.ready if outer is None else outer[outer_walked:] + self.ready
         grant.receive = NULL
         grant.outer = self.grant
@@ -655,15 +645,15 @@ cdef class BusCore(Turns):
             if outer is not None:
                 del outer[outer_walked:]
             if len(batch) > 1 and type(self.loop).run_forever is not self.run_forever:
-                self.schedule()  # where the loop may be run again, by what is resumed first
+                self.schedule()  # the first task may run the loop again
             while self.walked < len(batch) and (self.left > 0 or not self.turn_is_over()):
                 receive = <Receive>batch[self.walked]
                 batch[self.walked] = None
                 self.walked += 1
                 wakeup = receive.wakeup
                 if wakeup is None or receive.state == CANCELLED:
-                    # Cancelled after it had been woken, or here twice, ended then. Or nobody waits on it, as
-                    # whoever parked it was interrupted or has dropped it: then those behind it are not to wait.
+                    # It was cancelled after its wake, or is here a second time to be ended. PARKED: the code that
+                    # parked it was interrupted or has dropped it. The reads behind it must not wait.
                     if receive.state == PARKED:
                         receive.leave()
                     continue
@@ -672,9 +662,9 @@ cdef class BusCore(Turns):
                 if receive.state == PARKED:
                     receive.state = GRANTED
                     grant.receive = <PyObject *>receive
-                receive = None  # what is over goes while its task is at work (guarantee 2.14)
+                receive = None  # a read that is over is freed while its task works (guarantee 2.14)
                 try:
-                    # This is context.run(wakeup, self.resumed) without its calls.
+                    # The same as context.run(wakeup, self.resumed), with fewer calls.
                     PyContext_Enter(<PyObject *>context)
                     try:
                         wakeup(self.resumed)
@@ -682,11 +672,11 @@ cdef class BusCore(Turns):
                         PyContext_Exit(<PyObject *>context)
                 finally:
                     if grant.receive != NULL:
-                        receive = <Receive>grant.receive  # held, as its place in line is what holds it
-                        receive.leave()  # its task did not come for the event
+                        receive = <Receive>grant.receive  # a reference of its own, as only its place in line holds it
+                        receive.leave()  # its task did not take the event
         finally:
             self.grant = grant.outer
-            # Left over after KeyboardInterrupt or SystemExit, which a Task lets through, or when the time was over.
+            # Reads are left after KeyboardInterrupt or SystemExit, which a Task lets through, or when time is up.
             if self.walked < len(batch):
                 del batch[:self.walked]
                 if self.ready is not batch:
@@ -700,13 +690,13 @@ cdef class BusCore(Turns):
         return 0
 
     def clear(self):
-        """Give up the table, so that `send` finds nobody; returns it."""
+        """Empty the table, so that `send` finds no subscription. Return the former table."""
         table, self.table = self.table, {}
         index_clear(&self.index)
         return table
 
     def retire(self):
-        """Be of no thread and no run of a loop, so that each call looks closer, and ask nothing more of the loop."""
+        """Belong to no thread and no run of a loop, so that each call takes the cold path. Schedule nothing."""
         self.thread = 0
         self.run = None
         self.due = <PyObject *>self
@@ -742,19 +732,18 @@ def send(event, /):
 
 
 cdef inline object owned(PyObject *reference):
-    # Takes over a reference that was given: the object variable counts it once more, so that one goes back.
+    # Takes over a reference. The variable `value` counts it once more, so the given count is dropped.
     cdef object value = <object>reference
     Py_DECREF(value)
     return value
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# How a Receive is stepped: the slots are C functions, because a `def __next__` which ends in an exception leaves a
-# traceback each time. handover.pxd knows how an event is handed to the interpreter.
+# The steps of a Receive. The slots are C functions, because a `def __next__` that ends in an exception makes a
+# traceback each time. handover.pxd hands the event to the interpreter.
 
 cdef inline PyObject *waiting_event(Receive receive) noexcept:
-    # The usual case of Receive.step: a new read, nobody in line, an event there, and no turn of the loop due. Written
-    # without local variables for objects: each would be counted up and down. A new reference, or NULL.
+    # The usual case of Receive.step: a new read, no read in line, a waiting event, and no turn of the loop due. Returns
+    # a new reference, or NULL. Without local variables for objects, as those would be counted up and down.
     cdef PyObject *event = NULL
     cdef PyObject *bus
     if (
@@ -795,11 +784,11 @@ cdef PyObject *receive_next(PyObject *self) except NULL:
 
 hb_set_slots(<PyObject *>Receive, <sendfunc>receive_send, <iternextfunc>receive_next)
 
-# Counted before the first of them is made (see live.pxd).
+# Register these types before their first object is made (see live.pxd).
 live_count(<PyObject *>Channel)
 live_count(<PyObject *>Receive)
 
 
 def _live():
-    """How many objects of each type are alive, in a debug build; else None."""
+    """The number of living objects of each type in a debug build. None in other builds."""
     return live_objects()

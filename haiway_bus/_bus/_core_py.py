@@ -1,14 +1,12 @@
-"""The bus in plain Python: the reference, whose names and order `_core_c.pyx` keeps.
+"""The hot path of the bus in plain Python: the reference, whose names and order `_core_c.pyx` keeps.
 
-    Bus.table:  id of the type of event -> Channel
+    ctx.send(event) -> Channel.append: fills the tail of the chain, and hands the parked reads to the bus
+                    -> Bus.resume, called by the loop: runs the task of each of these reads
+                    -> Receive.walk, in the task: takes the next event of its subscription
 
-    ctx.send(event) -> Channel.append: fills the chain's tail, and hands its parked reads to the bus
-                    -> Bus.resume, called by the loop: runs the task of each
-                    -> the read of the task steps: Receive takes what its subscription has next
-
-The events of one type stand in one chain: see `_chain_py.py`. A task that finds nothing there parks: it waits on its
-`Receive`, and the channel remembers that. The next `send` hands all parked reads of the channel to the bus, which
-resumes them together in one callback of the loop: see `_turns_py.py`.
+`Bus.table` maps the id of an event type to its channel, the chain of its events (`_chain_py.py`). A task that finds no
+event parks: it waits on its `Receive`, which the channel keeps. The next `send` hands all parked reads of the channel
+to the bus, and a single callback of the loop resumes them (`_turns_py.py`).
 """
 
 from __future__ import annotations
@@ -46,19 +44,20 @@ __all__ = (
     "send",
 )
 
-# The life of a Receive. NEW: not waited on yet. PARKED: in line. GRANTED: its task is being resumed and may
-# take an event. CANCELLED, ENDED: out of the line, to be resumed without an event. YIELDED: the loop has its turn, the
-# read is NEW again when `resume` comes to it. DONE: over.
+# The states of a Receive. NEW: not awaited yet. PARKED: in line. GRANTED: its task is being resumed and may take an
+# event. CANCELLED, ENDED: out of the line, its task resumes without an event. YIELDED: put off to the next turn of the
+# loop, and NEW again then. DONE: over.
 NEW, PARKED, GRANTED, CANCELLED, ENDED, YIELDED, DONE = range(7)
 
 
 class Channel(Chain):
-    """The events of one type on one bus, and who waits for them.
+    """The events of one type on one bus, its subscriptions, and their waiting reads.
 
-    Invariants: a channel is in its bus's table while it has subscriptions, and no longer. `members` are these, held
-    weakly, by their `_key`. `parked` holds at most one read for each subscription, its `_head`, and `parked[r.slot] is
-    r` for each of them. A parked read is held strongly: a task that waits for an event lives as long as the bus can
-    bring one.
+    Invariants:
+    - Until its bus ends, a channel is in the table of the bus exactly while it has subscriptions.
+    - `members` maps the `_key` of each subscription to a weak reference to it.
+    - `parked` has at most one read of each subscription, its `_head`, and `parked[read.slot] is read`. The references
+      are strong: a task that waits for an event lives as long as the bus can bring it.
     """
 
     __slots__ = ("bus", "delivered", "dropped", "ended", "joined", "looks", "members", "round")
@@ -66,23 +65,20 @@ class Channel(Chain):
     def __init__(self, bus: BusCore, event_type: type[Any]) -> None:
         super().__init__(event_type)
         self.bus: BusCore = bus
-        # Counts the subscriptions that there ever were, to tell them apart: an id would be used again, and one
-        # that is collected in another thread leaves only when the loop gets to it.
+        # The number of subscriptions so far: the key of the latest. An id could be in use again too early.
         self.joined: int = 0
         self.members: dict[int, ref[SubscriptionCore]] = {}
-        # Since somebody has looked.
-        self.looks: Looks | None = None
+        self.looks: Looks | None = None  # None before the first look
         self.ended: bool = False
-        # The latest round of flush.
-        self.round: Round | None = None
-        # Of the subscriptions that are closed, so that the channel can tell of them, too (guarantee 8.3).
+        self.round: Round | None = None  # the latest round of flush
+        # The totals of the closed subscriptions, for the statistics (guarantee 8.3).
         self.delivered: int = 0
         self.dropped: int = 0
 
     def hands_over(self, event: Any) -> bool:
-        """Wake the reads that are parked, or hand the event over as from a thread: whether that is so."""
+        """Wake the parked reads, or else put the event into the inbox of the bus. Return True for the inbox."""
         bus = self.bus
-        # Its loop may be run, but not by the caller: in another thread by now, or around a loop within it.
+        # The loop of the bus runs, but is not the caller's: it runs in another thread by now, or around a nested loop.
         if _get_running_loop() is not bus.loop and bus.loop.is_running():
             bus.inbox.put(event)
             return True
@@ -90,7 +86,7 @@ class Channel(Chain):
         return False
 
     def wake_all(self) -> None:
-        """Hand every read that is parked here over to the bus, in one step however many there are."""
+        """Hand all parked reads to the bus at once."""
         bus = self.bus
         bus.wakes += 1
         bus.schedule()
@@ -105,8 +101,8 @@ class Channel(Chain):
         self.parked.append(receive)
 
     def unpark(self, receive: Receive) -> None:
-        # The last one takes the freed place, so that this takes the same time however many are parked. A read
-        # that `send` has handed to the bus already stands there, and is passed over when its turn comes.
+        # The last read takes the free place, so the time does not depend on the number of reads. A read that `send` has
+        # handed to the bus stays there, and is skipped when its turn comes.
         parked = self.parked
         slot = receive.slot
         if slot < len(parked) and parked[slot] is receive:
@@ -142,13 +138,12 @@ class Channel(Chain):
 
 
 class SubscriptionCore(Cursor):
-    """A subscription, as far as it is on the way of an event.
+    """The hot path of a subscription. `Subscription` in subscription.py is the public class over it.
 
-    `Subscription` in subscription.py is the public class over it. That shows its documented names alone, so that all
-    names here but theirs begin with an underscore.
-
-    Invariants: `_head` is the read that is first in line and `_line` those behind it. A read that did not wait may take
-    an event only while nobody is in line.
+    Invariants:
+    - All names but the documented names of `Subscription` begin with an underscore.
+    - `_head` is the first read in line, and `_line` holds the reads behind it.
+    - A read that did not wait takes an event only while there is no read in line.
     """
 
     __slots__ = ("_bus", "_head", "_key", "_line", "_name")
@@ -164,14 +159,13 @@ class SubscriptionCore(Cursor):
         self._held = self._node = self._work = None
         self._position = self._start = self._asked = channel.sent
         self._plain = True
-        # What logs and errors call it.
-        self._name: str | None = name
+        self._name: str | None = name  # in logs and errors
         self._head: Receive | None = None
         self._line: OrderedDict[Receive, None] | None = None
         self._key: int = 0
         if bound is not None:
             bound.subscription = ref(self)
-        # Last, so that one which could not join has nothing to leave.
+        # Last, so that a subscription that could not join has nothing to leave.
         channel.join(self)
 
     def __aiter__(self) -> SubscriptionCore | Loop:
@@ -188,12 +182,12 @@ class SubscriptionCore(Cursor):
         return Receive(self)
 
     def receive_nowait(self) -> Any:
-        """Take one event that waits.
+        """Take a waiting event and return it.
 
         Raises:
-            asyncio.QueueEmpty: when none waits, or when those that do belong to readers waiting in line.
-            SubscriptionOverflow: in place of events that were lost, with overflow="raise".
-            RuntimeError: in another loop or thread than the bus's own.
+            asyncio.QueueEmpty: No event waits, or the waiting events belong to readers in line.
+            SubscriptionOverflow: Events were lost, with overflow="raise".
+            RuntimeError: The call is in another loop or thread than the bus.
         """
         self._check()
         if not self._plain:
@@ -204,21 +198,21 @@ class SubscriptionCore(Cursor):
         return self._take()
 
     def _came_back(self) -> None:
-        """A reader asks for the next event, and so is done with the one before."""
+        """A reader asks for the next event, so it is done with the events before."""
         self._asked = self._position
         if self._work is not None:
             self._work.came_back()
 
     @property
     def _pending(self) -> int:
-        """How many events wait to be taken."""
+        """The number of waiting events."""
         return 0 if self._node is None else self._waiting()
 
     def _is_closed(self) -> bool:
         return self._node is None or self._channel.ended
 
     def _next_in_line(self) -> None:
-        """The head was served or has left: who waited longest after it is first now."""
+        """The head was served or has left: the read behind it becomes the head."""
         if not self._line:
             self._head = None
             return
@@ -231,7 +225,7 @@ class SubscriptionCore(Cursor):
         self._head = first
 
     def _check(self) -> None:
-        """Refuse another loop or thread than the bus's own (guarantee 6.1)."""
+        """Refuse a call in another loop or thread than the bus's own (guarantee 6.1)."""
         self._bus.check("reading a subscription")
 
     def _close(self) -> None:
@@ -247,7 +241,7 @@ class SubscriptionCore(Cursor):
                 self._head.end()
 
     def _leave(self) -> None:
-        """Free what waits, and be counted out of the channel."""
+        """Free the waiting events, and leave the channel."""
         delivered, unread = self._delivered, self._waiting()
         self._release()
         if self._work is not None:
@@ -255,9 +249,8 @@ class SubscriptionCore(Cursor):
         self._channel.leave(self._key, self._bound, delivered, unread)
 
     def __del__(self) -> None:
-        # The collector runs this in whichever thread set it off. Nobody waits any more (a read in line holds its
-        # subscription), so that all there is to do is to free the backlog, here, and to be counted out, which
-        # is left to the bus's own thread.
+        # The collector may run this in any thread. There is no read in line, as such a read holds its subscription. So
+        # only the waiting events are freed here, and the thread of the bus lets the subscription leave its channel.
         if getattr(self, "_node", None) is None:
             return
         if get_ident() == self._bus.thread:
@@ -272,15 +265,15 @@ Public = TypeVar("Public", bound=type)
 
 
 def publish(kind: Public) -> Public:
-    """A class decorator for the public class over a core. The compiled backend copies slots of the core into it."""
+    """Class decorator for a public class over a core. The compiled backend copies slots of the core into the class."""
     return kind
 
 
 class Loop:
-    """What an `async for` over a subscription iterates.
+    """The iterator of an `async for` over a subscription.
 
-    Its reads are coroutines, which Python makes faster than any object: nobody but the loop gets hold of them, where
-    what `anext()` gives has to refuse strangers (guarantee 2.13). So `aiter()` gives the subscription itself.
+    Its reads are coroutines, which Python makes faster than other awaitables. Only the `async for` can reach them. A
+    read of `anext()` has to refuse other callers (guarantee 2.13), so `aiter()` returns the subscription itself.
     """
 
     __slots__ = ("subscription",)
@@ -292,8 +285,8 @@ class Loop:
         subscription = self.subscription
         bus = subscription._bus
         is_home = here() == bus.here
-        # The usual case, spelled out: nobody in line, an event there, and no turn of the loop due. No call from here
-        # on, so that a signal's handler reads before the step or after it.
+        # The usual case, written out: no read in line, a waiting event, and no turn of the loop due. No call from here
+        # on, so a signal handler reads before the step or after it.
         node = subscription._node
         if (
             node is not None
@@ -307,16 +300,16 @@ class Loop:
             subscription._position += 1
             bus.left -= 1
             return node.event
-        node = None  # it will hold an event while this waits
+        node = None  # or the frame would hold its event while this waits
         if not is_home:
             subscription._check()
             bus.here = here()
         receive, subscription = Receive(subscription), None  # type: ignore[assignment]
-        return await _walk(receive)  # which ends before the read does: see there
+        return await _walk(receive)  # `receive` must outlive this: see `walk`
 
 
 class BatchesCore:
-    """Reads of batches: `Batches` in subscription.py is the public class over it."""
+    """The hot path of `Batches`, the public class over it in subscription.py."""
 
     __slots__ = ("_limit", "_subscription")
 
@@ -334,21 +327,20 @@ class BatchesCore:
 
 
 class Receive:
-    """One read of a subscription by one task, and what the task waits on while there is no event.
+    """A read of a subscription, and what its task waits on while there is no event.
 
     With `send`, `throw` and `close` it counts as a coroutine, so that `asyncio.create_task(anext(subscription))` works.
+    To a Task it is a future: a Task uses only `_asyncio_future_blocking`, `get_loop`, `add_done_callback`, `result` and
+    `cancel`. It is no asyncio.Future: each of those takes a call_soon of its own, where the bus resumes all reads in
+    one call. And no two tasks share a read: cancelling a task cancels what it waits on, and would end the wait of the
+    other task (guarantee 2.5). While a task waits on a read, the read refuses all other callers (guarantee 2.13).
 
-    To a Task it is a future: `_asyncio_future_blocking`, `get_loop`, `add_done_callback`, `result` and `cancel`
-    are all that a Task asks of one. It is no asyncio.Future: those are resumed by one call_soon each, where the
-    bus resumes all its readers in one. And it is nobody else's: cancelling a task cancels what it waits on, so
-    that readers which shared a future would end each other (guarantee 2.5). While somebody waits on it, it refuses
-    what anybody else does with it (guarantee 2.13).
-
-    Invariants: it stands in `subscription._head` or in `subscription._line` exactly while PARKED or GRANTED. It has its
-    subscription while NEW, YIELDED, PARKED or GRANTED, and holds nothing when it is over (guarantee 2.14). `wakeup`
-    tells who waits: the callback of the task that is to be resumed. `limit` is 0 for the read of one event, else the
-    most events of a batch. `steps` is the generator that takes its steps, which whoever awaits it drives; None before
-    and after.
+    Invariants:
+    - A read is in `subscription._head` or `subscription._line` exactly while PARKED or GRANTED.
+    - It has its subscription while NEW, YIELDED, PARKED or GRANTED. When it is over, it holds nothing (guarantee 2.14).
+    - `wakeup` is the callback of the waiting task, None while no task waits.
+    - `limit` is 0 for the read of an event, else the maximal size of a batch.
+    - `steps` is the generator that the awaiting code drives, None before and after.
     """
 
     __slots__ = (
@@ -370,18 +362,18 @@ class Receive:
         self.wakeup: Any = None
         self.context: Context | None = None
         self.steps: Generator[Receive | None, None, Any] | None = None
-        # True only until its Task has taken it over. Else None: asyncio.isfuture() then sees a coroutine, so that
-        # gather, shield and the like run it in a task, in which it says whose it is.
+        # True only until its Task has taken it over, else None. With None, asyncio.isfuture() is false, so that gather,
+        # shield and the like run it as a coroutine, in a task, where it can refuse them.
         self._asyncio_future_blocking: bool | None = None
 
     def __await__(self) -> Generator[Receive | None, None, Any]:
         if self.steps is not None:
-            # Somebody waits on it: refused at its next step. `anext()` with a default asks for this at each step.
+            # A task waits on it: its next step is refused. `anext()` with a default calls this at each step.
             return self  # type: ignore[return-value]
         return self.begin()
 
     def begin(self) -> Generator[Receive | None, None, Any]:
-        """Check where the read stands, and give what takes its steps."""
+        """Check the loop and the thread, and return the generator of the steps."""
         if self.subscription is None:
             raise read_over()
         self.subscription._check()
@@ -393,10 +385,10 @@ class Receive:
         return read_over() if self.state == DONE else read_taken(self.wakeup)
 
     def walk(self) -> Generator[Receive | None, None, Any]:
-        """The steps of the read, as its task takes them."""
+        """The steps of the read. Its task drives this generator."""
         subscription = cast("SubscriptionCore", self.subscription)
         bus = subscription._bus
-        # The usual case, spelled out as in `Loop`.
+        # The usual case, written out as in `Loop`.
         node = subscription._node
         if (
             node is not None
@@ -443,12 +435,12 @@ class Receive:
                     return self.take(subscription)
                 if subscription._is_closed():
                     raise StopAsyncIteration
-                # What it was woken for is gone: it keeps its place at the head.
+                # The event for which it was woken is gone. It keeps its place at the head.
                 self.state = PARKED
                 subscription._channel.park(self)
         except GeneratorExit:
-            # `wakeup` may hold the last reference to the task. With the task goes the coroutine that awaits this read,
-            # which closes it, while it is being closed. So the reference lasts as long as the read.
+            # `wakeup` may hold the last reference to the task, and so to the coroutine that is closing this read.
+            # Freeing it now would close that coroutine again. So the read keeps the reference until its own end.
             last = self.wakeup
             raise
         finally:
@@ -456,7 +448,7 @@ class Receive:
                 self.leave()
             self.state = DONE
             self.wakeup, self.context = None, last
-            # This frame, too: the traceback of an exception that comes through it would keep the subscription.
+            # Clear this frame, too: the traceback of an exception would keep the subscription alive.
             subscription = last = self.subscription = self.steps = None  # type: ignore[assignment]
 
     def __next__(self) -> Receive | None:
@@ -478,7 +470,7 @@ class Receive:
         self.give_up()
 
     def give_up(self) -> None:
-        """Be over without an event. Refused while a task waits that does not itself do this."""
+        """End the read without an event. While a task waits on it, only that task may do this."""
         if self.state != DONE:
             if self.wakeup is not None and not drives(self.wakeup, self):
                 raise read_taken(self.wakeup)
@@ -497,11 +489,11 @@ class Receive:
 
     @property
     def yielded(self) -> bool:
-        """Whether it is put off to the loop's next turn."""
+        """Whether it is put off to the next turn of the loop."""
         return self.state == YIELDED
 
     def take(self, subscription: SubscriptionCore) -> Any:
-        """What the read is for: one event, or a batch when it has a limit."""
+        """Take an event, or a batch if the read has a limit."""
         bus = subscription._bus
         if self.limit == 0:
             bus.left -= 1
@@ -524,7 +516,7 @@ class Receive:
         self.state = PARKED
 
     def leave(self) -> None:
-        """Give up the place in line, if it has one, so that whoever is next waits no longer behind it."""
+        """Leave the line, if it is in line, and let the next read move up."""
         subscription = self.subscription
         if subscription is None or (self.state != PARKED and self.state != GRANTED):
             return
@@ -539,7 +531,7 @@ class Receive:
 
     @property
     def idle(self) -> bool:
-        """Whether it waits for an event that is not there (guarantee 5.4)."""
+        """Whether it waits while there is no event for it (guarantee 5.4)."""
         return (
             self.state == PARKED
             and self.subscription is not None
@@ -547,7 +539,7 @@ class Receive:
         )
 
     def end(self) -> None:
-        """End the wait without an event: its reader's loop finishes (guarantee 5.4)."""
+        """End the wait without an event: the `async for` of the reader ends (guarantee 5.4)."""
         if self.state == PARKED and self.subscription is not None:
             self.subscription._bus.wake(self)
             self.leave()
@@ -571,9 +563,9 @@ class Receive:
         self._asyncio_future_blocking = None
 
     def cancel(self, msg: Any = None) -> bool:
-        """Called by Task.cancel(). The event, if one has arrived meanwhile, stays where it is (guarantee 2.5).
+        """Task.cancel() calls this. An event that has arrived in the meantime stays in its place (guarantee 2.5).
 
-        Its task does not stand behind all that is to be resumed before it: the loop calls it next.
+        The loop calls the task directly, so it does not wait behind the reads that the bus resumes.
         """
         if not self.waits() or self.subscription is None:
             return False
@@ -603,17 +595,16 @@ class Receive:
         )
 
 
-# The same steps as something that `await` takes directly, for `Loop`, which needs no object around them.
+# `Receive.walk`, with a result that `await` takes directly: `Loop` needs no object around the steps.
 _walk: Final[Callable[[Receive], Awaitable[Any]]] = coroutine(
     FunctionType(Receive.walk.__code__, globals(), "walk")
 )
 
 
 class BusCore(Turns):
-    """The table of channels of one bus, and the reads that are to be resumed: what is on the way of an event.
+    """The hot path of a bus: its table of channels, and how its reads resume.
 
-    `Bus` in bus.py is the class over it, with all the rest. It belongs to the loop and the thread in which it was made
-    (guarantee 6.1).
+    `Bus` in bus.py is the class over it. A bus belongs to the loop and the thread in which it was made (guarantee 6.1).
     """
 
     __slots__ = (
@@ -636,19 +627,17 @@ class BusCore(Turns):
         self.name: str = name
         self.thread: int = get_ident()
         self.here: object = here()
-        # By identity, as a metaclass may compare its classes in its own way. A channel keeps its type alive.
+        # Keyed by identity, as a metaclass may define equality. A channel keeps its type alive.
         self.table: dict[int, Channel] = {}
         self.ended: bool = False
-        # Whether an event that nobody subscribes to may have to be refused.
-        self.strict: bool = False
-        # A finished future, given to each task as the one that woke it: the Task finds its result faster than
-        # it could ask a Receive.
+        self.strict: bool = False  # whether an event without a subscription may have to be refused
+        # A finished future, passed to each resumed task: a Task finds its result faster than that of a Receive.
         self.resumed: Future[None] = self.loop.create_future()
         self.resumed.set_result(None)
         self.inbox: Inbox = Inbox(name, self.loop, Context(), self.accept)
 
     def send(self, event: Any) -> None:
-        """Append the event to its type's chain, or drop it if nobody subscribes to the type (guarantee 1)."""
+        """Append the event to the chain of its type, or drop it if the type has no subscription (guarantee 1)."""
         event_type = type(event)
         channel = self.table.get(id(event_type))
         if channel is not None:
@@ -660,7 +649,7 @@ class BusCore(Turns):
             rare.refuse(self, event)
 
     def accept(self, event: Any) -> None:
-        """Append an event that another thread sent, unless its type has lost its subscriptions since."""
+        """Append an event from another thread, unless its type has lost its subscriptions since."""
         channel = self.table.get(id(type(event)))
         if channel is not None:
             channel.append(event)
@@ -668,7 +657,7 @@ class BusCore(Turns):
     def subscribe(
         self, event_type: type[Any], limit: Any = None, overflow: Any = None, name: Any = None
     ) -> Any:
-        """Start receiving the events of exactly this type (guarantee 2.1, 4.1)."""
+        """Start receiving the events of exactly this type (guarantees 2.1, 4.1)."""
         refusals.check_type("subscribe()", event_type)
         if self.ended:
             return rare.successor(self, "subscribe()").subscribe(event_type, limit, overflow, name)
@@ -687,25 +676,24 @@ class BusCore(Turns):
                 self.table[id(event_type)] = channel
             bound = None if limit is None else Bound(channel, limit, kind, name)
             subscription = self.subscription_class(channel, bound, name)
-            # To make it may have set off the collector, which may have ended the channel's last subscription and the
-            # channel with it, or subscribed to the type.
+            # Making it may have started the collector, and so code that ended the channel, or made another.
             if self.table.get(id(event_type)) is channel:
                 return subscription
 
     def check(self, call: str) -> None:
-        """Refuse another loop or thread than the bus's own (guarantee 6.1)."""
+        """Refuse a call in another loop or thread than the bus's own (guarantee 6.1)."""
         running = _get_running_loop()
         if running is not self.loop or get_ident() != self.thread:
             raise rare.not_at_home(self, call, running)
 
     def resume(self, own: Context, asked: int) -> None:
-        """Run the tasks whose waits are over, each in its own context (guarantee 2.6, 2.7).
+        """Run the tasks whose waits are over, each in its own context (guarantees 2.6, 2.7).
 
-        Workers of one subscription hand on to each other within the batch. When the time is over, those that are left
-        are the first in the next turn.
+        A read that is served adds the read behind it in line to the batch. When the time is over, the reads that are
+        left come first in the next turn.
         """
         if self.over == 2:
-            # This stands in the loop's queue before what its timers and sockets have ready by now: these first.
+            # This callback is ahead of timers and sockets that are ready by now. Let them run first.
             self.over = 1
             if asked == self.asked:
                 self.due = None
@@ -718,12 +706,12 @@ class BusCore(Turns):
             return
         outer, outer_walked = self.batch, self.walked
         batch: list[Receive] = []
-        # A signal's handler may raise between any two steps of this: what is in hand then is put back below.
+        # A signal handler may raise between any two steps. The `finally` below puts back the reads that are left.
         try:
             if asked == self.asked:
                 self.due = None
             self.walked = 0
-            # Where a task that is being resumed runs the loop again, those behind it are not to wait until it is back.
+            # If a resumed task runs the loop again, the reads behind it must not wait until it is back.
             batch = self.ready if outer is None else outer[outer_walked:] + self.ready
             self.begin_turn(1)
             self.noted = False
@@ -732,13 +720,13 @@ class BusCore(Turns):
             if outer is not None:
                 del outer[outer_walked:]
             if len(batch) > 1 and type(self.loop).run_forever is not self.run_forever:
-                self.schedule()  # where the loop may be run again, by what is resumed first
+                self.schedule()  # the first task may run the loop again
             while (count := self.walked) < len(batch) and (
                 self.left > 0 or not self.turn_is_over()
             ):
                 receive = batch[count]
                 try:
-                    # None for one that was cancelled after it had been woken, or that stands here twice, ended then.
+                    # None for a read that was cancelled after its wake, or is here a second time to be ended.
                     wakeup = context = None
                     if receive.state != CANCELLED:
                         wakeup, context = receive.wakeup, receive.context
@@ -749,14 +737,14 @@ class BusCore(Turns):
                     if wakeup is not None:
                         cast("Context", context).run(wakeup, self.resumed)
                 finally:
-                    # Its task did not come for the event. Or nobody waits on it, as whoever parked it was interrupted
-                    # or has dropped it: then those behind it are not to wait.
+                    # GRANTED: its task did not take the event. PARKED: the code that parked it was interrupted or has
+                    # dropped it. The reads behind it must not wait.
                     if receive.state == GRANTED or (
                         receive.state == PARKED and receive.wakeup is None
                     ):
                         receive.leave()
         finally:
-            # Left over after KeyboardInterrupt or SystemExit, which a Task lets through, or when the time was over.
+            # Reads are left after KeyboardInterrupt or SystemExit, which a Task lets through, or when time is up.
             if self.walked < len(batch):
                 del batch[: self.walked]
                 if self.ready is not batch:
@@ -767,18 +755,18 @@ class BusCore(Turns):
                 self.schedule()
             if self.stirred is not None:
                 self.tell_stirred()
-            # The traceback of a task's exception may come through this frame, and would keep them.
+            # Clear this frame: it may be in the traceback of a task's exception, which would keep the reads alive.
             batch = []
             receive = wakeup = context = None  # type: ignore[assignment]
             self.contexts.append(own)
 
     def clear(self) -> dict[int, Channel]:
-        """Give up the table, so that `send` finds nobody; returns it."""
+        """Empty the table, so that `send` finds no subscription. Return the former table."""
         table, self.table = self.table, {}
         return table
 
     def retire(self) -> None:
-        """Be of no thread and no run of a loop, so that each call looks closer, and ask nothing more of the loop."""
+        """Belong to no thread and no run of a loop, so that each call takes the cold path. Schedule nothing."""
         self.thread = 0
         self.here = None
         self.due = ref(self)
@@ -803,7 +791,7 @@ def send(event: Any, /) -> None:
     bus: BusCore | None = current.get()
     if bus is None:
         raise refusals.no_scope("send()")
-    # The usual case of Bus.send, spelled out.
+    # The usual case of `BusCore.send`, written out.
     channel = bus.table.get(id(type(event)))
     if channel is not None and get_ident() == bus.thread:
         channel.append(event)

@@ -1,4 +1,4 @@
-# The fields of the compiled twin.
+# The fields of the compiled twin of `_turns_py.py`.
 
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
@@ -6,22 +6,22 @@ from libc.stdint cimport int64_t
 
 cdef class Turns:
     cdef readonly object loop
-    cdef object run_forever     # that of the loop, if nothing that it calls can run it again; else None
-    cdef readonly list ready    # of reads; while not empty, resume() is scheduled or running
-    cdef readonly list batch    # the list that the innermost resume() is walking, or None
-    cdef Py_ssize_t walked      # how many of `batch` have had their turn
+    cdef object run_forever     # `run_forever` of the loop, or None if a callback of the loop can run it again
+    cdef readonly list ready    # reads; while not empty, resume() is scheduled or running
+    cdef readonly list batch    # the list that the innermost resume() walks, or None
+    cdef Py_ssize_t walked      # the number of reads of `batch` that have had their turn
     cdef readonly int64_t wakes  # how many times reads were handed over to be resumed
-    cdef public list stirred    # what to call once reads have been resumed, or None
+    cdef public list stirred    # callbacks that wait until reads have been resumed, or None
     cdef double turn            # seconds
-    cdef double turn_end        # by the clock
-    cdef double looked_at       # when the clock was last asked
-    cdef Py_ssize_t left        # reads until it is asked again
-    cdef Py_ssize_t stride      # how many there were between the last two looks, at least 1
-    cdef int over               # not 0: nobody reads until resume() has been called so often, and it is scheduled
-    cdef bint noted             # the loop is to call turn_ended()
-    cdef list contexts          # in which no resume() runs or is to be called
-    cdef PyObject *due          # the Due that the loop is to call; it sets this to NULL, or its end does
-    cdef double trusted         # until when `due` is relied on
+    cdef double turn_end        # the time at which the turn is over
+    cdef double looked_at       # the time of the last look at the clock
+    cdef Py_ssize_t left        # reads until the next look
+    cdef Py_ssize_t stride      # reads between the last two looks, at least 1
+    cdef int over               # while not 0, no read takes an event before resume() was called that many times
+    cdef bint noted             # the loop is going to call turn_ended()
+    cdef list contexts          # no resume() runs or is scheduled in any of them
+    cdef PyObject *due          # borrowed: the scheduled Due, or NULL; its call or its __dealloc__ sets it to NULL
+    cdef double trusted         # the time until which schedule() relies on `due`
 
     cdef int resume(self) except -1
 
@@ -39,5 +39,5 @@ cdef class Turns:
 
 
 cdef class Due:
-    cdef Turns bus              # None once it was called
-    cdef object context         # in which it is called
+    cdef Turns bus              # None after the call
+    cdef object context         # the context of the call

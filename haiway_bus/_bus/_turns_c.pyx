@@ -1,6 +1,6 @@
 # cython: language_level=3, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: boundscheck=False, wraparound=False, initializedcheck=False, auto_pickle=False
-"""When the reads of a bus are resumed, in Cython: the twin of `_turns_py.py`, which says what everything is for."""
+"""When the waiting reads of a bus resume, in Cython: the twin of `_turns_py.py`, which documents the class."""
 
 cimport cython
 from cpython.object cimport PyObject
@@ -18,7 +18,7 @@ __all__ = ("Turns",)
 
 cdef extern from *:
     """
-    /* Seconds, by a clock that never goes back. */
+    /* The seconds of a monotonic clock. */
     #ifdef _WIN32
     #include <windows.h>
     static double hb_clock(void)
@@ -40,18 +40,18 @@ cdef extern from *:
     """
     double hb_clock() noexcept
 
-# The most reads between two looks at the clock, and how many there are before the second one of a turn that began
+# The maximal number of reads between two looks at the clock, and the number after the first look in a turn that began
 # outside of `resume`.
 cdef enum:
     STRIDE = 64
     FIRST_STRIDE = 8
 
-# How long a call of `resume` that was asked of the loop is relied on, once another read is to be resumed by it.
+# How long `schedule` relies on a requested call of `resume`, before it requests another.
 cdef double TRUST_SECONDS = 0.005
 
 
 cdef class Turns:
-    """The reads of one bus that are to be resumed, and the time that its readers have."""
+    """The ready reads of one bus, and the time that its readers have."""
 
     def __cinit__(self, name, double turn=TURN):
         self.turn = turn
@@ -62,20 +62,21 @@ cdef class Turns:
         self.contexts = []
 
     cdef int resume(self) except -1:
-        """Run the tasks whose waits are over: called by the loop. The bus has it."""
+        """Run the tasks whose waits are over. The loop calls this, and `BusCore` implements it."""
         raise NotImplementedError
 
     @cython.final
     cdef int wake(self, object receive) except -1:
-        """Resume one read: in the batch that is being resumed, or else in the next.
+        """Resume a read in the running batch, or else in the next batch.
 
-        In none once the loop is closed: nobody can be resumed, and who leaves the line then is not to fail for it.
+        Once the loop is closed, no task can resume. A read that leaves the line then must not fail, so nothing is
+        scheduled.
         """
         self.wakes += 1
         if self.batch is not None:
             self.batch.append(receive)
             if type(self.loop).run_forever is not self.run_forever:
-                self.schedule()  # who walks the batch may stand below, and wait for the loop that is run again here
+                self.schedule()  # the `resume` of this batch may be waiting for this nested run of the loop to end
         elif not self.loop.is_closed():
             self.schedule()
             self.ready.append(receive)
@@ -83,7 +84,7 @@ cdef class Turns:
 
     @cython.final
     cdef int put_off(self, object receive) except -1:
-        """Resume a read in the loop's next turn, behind those that wait for it already."""
+        """Resume a read in the next turn of the loop, behind the reads that are ready already."""
         self.schedule()
         self.ready.append(receive)
         return 0
@@ -97,12 +98,12 @@ cdef class Turns:
 
     @cython.final
     cdef bint turn_is_over(self) except -1:
-        """Whether the loop is to have its turn: asked when no read is left before the next look at the clock."""
+        """Whether the readers must give way to the loop. Called when `left` reads have been made."""
         cdef double before = self.looked_at
         if self.over:
             return True
         if self.batch is None and not self.noted:
-            # Tasks that the loop itself has called read here. When the turn began is not known, so it begins now.
+            # The loop itself has called the task that reads. The beginning of the turn is unknown, so it begins now.
             self.loop.call_soon(self.turn_ended, context=Context())
             self.noted = True
             self.begin_turn(FIRST_STRIDE)
@@ -111,7 +112,7 @@ cdef class Turns:
         if self.looked_at >= self.turn_end:
             self.over = 2
             self.left = 0
-            # Readers that take all their time are no sign that a call of `resume` was lost.
+            # A `resume` that is late because readers used up their time was not lost.
             self.trusted = self.loop.time() + self.turn + TRUST_SECONDS
             return True
         self.stride = min(2 * self.stride, STRIDE) if (self.looked_at - before) * 8 < self.turn else 1
@@ -119,7 +120,7 @@ cdef class Turns:
         return False
 
     def turn_ended(self):
-        """Called by the loop in its next turn."""
+        """The loop calls this in its next turn."""
         self.noted = False
 
     @cython.final
@@ -127,8 +128,9 @@ cdef class Turns:
         if self.due == NULL:
             self.call_resume()
         elif self.loop.time() >= self.trusted:
-            # A loop can lose what it was to call, to a KeyboardInterrupt just then, and who holds that exception hides
-            # the loss: the handle is not let go. So a second call is made now and then, which costs little.
+            # A KeyboardInterrupt can make the loop lose a callback that it is about to call. While that exception is
+            # held, the handle is not freed, and the loss is not noticed. So a second call is requested now and then,
+            # which costs little.
             self.trusted = self.loop.time() + TRUST_SECONDS
             self.call_resume()
         return 0
@@ -148,19 +150,19 @@ cdef class Turns:
             self.loop.call_soon(call, context=Context())
 
     def wake_ready(self):
-        """See to it that the reads whose wait is over are resumed."""
+        """Schedule `resume` if there are ready reads."""
         if self.ready:
             self.schedule()
 
 
 @cython.final
 @cython.freelist(8)
-@cython.no_gc_clear  # so that its end always finds the bus
+@cython.no_gc_clear  # so that __dealloc__ always has the bus
 cdef class Due:
-    """What the loop is to call to have a bus resume its reads.
+    """A callback for the loop: it calls `resume` of a bus.
 
-    Dropped uncalled, it has the bus schedule another: a loop can lose a callback to an exception that is raised as it
-    is about to call it, by a signal's handler or a tracer (guarantee 2.16).
+    If it is freed without having been called, it has the bus schedule another. A loop can lose a callback to an
+    exception that a signal handler or a tracer raises just before the call (guarantee 2.16).
     """
 
     def __call__(self):
@@ -175,22 +177,23 @@ cdef class Due:
                 bus.contexts.append(self.context)
 
     def __dealloc__(self):
-        # `bus` is None once this was called.
+        # After a call, `bus` is None.
         if self.bus is not None and self.bus.due == <PyObject *>self:
             self.bus.due = NULL
             try:
                 if not self.bus.loop.is_closed():
                     self.bus.loop.call_soon_threadsafe(self.bus.wake_ready, context=Context())
             except Exception:
-                pass  # closed just now, or the collector has begun to take the bus or the loop apart
+                pass  # the loop was closed just now, or the collector has begun to clear the bus or the loop
 
     def __repr__(self):
         return f"<Due of {self.bus!r}>"
 
-# Counted before the first of them is made (see live.pxd).
+
+# Register these types before their first object is made (see live.pxd).
 live_count(<PyObject *>Due)
 
 
 def _live():
-    """How many objects of each type are alive, in a debug build; else None."""
+    """The number of living objects of each type in a debug build. None in other builds."""
     return live_objects()

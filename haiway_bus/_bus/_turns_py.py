@@ -1,7 +1,9 @@
-"""When the reads of a bus are resumed, and how long their turn of the loop is: in plain Python.
+"""When the waiting reads of a bus resume, and how long they keep the loop: in plain Python.
 
-A read that parks is resumed by its bus, with all others, in one callback of the loop. This asks the loop for it. And it
-says when the readers have had the loop long enough.
+    a wait is over -> `ready` -> schedule -> loop.call_soon -> resume: runs the tasks of all reads in `ready`
+
+A single callback of the loop resumes all reads whose waits are over. The readers share a time limit in each turn of the
+loop, which is an iteration of it: see `turn_is_over`.
 """
 
 from __future__ import annotations
@@ -18,26 +20,28 @@ from haiway_bus._bus.loops import runs_again
 
 __all__ = ("Turns",)
 
-# The most reads between two looks at the clock, and how many there are before the second one of a turn that began
+# The maximal number of reads between two looks at the clock, and the number after the first look in a turn that began
 # outside of `resume`.
 STRIDE: Final = 64
 FIRST_STRIDE: Final = 8
 
-# How long a call of `resume` that was asked of the loop is relied on, once another read is to be resumed by it.
+# How long `schedule` relies on a requested call of `resume`, before it requests another.
 TRUST_SECONDS: Final = 0.005
 
 
 class Turns:
-    """The reads of one bus that are to be resumed, and the time that its readers have.
+    """The ready reads of one bus, and the time that its readers have.
 
-    Invariants: `ready` holds reads whose wait is over, and while there are any, `resume` is scheduled (`due`) or
-    running. `batch` is the list that the innermost `resume` is walking, `walked` how far it has come; None while none
-    runs. More than one runs where a task that is resumed runs the loop again (guarantee 2.16). `contexts` are those in
-    which none runs and none is to be called.
+    Invariants:
+    - `ready` holds reads whose wait is over. While it is not empty, `resume` is scheduled (`due`) or running.
+    - `batch` is the list that the innermost `resume` walks, and `walked` of its reads have had their turn. It is None
+      while no `resume` runs. Calls of `resume` are nested where a resumed task runs the loop again (guarantee 2.16).
+    - No `resume` runs or is scheduled in any of `contexts`.
 
-    All readers together have `turn` seconds in a turn of the loop, and the body that is running then (guarantee 2.6). A
-    clock costs as much as a third of a read, so it is asked after `left` reads: the quicker they are, the more. A turn
-    begins with `resume`, or with the first look at the clock outside of it.
+    Together, the readers have `turn` seconds in each turn of the loop. A loop body that is running then may finish
+    (guarantee 2.6). A look at the clock costs a third of a read, so there are `left` reads before the next look: the
+    quicker the reads are, the more. A turn begins with `resume`, or with the first look at the clock outside of
+    `resume`.
     """
 
     __slots__ = (
@@ -65,51 +69,54 @@ class Turns:
         self.turn: float = turn
         self.turn_end: float = 0.0
         self.looked_at: float = 0.0
-        # Reads until the clock is asked again, and between the last two times that it was.
+        # The reads until the next look at the clock, and the reads between the last two looks.
         self.left: int = 1
         self.stride: int = 1
-        # Not 0: nobody reads until `resume` has been called so often, and it is scheduled.
+        # While it is not 0, no read takes an event before `resume` has been called that many times. `resume` is
+        # scheduled then.
         self.over: int = 0
-        # The loop is to call `turn_ended`.
+        # Whether the loop is going to call `turn_ended`.
         self.noted: bool = False
         self.loop: AbstractEventLoop = get_running_loop()
-        # That of the loop, if nothing that it calls can run it again.
+        # The `run_forever` of the loop, or None if a callback of the loop can run it again.
         self.run_forever: Any = None if runs_again(self.loop) else type(self.loop).run_forever
         self.ready: list[Any] = []
         self.batch: list[Any] | None = None
         self.walked: int = 0
-        # How many times reads were handed over to be resumed, and what to call once some have been.
+        # How many times reads were handed over to be resumed, and the callbacks that wait until reads have been
+        # resumed.
         self.wakes: int = 0
         self.stirred: list[Callable[[], object]] | None = None
-        # `resume` needs a context of its own: it enters each task's. And so does one within another, as none can be
-        # entered twice.
+        # Each `resume` needs a context of its own, as it enters the contexts of the tasks. A nested `resume` needs
+        # another, as no context can be entered twice.
         self.contexts: list[Context] = []
-        # The call of `resume` that the loop is to make, how many it was asked for, and until when the last one is
-        # relied on.
+        # The handle of the scheduled call of `resume`, the number of calls requested so far, and the time until which
+        # `schedule` relies on the last call.
         self.due: ref[Any] | None = None
         self.asked: int = 0
         self.trusted: float = 0.0
 
     def resume(self, own: Context, asked: int) -> None:
-        """Run the tasks whose waits are over: called by the loop. The bus has it."""
+        """Run the tasks whose waits are over. The loop calls this, and `BusCore` implements it."""
         raise NotImplementedError
 
     def wake(self, receive: Any) -> None:
-        """Resume one read: in the batch that is being resumed, or else in the next.
+        """Resume a read in the running batch, or else in the next batch.
 
-        In none once the loop is closed: nobody can be resumed, and who leaves the line then is not to fail for it.
+        Once the loop is closed, no task can resume. A read that leaves the line then must not fail, so nothing is
+        scheduled.
         """
         self.wakes += 1
         if self.batch is not None:
             self.batch.append(receive)
             if type(self.loop).run_forever is not self.run_forever:
-                self.schedule()  # who walks the batch may stand below, and wait for the loop that is run again here
+                self.schedule()  # the `resume` of this batch may be waiting for this nested run of the loop to end
         elif not self.loop.is_closed():
             self.schedule()
             self.ready.append(receive)
 
     def put_off(self, receive: Any) -> None:
-        """Resume a read in the loop's next turn, behind those that wait for it already."""
+        """Resume a read in the next turn of the loop, behind the reads that are ready already."""
         self.schedule()
         self.ready.append(receive)
 
@@ -120,11 +127,11 @@ class Turns:
         self.left = self.stride = reads
 
     def turn_is_over(self) -> bool:
-        """Whether the loop is to have its turn: asked when no read is left before the next look at the clock."""
+        """Whether the readers must give way to the loop. Called when `left` reads have been made."""
         if self.over:
             return True
         if self.batch is None and not self.noted:
-            # Tasks that the loop itself has called read here. When the turn began is not known, so it begins now.
+            # The loop itself has called the task that reads. The beginning of the turn is unknown, so it begins now.
             self.loop.call_soon(self.turn_ended, context=Context())
             self.noted = True
             self.begin_turn(FIRST_STRIDE)
@@ -133,7 +140,7 @@ class Turns:
         if self.looked_at >= self.turn_end:
             self.over = 2
             self.left = 0
-            # Readers that take all their time are no sign that a call of `resume` was lost.
+            # A `resume` that is late because readers used up their time was not lost.
             self.trusted = self.loop.time() + self.turn + TRUST_SECONDS
             return True
         quick = (self.looked_at - before) * 8 < self.turn
@@ -141,15 +148,16 @@ class Turns:
         return False
 
     def turn_ended(self) -> None:
-        """Called by the loop in its next turn."""
+        """The loop calls this in its next turn."""
         self.noted = False
 
     def schedule(self) -> None:
         if self.due is None:
             self.call_resume()
         elif self.loop.time() >= self.trusted:
-            # A loop can lose what it was to call, to a KeyboardInterrupt just then, and who holds that exception hides
-            # the loss: the handle is not let go. So a second call is made now and then, which costs little.
+            # A KeyboardInterrupt can make the loop lose a callback that it is about to call. While that exception is
+            # held, the handle is not freed, and the loss is not noticed. So a second call is requested now and then,
+            # which costs little.
             self.trusted = self.loop.time() + TRUST_SECONDS
             self.call_resume()
 
@@ -158,7 +166,7 @@ class Turns:
             context = self.contexts.pop()
         except IndexError:
             context = Context()
-        # The handle that the loop drops uncalled tells that it was lost (guarantee 2.16).
+        # If the loop loses the call, it frees the handle, and `ask_again` is called (guarantee 2.16).
         self.asked += 1
         handle = self.loop.call_soon(self.resume, context, self.asked, context=context)
         self.due = ref(handle, self.ask_again)
@@ -175,6 +183,6 @@ class Turns:
             self.loop.call_soon(call, context=Context())
 
     def wake_ready(self) -> None:
-        """See to it that the reads whose wait is over are resumed."""
+        """Schedule `resume` if there are ready reads."""
         if self.ready:
             self.schedule()

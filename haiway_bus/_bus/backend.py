@@ -1,4 +1,4 @@
-"""The core that serves: the compiled one where it was built, else the pure one."""
+"""Select the core: the compiled core where it was built, else the pure core."""
 
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -15,7 +15,7 @@ __all__ = (
     "send",
 )
 
-if TYPE_CHECKING:  # type checkers read the twin that is written in Python: both have the same names
+if TYPE_CHECKING:  # type checkers read the pure twin: both have the same names
     from haiway_bus._bus._core_py import (
         BatchesCore,
         BusCore,

@@ -1,13 +1,14 @@
-# How an event is handed to the interpreter: how a read is stepped, and the StopIteration that carries the event.
+# The steps of a read, and the StopIteration that passes an event to the interpreter.
 #
-# CPython 3.11 steps an awaitable through the slot am_send, which returns the event plainly; so does a Task, on every
-# version. `await` in 3.12 to 3.14 calls tp_iternext instead and takes the event out of a StopIteration. To make that
-# exception each time would cost more than all the rest of a delivery, so one instance serves again and again.
+# CPython 3.11 steps an awaitable through the slot am_send, which returns the event directly. A Task uses am_send in
+# every version. `await` in 3.12 to 3.14 calls tp_iternext instead, and takes the event out of a StopIteration. Making
+# that exception each time would cost more than the rest of a delivery, so the same instance, `hb_spare`, serves again
+# and again.
 #
-# It is a StopIteration like any other, also to a debugger that sees it pass (guarantee 2.15). `await` lets go of it
-# and then of the read that it has stepped, so that the read's own end is where the event is taken out of it
-# (guarantee 3.2). Whoever else has got hold of it by then keeps it, and another one serves from then on. And it is not
-# used where the read will not end with this step, because somebody holds that, too.
+# To code that sees it pass, such as a debugger, it is a StopIteration like any other (guarantee 2.15). `await` drops
+# the exception, and then the read. So the deallocation of the read takes the event out of the exception (guarantee
+# 3.2). If other code holds the exception by then, that code keeps it, and a new instance serves from then on. The spare
+# is not used while other code holds the read, as the read then does not end with this step.
 
 from cpython.object cimport PyObject
 
@@ -19,8 +20,8 @@ cdef extern from "Python.h":
 
 cdef extern from *:
     """
-    /* Whether a read ends with the step that it is taking: whoever steps it holds the only reference, to let go of it.
-       From 3.14 on a variable lends what it holds, so that one reference may also be the variable's. */
+    /* Whether a read ends with its current step: the caller has the only reference to it, and drops that.
+       From 3.14 on, the caller may borrow the reference of a variable, so a count of 1 does not prove it. */
     #if PY_VERSION_HEX >= 0x030E0000
     #define HB_IS_LAST_STEP(receive) PyUnstable_Object_IsUniqueReferencedTemporary(receive)
     #else
@@ -28,7 +29,7 @@ cdef extern from *:
     #endif
 
     #if PY_VERSION_HEX >= 0x030C0000
-    static PyObject *hb_spare = NULL;  /* its value is None while it is at rest */
+    static PyObject *hb_spare = NULL;  /* its value is None while it is not in use */
     static destructor hb_receive_free = NULL;
 
     static void hb_empty_spare(void)
@@ -49,7 +50,7 @@ cdef extern from *:
     static void hb_receive_dealloc(PyObject *self)
     {
         hb_receive_free(self);
-        /* Last: to free an event may run any code. */
+        /* Last, because freeing an event may run any code. */
         if (hb_spare != NULL && ((PyStopIterationObject *)hb_spare)->value != Py_None)
             hb_empty_spare();
     }
@@ -62,7 +63,7 @@ cdef extern from *:
     }
     #endif
 
-    /* Raises a StopIteration with this event; takes over the reference to it. */
+    /* Raises a StopIteration with the event, and takes over the reference to the event. */
     static void hb_raise_stop(PyObject *receive, PyObject *event)
     {
     #if PY_VERSION_HEX >= 0x030C0000
@@ -86,10 +87,10 @@ cdef extern from *:
     #endif
     }
 
-    /* Gives the type of the reads these slots. */
+    /* Sets the slots of Receive, and makes it impossible to call the class. */
     static int hb_set_slots(PyObject *receive_type, sendfunc send, iternextfunc next)
     {
-        /* Only subscriptions make one: without its subscription it would read from nowhere. */
+        /* Only subscriptions make reads: a read without a subscription has nothing to read. */
         if (PyDict_DelItemString(((PyTypeObject *)receive_type)->tp_dict, "__new__") < 0)
             return -1;
         ((PyTypeObject *)receive_type)->tp_new = NULL;
@@ -104,8 +105,8 @@ cdef extern from *:
         return 0;
     }
 
-    /* `type.__new__` gives a class slots that look `__aiter__` and `__anext__` up by name, at each step of `async for`.
-       This gives it those of its base, which is written in C, so that a step costs no more than the base's own. */
+    /* `type.__new__` gives a class slots that look up `__aiter__` and `__anext__` by name, at each step of `async for`.
+       This copies the C slots of the base instead, so that a step costs no more than a step of the base. */
     static int hb_read_as(PyObject *kind, PyObject *base)
     {
         if (!PyType_Check(kind) || !PyType_IsSubtype((PyTypeObject *)kind, (PyTypeObject *)base)

@@ -1,10 +1,10 @@
-# What is asked of the interpreter itself, in C.
+# Functions and macros of the interpreter.
 
 from cpython.object cimport PyObject, PyTypeObject
 
 cdef extern from *:
     """
-    /* What can be an event, and is no exception: see refusals.py, which looks closer at exceptions. */
+    /* Whether a type can be that of an event. It says no for exceptions, which refusals.py looks at more closely. */
     #define HB_IS_EVENT_TYPE(type) \
         ((((PyTypeObject *)(type))->tp_flags \
           & (Py_TPFLAGS_HEAPTYPE | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_BASETYPE \
@@ -15,7 +15,7 @@ cdef extern from *:
 
 cdef extern from *:
     """
-    /* The hook that the loop running in this thread has set for async generators: an object of this run alone. */
+    /* The hook for async generators that the running loop of this thread has set. Each run of a loop has its own. */
     #if PY_VERSION_HEX >= 0x030D0000
     #define HB_RUN() (PyThreadState_GetUnchecked()->async_gen_firstiter)
     #else

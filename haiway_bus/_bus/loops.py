@@ -1,4 +1,4 @@
-"""Which run of a loop code stands in, and which loops can be run again by what they call (guarantee 2.16)."""
+"""The run of a loop in which code is called, and the loops that their own callbacks can run again (guarantee 2.16)."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def runs_again(loop: AbstractEventLoop) -> bool:
     return getattr(type(loop).run_forever, "__module__", None) not in _STRICT
 
 
-# In which run of which loop code stands, in one cheap call: a read of `async for` asks this each time. 3.11 asks the
-# kernel before it tells the loop; but each run of a loop has hooks for async generators of its own.
+# A cheap call, whose result identifies the running loop or its current run: each read of `async for` makes it. In 3.11,
+# _get_running_loop makes a system call, but each run of a loop has its own hooks for async generators.
 here: Final[Callable[[], object]] = (
     get_asyncgen_hooks if version_info < (3, 12) else _get_running_loop
 )
 
-# The instruction by which an `async for` asks for its iterator, which it shows to nobody. Another caller may.
+# The instruction by which `async for` gets its iterator, which no other code can reach. Other callers may pass it on.
 GET_AITER: Final = opmap.get("GET_AITER")
