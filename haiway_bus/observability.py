@@ -95,8 +95,7 @@ class Observability(Protocol):
         kind: MetricKind,
         attributes: Mapping[str, Any],
     ) -> None:
-        """Record a value. A counter adds it up, a gauge replaces the last value, a histogram collects the
-        distribution."""
+        """Record a value: for a counter to add, for a gauge to replace the last, for a histogram to distribute."""
 
 
 class LoggingObservability:

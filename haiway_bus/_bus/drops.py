@@ -49,8 +49,7 @@ class Losses:
     weakly: else a bus whose scope is never left, and all its events, would stay alive.
 
     Invariants: `handle` is the call of `tell` that the loop is going to make. `recent` says that the last report is
-        less
-    than a second old. `number`, `losing` and `worst` count for subscriptions that have closed since.
+    less than a second old. `number`, `losing` and `worst` count for subscriptions that have closed since.
     """
 
     __slots__ = ("__weakref__", "channel", "handle", "losing", "number", "recent", "worst")

@@ -29,8 +29,7 @@ class Round:
     """The calls of flush that wait for the same events: the first `sent` events of a channel.
 
     Invariant: `callers` are the futures of the waiting calls. While there are any, `left` subscriptions have the
-        round among
-    their goals.
+    round among their goals.
     """
 
     __slots__ = ("callers", "left", "sent")
@@ -146,8 +145,7 @@ class Work:
         return position
 
     def settle(self) -> None:
-        """After a change of `goals` or `busy`: watch the task that is first now, or remove this object if it is not
-        needed."""
+        """After a change of `goals` or `busy`: watch the first task, or remove this object if it is not needed."""
         self.watch()
         if not self.goals and not self.shared:
             subscription = self.subscription()

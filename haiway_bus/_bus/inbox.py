@@ -104,8 +104,7 @@ class Inbox:
             raise readers_ended(f"send() of {name_of_type(event_type)}", self.name)
 
     def refuse(self, event_types: Iterable[type[Any]]) -> bool:
-        """Refuse events of these types from now on, unless events are waiting here. Returns whether it did. In the
-        loop."""
+        """Refuse events of these types from now on, unless events wait here. Return whether it did. In the loop."""
         with self.lock:
             if self.events:
                 return False

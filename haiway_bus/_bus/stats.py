@@ -109,9 +109,8 @@ class Looks:
     """The notes of the looks at a channel.
 
     Invariants: `moments` count all sent events. A subscription that has missed events counts without them, so it has
-        its own
-    moments in `own`, by its key. `lost` holds the drops of each subscription with a limit, at the last look. `first`
-    holds what was found since the first look of any observer: an observer's first look returns that.
+    its own moments in `own`, by its key. `lost` holds the drops of each subscription with a limit, at the last look.
+    `first` holds what was found since the first look of any observer: an observer's first look returns that.
     """
 
     __slots__ = ("first", "lost", "moments", "own", "seen")
@@ -171,8 +170,7 @@ class Looks:
 
 
 def subscriptions_of(channel: Any) -> list[Any]:
-    """The living subscriptions of a channel. From a copy of the table, as the collector may run and end some of
-    them."""
+    """The living subscriptions of a channel, from a copy of its table: the collector may run and end some."""
     return [found for member in list(channel.members.values()) if (found := member()) is not None]
 
 

@@ -180,8 +180,7 @@ def flushing(channel: Any, current: Any, loop: Any) -> str:
 
 
 def holders(subscription: Any, loop: Any) -> Iterator[Any]:
-    """The tasks whose coroutines hold the subscription, or a loop over it. The task of a body that is over does not
-    count."""
+    """The tasks whose coroutines hold the subscription, or a loop over it. Not the task of a finished body."""
     over = {one.host for scopes in all_bus_scopes() for one in list(scopes) if one.body_done}
     for task in asyncio.all_tasks(loop):
         if task in over:

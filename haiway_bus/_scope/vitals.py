@@ -25,8 +25,7 @@ HandlerCallback: TypeAlias = Callable[[float, BaseException | None], object]
 
 
 class HandlerStats(NamedTuple):
-    """A handler of `ctx.on`: its workers, how many of them have an event in hand, and the events that it failed to
-    handle."""
+    """A handler of `ctx.on`: its workers, those with an event in hand, and the number of events that failed."""
 
     handler: str
     event_type: type[Any]

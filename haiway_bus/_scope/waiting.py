@@ -167,8 +167,7 @@ class WaitReport:
             )
 
     def note_tasks(self) -> None:
-        """Note which tasks the end waited for. Called when the wait is cancelled, while they still stand where they
-        stood."""
+        """Note which tasks the end waited for. The cancellation of the wait calls this, before the tasks move."""
         if self.members.tasks:
             lines = "; ".join(task_lines((self.members,)))
             self.note = f"the end of the scope {described(self.members.name)} waited for {lines}"
