@@ -33,7 +33,7 @@ SOURCES = sorted(path.relative_to(ROOT) for path in ROOT.glob("haiway_bus/**/*_c
 CPYTHON = platform.python_implementation() == "CPython"
 
 # The package's own reading of a switch, without an import of the package.
-read_switch = runpy.run_path(str(ROOT / "haiway_bus" / "_values" / "switches.py"))["switch"]
+read_switch = runpy.run_path(str(ROOT / "haiway_bus" / "_common" / "switches.py"))["switch"]
 
 
 def switch(name: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, ParamSpec, TypeVar, overload
 from haiway_bus import _bus
 from haiway_bus._bus import Subscription
 from haiway_bus._bus.stats import EventStats
+from haiway_bus._common.printable import name_of_function
 from haiway_bus._scope.context import Updated, current
 from haiway_bus._scope.disposables import Disposable
 from haiway_bus._scope.handlers import ErrorPolicy, Handler, check, handle
@@ -16,7 +17,6 @@ from haiway_bus._scope.records import Records
 from haiway_bus._scope.scope import Scope
 from haiway_bus._scope.waiting import WaitingTask, waiting_tasks
 from haiway_bus._state import State
-from haiway_bus._values.printable import name_of_function
 from haiway_bus.observability import Observability
 
 __all__ = ("ctx",)

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-from haiway_bus._values.printable import name_of_type, written
+from haiway_bus._common.printable import name_of_type, written
 
 __all__ = ("LoggingObservability", "MetricKind", "Observability", "ScopeIdentity")
 

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 from haiway_bus._bus import Subscription
 from haiway_bus._bus.refusals import check_timeout
+from haiway_bus._common.by_type import ByType
+from haiway_bus._common.printable import described, name_of_type, written
 from haiway_bus._scope.context import current
-from haiway_bus._values.by_type import ByType
-from haiway_bus._values.printable import described, name_of_type, written
 from haiway_bus.ctx import ctx
 
 __all__ = ("EventRecorder", "record_events", "settle")

@@ -181,7 +181,7 @@ MUTATIONS = [
     ),
     Mutation(
         "5.3",
-        "haiway_bus/_values/arguments.py",
+        "haiway_bus/_common/arguments.py",
         "a coroutine is spawned twice before it starts",
         "if once in _spawned or getcoroutinestate",
         "if getcoroutinestate",
@@ -197,7 +197,7 @@ MUTATIONS = [
     ),
     Mutation(
         "8.3",
-        "haiway_bus/_values/by_type.py",
+        "haiway_bus/_common/by_type.py",
         "a class is found by what its metaclass holds for equal",
         "        found = self._held.get(id(key))",
         "        found = next((one for one in self._held.values() if one[0] == key), None)",

@@ -23,7 +23,7 @@ import pytest
 
 import haiway_bus
 from haiway_bus import ContextMissing, ctx
-from haiway_bus._values.switches import switch
+from haiway_bus._common.switches import switch
 
 TREE = Path(__file__).resolve().parent.parent
 SHIPPED = (
@@ -314,7 +314,7 @@ def test_an_extension_in_a_zip_file_is_an_error(copied: Path, kept: bool) -> Non
 
 @on_cpython
 @needs_extensions
-@pytest.mark.parametrize("edited", ["_bus/_core_c.pyx", "_values/type_index.pxd"])
+@pytest.mark.parametrize("edited", ["_bus/_core_c.pyx", "_common/type_index.pxd"])
 def test_a_checkout_whose_extensions_are_older_than_their_sources_warns(
     copied: Path, edited: str
 ) -> None:
@@ -327,7 +327,7 @@ def test_a_checkout_whose_extensions_are_older_than_their_sources_warns(
         (copied / name).touch()
     done = import_from(copied)
     assert (done.stdout.split()[:1], done.stderr) == (["compiled"], "")
-    checkout = package / "_values" / "live.pxd"
+    checkout = package / "_common" / "live.pxd"
     shutil.copyfile(TREE / checkout.relative_to(copied), checkout)
     os.utime(checkout, (1e9, 1e9))
     done = import_from(copied)
@@ -431,7 +431,7 @@ def imports_of(module: Path) -> set[str]:
 
 # The rooms of the package from the ground up. A room imports from those below it, and from its own.
 FLOORS = (
-    ("errors", "_values"),
+    ("errors", "_common"),
     ("_bus", "_state", "observability"),
     ("_scope",),
     ("ctx",),

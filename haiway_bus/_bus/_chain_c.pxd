@@ -4,7 +4,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int64_t
 
-from haiway_bus._values.type_index cimport TypeIndex
+from haiway_bus._common.type_index cimport TypeIndex
 
 
 cdef inline PyObject *new_reference(object value) noexcept:

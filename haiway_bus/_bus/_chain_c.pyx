@@ -12,8 +12,8 @@ from cpython.mem cimport PyMem_Free
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_XDECREF
 
-from haiway_bus._values.live cimport live_count, live_objects
-from haiway_bus._values.type_index cimport Slot, TypeIndex, index_add, index_remove, slot_of
+from haiway_bus._common.live cimport live_count, live_objects
+from haiway_bus._common.type_index cimport Slot, TypeIndex, index_add, index_remove, slot_of
 
 from haiway_bus._bus.drops import note_losses
 from haiway_bus._bus.refusals import DROP_OLDEST as DROP_OLDEST_NAME, RAISE as RAISE_NAME, overflowed

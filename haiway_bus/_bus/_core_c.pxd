@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t
 from haiway_bus._bus._chain_c cimport Bound, Chain, Cursor
 from haiway_bus._bus._turns_c cimport Turns
 from haiway_bus._bus.handover cimport PYGEN_ERROR, PySendResult
-from haiway_bus._values.type_index cimport TypeIndex
+from haiway_bus._common.type_index cimport TypeIndex
 
 
 cdef class Channel(Chain):

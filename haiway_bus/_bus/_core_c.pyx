@@ -31,8 +31,8 @@ from haiway_bus._bus.interpreter cimport (
     HB_IS_EVENT_TYPE, HB_RUN, PY_SSIZE_T_MAX, Py_TYPE, PyContext_Enter, PyContext_Exit, PyContextVar_Get,
     PyThread_get_thread_ident,
 )
-from haiway_bus._values.live cimport live_count, live_objects
-from haiway_bus._values.type_index cimport (
+from haiway_bus._common.live cimport live_count, live_objects
+from haiway_bus._common.type_index cimport (
     Slot, index_add, index_allot, index_clear, index_remove, index_reserve, slot_of,
 )
 

@@ -5,7 +5,7 @@
 cimport cython
 from cpython.object cimport PyObject
 
-from haiway_bus._values.live cimport live_count, live_objects
+from haiway_bus._common.live cimport live_count, live_objects
 
 from asyncio.events import get_running_loop
 from contextvars import Context

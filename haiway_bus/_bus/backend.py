@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Final, Literal
 
-from haiway_bus._values.switches import compiled_module
+from haiway_bus._common.switches import compiled_module
 
 __all__ = (
     "BatchesCore",

@@ -14,8 +14,8 @@ from haiway_bus._bus.refusals import TURN, apart_from, check_timeout, check_type
 from haiway_bus._bus.stats import EventStats, Observer, look, subscriptions_of
 from haiway_bus._bus.subscription import Subscription
 from haiway_bus._bus.watch import open_buses
-from haiway_bus._values.by_type import ByType
-from haiway_bus._values.printable import described
+from haiway_bus._common.by_type import ByType
+from haiway_bus._common.printable import described
 
 __all__ = ("Bus", "subscribe")
 

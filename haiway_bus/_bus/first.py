@@ -10,9 +10,9 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from haiway_bus._bus.refusals import check_timeout, first_timed_out, subscription_closed
-from haiway_bus._values.arguments import can_be_awaited, is_class, is_coroutine, is_number
-from haiway_bus._values.printable import described
-from haiway_bus._values.signatures import check_takes_event, is_async, is_plain
+from haiway_bus._common.arguments import can_be_awaited, is_class, is_coroutine, is_number
+from haiway_bus._common.printable import described
+from haiway_bus._common.signatures import check_takes_event, is_async, is_plain
 
 __all__ = ("asking", "first_of")
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from haiway_bus._bus.refusals import NAMED, flush_timed_out
 from haiway_bus._bus.stats import subscriptions_of
-from haiway_bus._values.printable import described
+from haiway_bus._common.printable import described
 
 __all__ = ("Round", "Work", "flush", "share_work")
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from weakref import ref
 
 from haiway_bus._bus.refusals import elsewhere, loop_closed, readers_ended
-from haiway_bus._values.printable import name_of_type
+from haiway_bus._common.printable import name_of_type
 
 __all__ = ("Inbox",)
 

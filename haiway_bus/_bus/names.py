@@ -6,7 +6,7 @@ import sys
 from types import FrameType
 from typing import Any, Final
 
-from haiway_bus._values.printable import described
+from haiway_bus._common.printable import described
 
 __all__ = ("caller", "name_of")
 

@@ -9,7 +9,7 @@ import asyncio
 from asyncio.events import _get_running_loop
 from typing import Any, NoReturn
 
-from haiway_bus._values.printable import described, name_of_type
+from haiway_bus._common.printable import described, name_of_type
 
 __all__ = ("drives", "no_copy", "read_over", "read_taken", "task_here", "thrown")
 

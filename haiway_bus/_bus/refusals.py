@@ -12,8 +12,8 @@ from operator import index
 from typing import Any, Final
 from weakref import ref
 
-from haiway_bus._values.arguments import is_class, is_coroutine, is_number, is_seconds, offers
-from haiway_bus._values.printable import described, name_of_type
+from haiway_bus._common.arguments import is_class, is_coroutine, is_number, is_seconds, offers
+from haiway_bus._common.printable import described, name_of_type
 from haiway_bus.errors import ContextMissing, SubscriptionClosed, SubscriptionOverflow
 
 # Bits of PyTypeObject.tp_flags. A class statement makes a heap type that is mutable and can be a base. A class from C

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 from haiway_bus._bus.backend import BatchesCore, SubscriptionCore, publish
 from haiway_bus._bus.first import first_of
 from haiway_bus._bus.reads import no_copy
-from haiway_bus._values.printable import described, name_of_type
+from haiway_bus._common.printable import described, name_of_type
 
 __all__ = ("Batches", "Subscription")
 

@@ -8,8 +8,8 @@ from typing import Generic, NoReturn, TypeVar
 
 from haiway_bus._bus.reads import no_copy
 from haiway_bus._bus.refusals import bus_over, readers_ended
+from haiway_bus._common.printable import described
 from haiway_bus._scope.context import Entered, OpenScope
-from haiway_bus._values.printable import described
 from haiway_bus.errors import ContextMissing
 
 __all__ = ("Attached",)

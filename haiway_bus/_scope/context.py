@@ -18,11 +18,11 @@ from haiway_bus._bus import current as current_bus
 from haiway_bus._bus.reads import no_copy
 from haiway_bus._bus.refusals import FORKED, bus_over, no_scope
 from haiway_bus._bus.watch import inherited
+from haiway_bus._common.arguments import coroutine_of
+from haiway_bus._common.by_type import ByType
 from haiway_bus._scope.held_state import States
 from haiway_bus._scope.tasks import ScopeTasks
 from haiway_bus._state import State
-from haiway_bus._values.arguments import coroutine_of
-from haiway_bus._values.by_type import ByType
 from haiway_bus.observability import Observability, ScopeIdentity
 
 __all__ = ("Current", "Entered", "OpenScope", "Updated", "current", "current_or_none")

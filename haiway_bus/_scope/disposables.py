@@ -7,10 +7,10 @@ from contextlib import AbstractAsyncContextManager
 from types import AsyncGeneratorType, CoroutineType
 from typing import Any, Final, TypeAlias, cast
 
+from haiway_bus._common.arguments import is_class, offers
+from haiway_bus._common.printable import described, name_of_type
 from haiway_bus._scope.failures import Failures
 from haiway_bus._state import State
-from haiway_bus._values.arguments import is_class, offers
-from haiway_bus._values.printable import described, name_of_type
 
 __all__ = ("Disposable", "checked_disposables", "enter", "leave")
 

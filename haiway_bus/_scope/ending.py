@@ -26,12 +26,12 @@ from typing import Any, Final
 
 from haiway_bus._bus import Receive
 from haiway_bus._bus.first import asking
+from haiway_bus._common.printable import described, name_of_type
 from haiway_bus._scope.asyncio_waits import call_when_done, cancel_wait
 from haiway_bus._scope.bus_scopes import TaskOwner, bus_scopes_of
 from haiway_bus._scope.ended_waits import EndedWait
 from haiway_bus._scope.idle import TRIGGERS_ONLY, DrainFuture, IdleCheck
 from haiway_bus._scope.search import WorkSearch
-from haiway_bus._values.printable import described, name_of_type
 
 __all__ = ("Ending",)
 

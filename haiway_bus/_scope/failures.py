@@ -6,7 +6,7 @@ from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, NoReturn
 
-from haiway_bus._values.printable import described
+from haiway_bus._common.printable import described
 
 __all__ = ("Failures", "raise_as_it_is")
 

@@ -15,12 +15,12 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 from haiway_bus._bus import Subscription
 from haiway_bus._bus.flush import share_work
 from haiway_bus._bus.refusals import check_type
+from haiway_bus._common.arguments import can_be_awaited, is_class, offered_by
+from haiway_bus._common.printable import described, name_of_function, name_of_type
+from haiway_bus._common.signatures import called, check_takes_event, is_plain
 from haiway_bus._scope.context import OpenScope
 from haiway_bus._scope.vitals import Handling, handler_callback
 from haiway_bus._scope.within import DONE, Within
-from haiway_bus._values.arguments import can_be_awaited, is_class, offered_by
-from haiway_bus._values.printable import described, name_of_function, name_of_type
-from haiway_bus._values.signatures import called, check_takes_event, is_plain
 from haiway_bus.errors import SubscriptionOverflow
 
 __all__ = ("ErrorPolicy", "Handler", "handle")

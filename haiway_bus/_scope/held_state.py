@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar, cast
 
+from haiway_bus._common.arguments import is_class, offers
+from haiway_bus._common.printable import described, name_of_type, text_of
 from haiway_bus._state import State
-from haiway_bus._values.arguments import is_class, offers
-from haiway_bus._values.printable import described, name_of_type, text_of
 from haiway_bus.errors import ContextStateMissing
 
 __all__ = ("States",)

@@ -9,7 +9,7 @@ from typing import Any
 
 from haiway_bus._bus.drops import Dropped
 from haiway_bus._bus.stats import EventStats
-from haiway_bus._values.printable import described, name_of_type
+from haiway_bus._common.printable import described, name_of_type
 from haiway_bus.observability import Observability, ScopeIdentity
 
 __all__ = ("drop_callback", "forgotten_callback", "log_unread")

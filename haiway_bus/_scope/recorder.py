@@ -6,8 +6,8 @@ import logging
 import os
 from typing import Any, Final
 
-from haiway_bus._values.arguments import is_class, offers
-from haiway_bus._values.printable import described
+from haiway_bus._common.arguments import is_class, offers
+from haiway_bus._common.printable import described
 from haiway_bus.observability import Observability, ScopeIdentity
 
 __all__ = ("checked_observability", "identify")

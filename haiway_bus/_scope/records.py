@@ -6,9 +6,9 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Final, overload
 
+from haiway_bus._common.arguments import is_number, offers
+from haiway_bus._common.printable import described
 from haiway_bus._scope.context import current_or_none
-from haiway_bus._values.arguments import is_number, offers
-from haiway_bus._values.printable import described
 from haiway_bus.observability import LoggingObservability, MetricKind, Observability, ScopeIdentity
 
 __all__ = ("Records",)

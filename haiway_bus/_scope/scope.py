@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, NoReturn
 from haiway_bus._bus import Bus
 from haiway_bus._bus.reads import no_copy
 from haiway_bus._bus.refusals import TURN, bus_over, check_turn
+from haiway_bus._common.arguments import name_of_scope
+from haiway_bus._common.printable import described
 from haiway_bus._scope.attached import Attached
 from haiway_bus._scope.context import Current, Entered, OpenScope, current_or_none
 from haiway_bus._scope.disposables import Disposable, checked_disposables, enter, leave
@@ -23,8 +25,6 @@ from haiway_bus._scope.held_state import States
 from haiway_bus._scope.losses import drop_callback, forgotten_callback, log_unread
 from haiway_bus._scope.recorder import checked_observability, identify
 from haiway_bus._state import State
-from haiway_bus._values.arguments import name_of_scope
-from haiway_bus._values.printable import described
 from haiway_bus.errors import ContextMissing
 from haiway_bus.observability import LoggingObservability, Observability
 

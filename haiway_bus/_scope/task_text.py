@@ -20,6 +20,15 @@ from haiway_bus._bus import Receive
 from haiway_bus._bus.first import asking
 from haiway_bus._bus.flush import flush
 from haiway_bus._bus.stats import subscriptions_of
+from haiway_bus._common.printable import (
+    described,
+    full_name_of_type,
+    name_of_function,
+    name_of_type,
+    printable,
+    shortened,
+)
+from haiway_bus._common.signatures import called
 from haiway_bus._scope.asyncio_waits import (
     await_chain,
     full_name,
@@ -28,15 +37,6 @@ from haiway_bus._scope.asyncio_waits import (
     is_task,
 )
 from haiway_bus._scope.bus_scopes import all_bus_scopes
-from haiway_bus._values.printable import (
-    described,
-    full_name_of_type,
-    name_of_function,
-    name_of_type,
-    printable,
-    shortened,
-)
-from haiway_bus._values.signatures import called
 
 __all__ = ("counted", "describe", "one_line")
 

@@ -8,13 +8,13 @@ from collections.abc import Coroutine
 from types import FrameType
 from typing import Any, TypeVar
 
+from haiway_bus._common.printable import described
 from haiway_bus._scope.bus_scopes import TaskOwner
 from haiway_bus._scope.ending import Ending
 from haiway_bus._scope.failures import Failures
 from haiway_bus._scope.idle import DrainFuture, IdleCheck
 from haiway_bus._scope.search import WorkSearch
 from haiway_bus._scope.waiting import WaitReport, check_warn_after
-from haiway_bus._values.printable import described
 from haiway_bus.errors import ContextMissing
 from haiway_bus.observability import Observability, ScopeIdentity
 

@@ -15,10 +15,10 @@ from contextvars import Context, copy_context
 from typing import Any, Final, NamedTuple
 
 from haiway_bus._bus import Receive
+from haiway_bus._common.arguments import is_number, is_seconds
+from haiway_bus._common.printable import described, name_of_type
 from haiway_bus._scope.bus_scopes import BusScopes, TaskOwner, all_bus_scopes
 from haiway_bus._scope.task_text import counted, describe, one_line
-from haiway_bus._values.arguments import is_number, is_seconds
-from haiway_bus._values.printable import described, name_of_type
 from haiway_bus.observability import Observability, ScopeIdentity
 
 __all__ = (

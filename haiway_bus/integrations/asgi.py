@@ -15,8 +15,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from haiway_bus import Disposable, Observability, Scope, State, ctx
-from haiway_bus._values.arguments import is_number, is_seconds
-from haiway_bus._values.printable import described
+from haiway_bus._common.arguments import is_number, is_seconds
+from haiway_bus._common.printable import described
 from haiway_bus.integrations._web.lifespan import Lifespan
 from haiway_bus.integrations._web.protocol import (
     SCOPE_KEY,

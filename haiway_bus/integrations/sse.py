@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 from haiway_bus import State, Subscription, ctx
-from haiway_bus._values.arguments import is_coroutine, is_number, is_seconds
-from haiway_bus._values.printable import described, name_of_type
-from haiway_bus._values.signatures import check_takes_event, is_async
+from haiway_bus._common.arguments import is_coroutine, is_number, is_seconds
+from haiway_bus._common.printable import described, name_of_type
+from haiway_bus._common.signatures import check_takes_event, is_async
 from haiway_bus.integrations._web.open_streams import Share, streams_of
 from haiway_bus.integrations._web.patience import Patience
 from haiway_bus.integrations._web.protocol import SCOPE_KEY, ASGIReceive, ASGISend

@@ -17,8 +17,8 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
-from haiway_bus._values.live cimport live_count, live_objects
-from haiway_bus._values.type_index cimport Slot, TypeIndex, index_add, index_allot, index_remove, index_reserve, slot_of
+from haiway_bus._common.live cimport live_count, live_objects
+from haiway_bus._common.type_index cimport Slot, TypeIndex, index_add, index_allot, index_remove, index_reserve, slot_of
 
 from sys import intern
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from haiway_bus._values.switches import compiled_module
+from haiway_bus._common.switches import compiled_module
 
 __all__ = ("equip", "made_in_c", "updated_of")
 

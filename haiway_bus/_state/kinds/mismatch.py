@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from haiway_bus._values.arguments import is_class
-from haiway_bus._values.printable import described, name_of_type
+from haiway_bus._common.arguments import is_class
+from haiway_bus._common.printable import described, name_of_type
 from haiway_bus.errors import StateError
 
 __all__ = ("LIMIT", "Mismatch", "Problem", "describe", "mismatch", "part_of", "state_error")

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Final, Literal
 
 from haiway_bus import State, ctx
-from haiway_bus._values.printable import described, name_of_type
+from haiway_bus._common.printable import described, name_of_type
 from haiway_bus.integrations._nats.bridge_errors import (
     NatsEventRefused,
     NatsPayloadTooLarge,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from haiway_bus._values.printable import name_of_type
+from haiway_bus._common.printable import name_of_type
 
 __all__ = ("NatsBridgeError", "NatsConnectionRefused", "NatsEventRefused", "NatsPayloadTooLarge")
 

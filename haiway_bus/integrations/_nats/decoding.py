@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
 from haiway_bus import State, StateError
-from haiway_bus._values.printable import described, name_of_type, text_of
+from haiway_bus._common.printable import described, name_of_type, text_of
 from haiway_bus.integrations._nats.messages import TYPE, VERSION, WireType
 
 __all__ = ("Undecodable", "decode", "prune", "reason_of")

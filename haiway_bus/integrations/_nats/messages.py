@@ -13,8 +13,8 @@ from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 from haiway_bus import State, StateError
-from haiway_bus._values.arguments import is_class
-from haiway_bus._values.printable import described, name_of_type
+from haiway_bus._common.arguments import is_class
+from haiway_bus._common.printable import described, name_of_type
 
 __all__ = (
     "CARRIED",

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from haiway_bus import State
-from haiway_bus._values.arguments import is_number, is_seconds
-from haiway_bus._values.printable import described
+from haiway_bus._common.arguments import is_number, is_seconds
+from haiway_bus._common.printable import described
 from haiway_bus.integrations._nats.messages import WireType, wire_type
 
 __all__ = ("LaneOptions", "check_counts", "check_names", "check_seconds", "wire_types")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from haiway_bus._values.printable import described, full_name_of_type, written
+from haiway_bus._common.printable import described, full_name_of_type, written
 
 __all__ = ("Attribute", "attributes_of", "type_name")
 

@@ -26,7 +26,7 @@ from opentelemetry.trace import (
 )
 
 from haiway_bus import EventStats, LoggingObservability, ScopeIdentity
-from haiway_bus._values.printable import name_of_type, text_of
+from haiway_bus._common.printable import name_of_type, text_of
 from haiway_bus.integrations._opentelemetry.attributes import attributes_of
 from haiway_bus.integrations._opentelemetry.bus_metrics import BusInstruments
 from haiway_bus.integrations._opentelemetry.instruments import (

@@ -20,9 +20,9 @@ from opentelemetry import trace
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, TracerProvider
 
 from haiway_bus import ctx
-from haiway_bus._values.arguments import can_be_awaited
-from haiway_bus._values.printable import module_of_type, name_of_type
-from haiway_bus._values.signatures import check_takes_event
+from haiway_bus._common.arguments import can_be_awaited
+from haiway_bus._common.printable import module_of_type, name_of_type
+from haiway_bus._common.signatures import check_takes_event
 from haiway_bus.integrations._opentelemetry.attributes import type_name
 
 __all__ = ("receive_span", "send", "senders_of", "traced")

@@ -20,9 +20,9 @@ from typing import Any, Final
 from weakref import ref
 
 from haiway_bus._bus import Subscription
+from haiway_bus._common.arguments import is_class
+from haiway_bus._common.printable import module_of_type, name_of_function, name_of_type
 from haiway_bus._scope.handlers import check
-from haiway_bus._values.arguments import is_class
-from haiway_bus._values.printable import module_of_type, name_of_function, name_of_type
 from haiway_bus.ctx import ctx
 from haiway_bus.tools._picture.drawing import Name, Picture
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from threading import Lock
 from typing import Final, NamedTuple
 
-from haiway_bus._values.printable import printable
+from haiway_bus._common.printable import printable
 
 __all__ = ("Name", "Picture")
 

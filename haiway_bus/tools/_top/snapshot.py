@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 
 from haiway_bus._bus import Bus, backend
 from haiway_bus._bus.stats import EventStats, Observer
+from haiway_bus._common.printable import full_name_of_type, printable
 from haiway_bus._scope.vitals import vitals_of
-from haiway_bus._values.printable import full_name_of_type, printable
 
 __all__ = ("HandlerRow", "Row", "Snapshot", "rows", "short_names")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from haiway_bus._values.printable import printable
+from haiway_bus._common.printable import printable
 from haiway_bus.tools._top.snapshot import Row, Snapshot
 
 __all__ = ("HEADER", "cells", "headline", "plain_lines", "plain_table")

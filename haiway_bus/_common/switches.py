@@ -17,7 +17,7 @@ _ON = ("1", "true", "yes", "on")
 _OFF = ("", "0", "false", "no", "off")
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_IN_A_CHECKOUT = os.path.join(_PACKAGE, "_values", "live.pxd")
+_IN_A_CHECKOUT = os.path.join(_PACKAGE, "_common", "live.pxd")
 _REINSTALL = (
     "install haiway-bus again with this Python, or set HAIWAY_BUS_PURE=1 to run the pure backend"
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, TypeVar, cast
 
-from haiway_bus._values.printable import name_of_type
+from haiway_bus._common.printable import name_of_type
 
 __all__ = ("ByType",)
 

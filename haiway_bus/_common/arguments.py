@@ -14,7 +14,7 @@ from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType
 from typing import Any, Final, TypeGuard
 from weakref import ref
 
-from haiway_bus._values.printable import described, name_of_function
+from haiway_bus._common.printable import described, name_of_function
 
 __all__ = (
     "can_be_awaited",

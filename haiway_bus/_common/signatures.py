@@ -22,8 +22,8 @@ from inspect import (
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, Final, NamedTuple
 
-from haiway_bus._values.arguments import is_class, offered_by
-from haiway_bus._values.printable import LONGEST, described, name_of_function, shortened, written
+from haiway_bus._common.arguments import is_class, offered_by
+from haiway_bus._common.printable import LONGEST, described, name_of_function, shortened, written
 
 __all__ = ("Called", "called", "check_takes_event", "is_async", "is_plain")
 
