@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.shared import Ping, Pong, turns
+from tests.shared import Ping, Pong, turns, until
 
 pytestmark = pytest.mark.anyio
 
@@ -864,8 +864,8 @@ class TestEnd:
                 await asyncio.sleep(60)
 
         serving = asyncio.get_running_loop().create_task(serve())
-        await asyncio.sleep(0.01)
         if how == "cancelled":
+            await until(lambda: log == [1])
             serving.cancel()
         await asyncio.wait([serving], timeout=5)
         assert serving.done()

@@ -33,16 +33,9 @@ from haiway_bus._bus.reads import drives, no_copy, read_over, read_taken, thrown
 from haiway_bus._bus.refusals import KNOWN, TURN, is_event_type
 from haiway_bus._bus.stats import Looks
 
-__all__ = (
-    "BatchesCore",
-    "BusCore",
-    "Channel",
-    "Receive",
-    "SubscriptionCore",
-    "current",
-    "publish",
-    "send",
-)
+# fmt: off
+__all__ = ("BatchesCore", "BusCore", "Channel", "Receive", "SubscriptionCore", "current", "publish", "send")
+# fmt: on
 
 # The states of a Receive. NEW: not awaited yet. PARKED: in line. GRANTED: its task is being resumed and may take an
 # event. CANCELLED, ENDED: out of the line, its task resumes without an event. YIELDED: put off to the next turn of the
@@ -61,6 +54,10 @@ class Channel(Chain):
     """
 
     __slots__ = ("bus", "delivered", "dropped", "ended", "joined", "looks", "members", "round")
+
+    away: int
+    parked: list[Receive]
+    sharing: int
 
     def __init__(self, bus: BusCore, event_type: type[Any]) -> None:
         super().__init__(event_type)
@@ -331,9 +328,8 @@ class Receive:
 
     With `send`, `throw` and `close` it counts as a coroutine, so that `asyncio.create_task(anext(subscription))` works.
     To a Task it is a future: a Task uses only `_asyncio_future_blocking`, `get_loop`, `add_done_callback`, `result` and
-    `cancel`. It is no asyncio.Future: each of those takes a call_soon of its own, where the bus resumes all reads in
-    one call. And no two tasks share a read: cancelling a task cancels what it waits on, and would end the wait of the
-    other task (guarantee 2.5). While a task waits on a read, the read refuses all other callers (guarantee 2.13).
+    `cancel`. An asyncio.Future takes a call_soon of its own; the bus resumes all reads in one call. No two tasks share
+    a read, as cancelling a task cancels what it waits on (guarantee 2.5). While a task waits, others are refused (2.13).
 
     Invariants:
     - A read is in `subscription._head` or `subscription._line` exactly while PARKED or GRANTED.
@@ -354,6 +350,9 @@ class Receive:
         "subscription",
         "wakeup",
     )
+
+    message: Any
+    slot: int
 
     def __init__(self, subscription: SubscriptionCore, limit: int = 0) -> None:
         self.subscription: SubscriptionCore | None = subscription
@@ -439,8 +438,7 @@ class Receive:
                 self.state = PARKED
                 subscription._channel.park(self)
         except GeneratorExit:
-            # `wakeup` may hold the last reference to the task, and so to the coroutine that is closing this read.
-            # Freeing it now would close that coroutine again. So the read keeps the reference until its own end.
+            # It may hold the last reference to its task, whose coroutine awaits it, and would close it now once more.
             last = self.wakeup
             raise
         finally:
@@ -620,7 +618,9 @@ class BusCore(Turns):
         "thread",
     )
 
+    ready: list[Receive]
     subscription_class: type[SubscriptionCore]
+    walked: int
 
     def __init__(self, name: str, turn: float = TURN) -> None:
         super().__init__(turn)

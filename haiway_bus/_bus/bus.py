@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal, NoReturn, TypeVar
 from weakref import WeakSet
 
-from haiway_bus._bus.backend import BusCore, current, publish
+from haiway_bus._bus.backend import BusCore, SubscriptionCore, current, publish
 from haiway_bus._bus.drops import Dropped, Losses, tell_rest
 from haiway_bus._bus.flush import flush
 from haiway_bus._bus.reads import no_copy
@@ -36,6 +36,11 @@ class Bus(BusCore):
         "open_buses",
         "parted",
     )
+
+    ended: bool
+    stirred: list[Callable[[], object]] | None
+    strict: bool
+    subscription_class: type[SubscriptionCore]
 
     def __init__(self, name: str, turn: float = TURN) -> None:
         super().__init__(name, turn)
