@@ -329,7 +329,7 @@ class Receive:
     With `send`, `throw` and `close` it counts as a coroutine, so that `asyncio.create_task(anext(subscription))` works.
     To a Task it is a future: a Task uses only `_asyncio_future_blocking`, `get_loop`, `add_done_callback`, `result` and
     `cancel`. An asyncio.Future takes a call_soon of its own; the bus resumes all reads in one call. No two tasks share
-    a read, as cancelling a task cancels what it waits on (guarantee 2.5). While a task waits, others are refused (2.13).
+    a read, as cancelling a task cancels what it waits on (guarantee 2.5). A read that waits refuses others (2.13).
 
     Invariants:
     - A read is in `subscription._head` or `subscription._line` exactly while PARKED or GRANTED.
@@ -438,7 +438,7 @@ class Receive:
                 self.state = PARKED
                 subscription._channel.park(self)
         except GeneratorExit:
-            # It may hold the last reference to its task, whose coroutine awaits it, and would close it now once more.
+            # To free the task here would close its coroutine again, which is closing this read. So keep it.
             last = self.wakeup
             raise
         finally:
