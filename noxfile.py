@@ -220,6 +220,8 @@ def checkout(session: nox.Session) -> None:
         session.run("python", "-m", "pytest", *some, env=COMPILED)
         shutil.rmtree("build")
         python = ("--python", str(session.virtualenv.interpreter or "python"))
+        # With the certificates of the machine, as pip has them.
+        session.env["UV_SYSTEM_CERTS"] = "1"
         session.run("uv", "sync", "-q", *python, env=COMPILED)
         session.run("uv", "run", "-q", "pytest", *some, env=COMPILED)
         core = Path("haiway_bus/_bus/_core_c.pyx")
