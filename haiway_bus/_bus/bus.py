@@ -111,6 +111,8 @@ class Bus(BusCore):
 
     def unread(self) -> list[tuple[type[Any], int]]:
         """The number of waiting events of each type, in subscriptions that no task reads."""
+        if not self.table:
+            return []
         put_off = {
             id(one.subscription)
             for one in (*self.ready, *(self.batch or ()))
@@ -149,7 +151,8 @@ class Bus(BusCore):
                 if subscription._work is not None:
                     subscription._work.end()
         # Last, so that an observer that raises leaves nothing half ended.
-        tell_rest(self, channels)
+        if channels or self.losses:
+            tell_rest(self, channels)
 
     def abandon(self, reason: str) -> None:
         """End the bus where it stands, as its loop is closed or this process was forked. No reader is woken.

@@ -43,6 +43,7 @@ class OpenScope:
         "bus",
         "identity",
         "left",
+        "name",
         "observability",
         "owns_bus",
         "states",
@@ -57,8 +58,9 @@ class OpenScope:
     owns_bus: bool
 
     def __init__(self, states: States, warn_after: float | None) -> None:
+        self.name: str = states.scope_name
         self.states: States = states
-        self.tasks: ScopeTasks = ScopeTasks(states.scope_name, warn_after)
+        self.tasks: ScopeTasks = ScopeTasks(self.name, warn_after)
         self.around: Current | None = None
         # Whether everything before the body is entered, and whether the scope is left.
         self.begun: bool = False
@@ -67,10 +69,6 @@ class OpenScope:
         self.stranded: bool = False
         # The events that nobody read, to be reported at the end: type and number.
         self.unread: list[tuple[type[Any], int]] = []
-
-    @property
-    def name(self) -> str:
-        return self.states.scope_name
 
     @property
     def is_open(self) -> bool:

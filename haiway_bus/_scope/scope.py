@@ -7,7 +7,9 @@ reverse order: the body; the tasks, when `ending.py` says that they are done; th
 from __future__ import annotations
 
 import sys
+from asyncio.events import _get_running_loop
 from collections.abc import Iterable
+from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn
 
@@ -169,7 +171,7 @@ class Scope:
     async def _leave(self, raised: BaseException | None) -> BaseException | None:
         """Leave whatever was entered, the last first. No failure skips a step. Returns what is to be raised."""
         inside = self._inside
-        failures = Failures(self.name, raised)
+        failures = Failures(inside.name, raised)
         if inside.tasks.host is not None:
             await failures.attempt(inside.tasks.leave(failures))
         while self._held:
@@ -191,7 +193,7 @@ class Scope:
         recorder = inside.observability = LoggingObservability() if given is None else given
         if outer is None or self._isolated:
             inside.owns_bus = True
-            inside.bus = Bus(self.name, TURN if self._turn is None else self._turn)
+            inside.bus = Bus(inside.name, TURN if self._turn is None else self._turn)
             inside.tasks.join_bus(inside.bus, None)
         else:
             inside.owns_bus = False
@@ -199,7 +201,7 @@ class Scope:
             inside.tasks.join_bus(inside.bus, outer.tasks)
         # After all that may refuse the entry: a recorder that opens a span for it is sure to hear of its end.
         identity = inside.identity = identify(
-            recorder, self.name, None if outer is None else outer.identity, self._isolated
+            recorder, inside.name, None if outer is None else outer.identity, self._isolated
         )
         inside.tasks.report_to = recorder, identity
         if inside.owns_bus:
@@ -219,7 +221,8 @@ class Scope:
             bus = bus.instead
         if bus.ended:
             raise bus_over(f"entering the scope {described(self.name)}", outer.name, bus.lost)
-        bus.check(f"entering the scope {described(self.name)}")
+        if _get_running_loop() is not bus.loop or get_ident() != bus.thread:
+            bus.check(f"entering the scope {described(self.name)}")
         if self._turn is not None:
             raise TypeError(
                 f"turn= is for a scope that has its own bus, and {described(self.name)} uses that of"
