@@ -11,7 +11,7 @@ from cpython.object cimport PyObject
 cdef extern from *:
     """
     #ifdef HAIWAY_BUS_DEBUG
-    #define HB_LIVE_TYPES 12
+    #define HB_LIVE_TYPES 32
     static struct { PyTypeObject *type; allocfunc alloc; freefunc free; Py_ssize_t count; } hb_live[HB_LIVE_TYPES];
 
     static int hb_live_place(PyTypeObject *type)
@@ -43,6 +43,7 @@ cdef extern from *:
         PyTypeObject *type = (PyTypeObject *)counted;
         for (int place = 0; place < HB_LIVE_TYPES; place++) {
             if (hb_live[place].type == NULL) {
+                Py_INCREF(type);  /* a second import of the package drops the classes that it made */
                 hb_live[place].type = type;
                 hb_live[place].alloc = type->tp_alloc;
                 hb_live[place].free = type->tp_free;
