@@ -15,7 +15,8 @@ __all__ = (
     "send",
 )
 
-if TYPE_CHECKING:  # type checkers read the pure twin: both have the same names
+if TYPE_CHECKING or compiled_module("haiway_bus._bus._core_c") is None:
+    # Type checkers read the pure twin, too: both have the same names.
     from haiway_bus._bus._core_py import (
         BatchesCore,
         BusCore,
@@ -27,18 +28,6 @@ if TYPE_CHECKING:  # type checkers read the pure twin: both have the same names
     )
 
     backend: Final[Literal["compiled", "pure"]] = "pure"
-elif compiled_module("haiway_bus._bus._core_c") is None:
-    from haiway_bus._bus._core_py import (
-        BatchesCore,
-        BusCore,
-        Receive,
-        SubscriptionCore,
-        current,
-        publish,
-        send,
-    )
-
-    backend = "pure"
 else:
     from haiway_bus._bus._core_c import (
         BatchesCore,
