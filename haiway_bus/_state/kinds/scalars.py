@@ -189,6 +189,8 @@ class BytesKind(Instance):
     __slots__ = ()
 
     immutable = True
+    samples = ("", "abcd", "P10D", "1200", "20260101", "1" * 32)
+    """As in TextKind."""
 
     def dump(self, value: Any) -> Plain:
         return b64encode(value).decode("ascii")

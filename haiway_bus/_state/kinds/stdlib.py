@@ -17,9 +17,13 @@ __all__ = ("standard_kind",)
 
 
 class TextKind(Instance):
-    """A value type that JSON carries as text."""
+    """A value type that JSON carries as text.
 
-    __slots__ = ("format", "parse", "refused", "write")
+    samples: texts that it writes. They tell whether a member of a union can read what another wrote: where two
+        kinds have a text in common, one of their samples is such a text.
+    """
+
+    __slots__ = ("format", "parse", "refused", "samples", "write")
 
     immutable = True
 
@@ -30,8 +34,10 @@ class TextKind(Instance):
         write: Callable[[Any], str] = str,
         format: str | None = None,  # noqa: A002 - JSON schema's own word
         refused: tuple[type, ...] = (),
+        samples: tuple[str, ...] = (),
     ) -> None:
         super().__init__(owner)
+        self.samples: tuple[str, ...] = samples
         self.parse: Callable[[str], Any] = parse
         self.write: Callable[[Any], str] = write
         self.format: str | None = format
@@ -70,24 +76,28 @@ def standard_kind(annotation: Any) -> Kind | None:
     A datetime is refused for a date, although Python derives datetime from date: it would come back
     from JSON as a date.
     """
+    kind = annotation
     datetime = sys.modules.get("datetime")
     if datetime is not None:
-        if annotation is datetime.datetime:
-            return TextKind(annotation, annotation.fromisoformat, isoformat, "date-time")
-        if annotation is datetime.date:
+        if kind is datetime.datetime:
+            samples = ("2026-01-01T00:00:00",)
+            return TextKind(kind, kind.fromisoformat, isoformat, "date-time", samples=samples)
+        if kind is datetime.date:
             refused = (datetime.datetime,)
-            return TextKind(annotation, annotation.fromisoformat, isoformat, "date", refused)
-        if annotation is datetime.time:
-            return TextKind(annotation, annotation.fromisoformat, isoformat)
-        if annotation is datetime.timedelta:
-            return TextKind(annotation, duration_from_text, duration_to_text, "duration")
+            return TextKind(kind, kind.fromisoformat, isoformat, "date", refused, ("2026-01-01",))
+        if kind is datetime.time:
+            return TextKind(kind, kind.fromisoformat, isoformat, samples=("12:00:00",))
+        if kind is datetime.timedelta:
+            samples = ("P10D",)
+            return TextKind(kind, duration_from_text, duration_to_text, "duration", samples=samples)
     uuid = sys.modules.get("uuid")
-    if uuid is not None and annotation is uuid.UUID:
-        return TextKind(annotation, annotation, format="uuid")
+    if uuid is not None and kind is uuid.UUID:
+        return TextKind(kind, kind, format="uuid", samples=(f"{0:08}-0000-0000-0000-{0:012}",))
     decimal = sys.modules.get("decimal")
-    if decimal is not None and annotation is decimal.Decimal:
-        return TextKind(annotation, annotation)
+    if decimal is not None and kind is decimal.Decimal:
+        return TextKind(kind, kind, samples=("12", "1200", "20260101", "1" * 32))
     pathlib = sys.modules.get("pathlib")
-    if pathlib is not None and issubclass(annotation, pathlib.PurePath):
-        return TextKind(annotation, annotation)
+    if pathlib is not None and issubclass(kind, pathlib.PurePath):
+        samples = ("2026-01-01T00:00:00", "2026-01-01", "12:00:00", "P10D", "1200", "1" * 32)
+        return TextKind(kind, kind, samples=(".", f"{0:08}-0000-0000-0000-{0:012}", *samples))
     return None
