@@ -203,6 +203,24 @@ class TestUnknownKeys:
         assert [*schema["properties"]] == ["id", "more"]
         assert schema["additionalProperties"] is True
 
+    def test_stay_frozen_and_are_json(self):
+        """Guarantee 7.4, 7.10."""
+
+        class Event(State, unknown="keep"):
+            id: int
+
+        given = {"tags": ["a", ["b"]], "map": {"k": [1]}}
+        event = Event(id=1, __unknown__=given)
+        given["tags"].append("c")
+        assert event.__unknown__ == {"tags": ("a", ("b",)), "map": {"k": (1,)}}
+        assert isinstance(hash(event), int)
+        with pytest.raises(TypeError):
+            event.__unknown__["x"] = 1
+        with pytest.raises(StateError, match=r"^Event\.__unknown__\['at'\]: expected JsonValue"):
+            Event(id=1, __unknown__={"at": object()})
+        with pytest.raises(StateError, match=r"^Event\.__unknown__"):
+            Event(id=1, __unknown__={1: "x"})
+
     def test_cannot_be_the_key_of_a_field(self):
         """Guarantee 7.7: a mapping has each key once."""
 

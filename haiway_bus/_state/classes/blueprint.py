@@ -55,7 +55,7 @@ class Blueprint:
     immutable: whether no value of any field can change, so that copies may be the instance itself.
     blank: makes a blank for the written constructor (`blank.py`); None until it is needed.
     maker: what makes instances in C; None where the written constructor does.
-    settings: the options of the class statement, with the inherited ones. `unknown`, `rename`, `omit_defaults`: from it.
+    settings: the options of the class statement, with the inherited ones. unknown, rename, omit_defaults: from these.
     written: by name, the methods that the package put into the class: deferred, or written for its fields.
     """
 

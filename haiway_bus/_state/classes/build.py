@@ -20,6 +20,7 @@ from haiway_bus._state.classes.deferred import METHODS
 from haiway_bus._state.classes.maker import made_in_c
 from haiway_bus._state.classes.options import UNKNOWN, check_options
 from haiway_bus._state.kinds.frozen_map import FrozenMap
+from haiway_bus._state.kinds.json_value import JsonValue
 from haiway_bus.errors import StateError
 
 __all__ = ("build",)
@@ -78,7 +79,7 @@ def build(
     if settings.get("unknown") == "keep":
         names = (*names, UNKNOWN)
         if not hidden:
-            annotations[UNKNOWN] = Mapping[str, Any]
+            annotations[UNKNOWN] = Mapping[str, JsonValue]
             defaults[UNKNOWN] = FrozenMap()
     slotted: frozenset[str] = frozenset().union(*(blueprint.slotted for blueprint in blueprints))
     slots = () if mixin else tuple(field for field in names if field not in slotted)
