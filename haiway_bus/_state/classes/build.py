@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from types import FunctionType
 from typing import Any, Generic, NoReturn, TypeVar, get_origin
 
@@ -86,7 +87,16 @@ def build(
     slots = () if mixin else tuple(field for field in names if field not in slotted)
     body = {key: value for key, value in namespace.items() if key not in annotations}
     body.setdefault("__match_args__", shown)
-    body["__slots__"] = slots if blueprints else (*slots, "__weakref__")
+    if not blueprints:
+        slots = ("__weakref__",)
+    elif not any(base.__dictoffset__ for base in bases) and any(
+        isinstance(value, cached_property) for value in body.values()
+    ):
+        slots = (
+            *slots,
+            "__dict__",
+        )  # where it keeps its value; fields and assignments stay as they are
+    body["__slots__"] = slots
     cls = make_class(metaclass, name, bases, body, options)
     local: dict[str, Any] = {}
     wanted = {found for annotation in annotations.values() for found in names_in(annotation)}
@@ -103,7 +113,7 @@ def build(
         annotations=annotations,
         defaults=defaults,
         names=names,
-        slotted=slotted | frozenset(slots),
+        slotted=slotted | set(slots),
         lookup=Lookup(cls.__module__, local, getattr(frame, "f_globals", None)),
         settings=settings,
         mixin=mixin,
@@ -122,10 +132,10 @@ def build(
         return cls
     if not mixin:
         blueprint.defer_methods()
-        if names and not made_in_c(cls):
+        if blueprint.makes and names and not made_in_c(cls):
             # Now, before the class has a `__new__`: the blank would inherit that, and its allocation would pass by it.
             blueprint.blank = blank_of(cls)
-    constructor = refuse_instance if mixin else make_when_complete
+    constructor = make_when_complete if blueprint.makes else refuse_instance
     type.__setattr__(cls, "__new__", staticmethod(constructor))
     if origin is not None:
         # Before the class is complete, because `Node[int]` may hold a `Node[int]`.
@@ -157,6 +167,9 @@ def make_class(
             f"{name}: two of its bases have fields of their own: "
             "make one of them a mix-in, class Base(State, mixin=True)"
         ) from conflict
+    if cls.__init__.__name__ == "_no_init_or_replace_init":
+        # A protocol has it, against instances of its own. A class derived from it is to have none.
+        type.__setattr__(cls, "__init__", object.__init__)
     if cls.__init__ is not object.__init__:
         holder = next(base for base in cls.__mro__ if "__init__" in vars(base))
         raise StateError(
@@ -164,6 +177,15 @@ def make_class(
             "whose constructor sets all fields"
         )
     check_hooks(cls)
+    # As ABCMeta does, for a State with and without ABC among its bases.
+    candidates = {name for base in bases for name in getattr(base, "__abstractmethods__", ())}
+    abstract = frozenset(
+        name
+        for name in candidates | body.keys()
+        if getattr(getattr(cls, name, None), "__isabstractmethod__", False)
+    )
+    if abstract:
+        cls.__abstractmethods__ = abstract
     return cls
 
 
@@ -191,5 +213,8 @@ def make_when_complete(cls: Owner, /, *positional: Any, **given: Any) -> Any:
 
 
 def refuse_instance(cls: Owner, /, *positional: Any, **given: Any) -> NoReturn:
-    """The constructor of a mix-in."""
-    raise StateError(f"{cls.__name__} is a mix-in: make an instance of a class derived from it")
+    """The constructor of a mix-in, and of an abstract class."""
+    what = "is a mix-in"
+    if not cls.__state__.mixin:
+        what = f"is abstract, it lacks {', '.join(sorted(cls.__abstractmethods__))}"
+    raise StateError(f"{cls.__name__} {what}: make an instance of a class derived from it")
