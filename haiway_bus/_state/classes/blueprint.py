@@ -56,6 +56,7 @@ class Blueprint:
     blank: makes a blank for the written constructor (`blank.py`); None until it is needed.
     maker: what makes instances in C; None where the written constructor does.
     settings: the options of the class statement, with the inherited ones. unknown, rename, omit_defaults: from these.
+    validate: the author's `__validate__`, or None. The function `validated` calls it.
     written: by name, the methods that the package put into the class: deferred, or written for its fields.
     """
 
@@ -81,6 +82,7 @@ class Blueprint:
         "settings",
         "slotted",
         "unknown",
+        "validate",
         "variants",
         "written",
     )
@@ -116,6 +118,11 @@ class Blueprint:
         self.origin: Any = origin
         self.arguments: tuple[Any, ...] = arguments
         self.parameters: tuple[Any, ...] = parameters
+        root = next(iter(self.bases()), self).owner
+        method = owner.__validate__
+        self.validate: Callable[[Any], None] | None = (
+            None if method is root.__validate__ else method
+        )
         self.variants: dict[tuple[Any, ...], Owner] = {}
         self.written: dict[str, Any] = {}
         self.blank: Callable[[], Any] | None = None
@@ -286,7 +293,9 @@ class Blueprint:
         except StateError as wrong:
             # The values fit. A default factory can still fail, or a function that it calls.
             root = self.owner.__name__
-            if not all(path.startswith(f"{root}.") for path, _ in wrong.problems or [("", "")]):
+            if not all(
+                f"{path}.".startswith(f"{root}.") for path, _ in wrong.problems or [("", "")]
+            ):
                 raise
             raise Mismatch([(path[len(root) :], why) for path, why in wrong.problems]) from None
 
