@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from enum import Enum, Flag
 from typing import Any
 
-from haiway_bus._state.kinds.kind import Instance, Kind, Plain, Schema, SchemaBook, not_json
+from haiway_bus._state.kinds.kind import Entry, Instance, Kind, Plain, Schema, SchemaBook, Wire, not_json
 from haiway_bus._state.kinds.mismatch import Mismatch, describe, mismatch
 
 __all__ = ("CallableKind", "EnumKind", "LiteralKind", "ProtocolKind", "StateKind", "TypeKind")
@@ -32,27 +32,27 @@ class ProtocolKind(Kind):
 
 
 class StateKind(Instance):
-    """A nested State. Its plain form is a mapping, which the class of the annotation reads.
-
-    So JSON carries an instance of exactly that class. It would lose the class of any other.
-    """
+    """A nested State. Its plain form is a mapping, which the class of the annotation reads and writes."""
 
     __slots__ = ()
+
+    reads = frozenset({dict})
 
     def __init__(self, owner: type) -> None:
         super().__init__(owner)
 
+    @property
+    def wire(self) -> Wire:
+        return self.owner.__state__  # type: ignore[no-any-return]
+
+    @property
+    def entries(self) -> dict[str, Entry]:
+        return self.owner.__state__.entries  # type: ignore[no-any-return]
+
     def dump(self, value: Any) -> Plain:
-        if type(value) is not self.owner:
-            reason = f"JSON would lose the class of {describe(value)}: annotate that class"
-            raise Mismatch([("", reason)])
         return self.owner.__state__.dump(value)
 
     def load(self, plain: Plain) -> Any:
-        if isinstance(plain, self.owner):
-            return plain
-        if not isinstance(plain, Mapping):
-            raise mismatch(self.expected, plain)
         return self.owner.__state__.load(plain)
 
     def schema(self, book: SchemaBook) -> Schema:
