@@ -9,9 +9,8 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
-from haiway_bus._state.annotations.default import MISSING
 from haiway_bus._state.annotations.field import Field
-from haiway_bus._state.classes.source import compiled, stored
+from haiway_bus._state.classes.source import Writer, compiled
 from haiway_bus._state.classes.steps import (
     CALL,
     FLOAT,
@@ -30,7 +29,7 @@ from haiway_bus._state.classes.steps import (
     unknown_keys,
     with_unknown,
 )
-from haiway_bus._state.kinds.mismatch import Mismatch
+from haiway_bus._state.kinds.scalars import ordinary
 
 __all__ = ("written_dump", "written_load")
 
@@ -55,7 +54,8 @@ def conversion(names: dict[str, Any], field: Field, step: Step, direction: str) 
             exact = f"__type({name}) is not __exact_{name}"
         test = f"{test} and {exact}" if test else exact
     elif step.code == FLOAT:
-        finite = f"__type({name}) is not float or not -__inf < {name} < __inf"
+        common = f"-__inf < {name} < __inf" if direction == "load" else f"__ordinary({name})"
+        finite = f"__type({name}) is not float or not {common}"
         test = f"{test} and ({finite})" if test else finite
     elif step.code == TABLE:
         names[f"__texts_{name}"] = step.texts
@@ -90,16 +90,15 @@ def tried(names: dict[str, Any], field: Field, step: Step, direction: str) -> li
     ]
 
 
-def names_for(blueprint: Any) -> dict[str, Any]:
-    """Make the objects that the source names."""
-    names: dict[str, Any] = {
-        "__type": type,
+def writer_for(blueprint: Any) -> Writer:
+    """Make a Writer, whose names are those of the source."""
+    blank = blueprint.made_blank() if blueprint.names else None
+    writer = Writer(blueprint.owner, blueprint.fields, blank)
+    writer.names |= {
         "__len": len,
         "__inf": inf,
-        "__missing": MISSING,
-        "__Mismatch": Mismatch,
+        "__ordinary": ordinary,
         "__blueprint": blueprint,
-        "__owner": blueprint.owner,
         "__absent": absent,
         "__gathered": gathered,
         "__lost": lost,
@@ -107,15 +106,14 @@ def names_for(blueprint: Any) -> dict[str, Any]:
         "__unknown_keys": unknown_keys,
         "__with_unknown": with_unknown,
     }
-    for field in blueprint.fields:
-        names[f"__field_{field.name}"] = field
-        names[f"__default_{field.name}"] = field.default
-    return names
+    writer.names |= {f"__field_{field.name}": field for field in blueprint.fields}
+    return writer
 
 
 def written_load(blueprint: Any) -> Callable[[Any], Any]:
     """Write `load` of a class: from a plain form to an instance. It raises Mismatch."""
-    names = names_for(blueprint)
+    writer = writer_for(blueprint)
+    names = writer.names
     body = [
         "if __type(__plain) is not dict:",
         "    return __not_a_dict(__blueprint, __plain)",
@@ -133,7 +131,7 @@ def written_load(blueprint: Any) -> Callable[[Any], Any]:
         else:
             body += [
                 "    try:",
-                f"        {name} = __field_{name}.made(__field_{name}.factory)",
+                f"        {name} = __make_{name}(__factory_{name})",
                 "    except __Mismatch as __wrong:",
                 f"        __problems = __gathered(__problems, __field_{name}, __wrong)",
             ]
@@ -150,13 +148,13 @@ def written_load(blueprint: Any) -> Callable[[Any], Any]:
         "if __problems is not None:",
         "    raise __Mismatch(__problems)",
     ]
-    lines = ["def load(__plain, /):", *(f"    {line}" for line in body), *stored(blueprint, names)]
+    lines = ["def load(__plain, /):", *(f"    {line}" for line in body), *writer.stored()]
     return compiled(blueprint.owner, names, "load", lines)
 
 
 def written_dump(blueprint: Any) -> Callable[[Any], dict[str, Any]]:
     """Write `dump` of a class: from an instance to its plain form. It raises Mismatch."""
-    names = names_for(blueprint)
+    names = writer_for(blueprint).names
     body = [
         "if __type(__self) is not __owner:",
         "    raise __lost(__self)",
@@ -172,10 +170,10 @@ def written_dump(blueprint: Any) -> Callable[[Any], dict[str, Any]]:
         f"__plain = {{{items}}}",
     ]
     for field in blueprint.plain_fields:
-        if field.omitted:
-            name = field.name
+        if blueprint.omitted(field):
+            value, default = f"__self.{field.name}", f"__default_{field.name}"
             body += [
-                f"if __field_{name}.has_default(__self.{name}):",
+                f"if {value} is {default} or ({value} == {default} and __type({value}) is __type({default})):",
                 f"    del __plain[{field.key!r}]",
             ]
     if blueprint.unknown == "keep":

@@ -30,14 +30,16 @@ class Entry:
 
     kind: the kind of its value.
     required: whether a plain form without the key is refused.
+    written: whether each plain form that is written has the key.
     path: the part of the path for it, in errors.
     """
 
-    __slots__ = ("kind", "path", "required")
+    __slots__ = ("kind", "path", "required", "written")
 
-    def __init__(self, kind: Kind, required: bool, path: str) -> None:
+    def __init__(self, kind: Kind, required: bool, written: bool, path: str) -> None:
         self.kind: Kind = kind
         self.required: bool = required
+        self.written: bool = written
         self.path: str = path
 
 
@@ -79,6 +81,7 @@ class Kind:
     closed: MISSING is refused like any other wrong value.
     immutable: no accepted value can change, so that copies may share it.
     plain: JSON carries a value of an exact type as it is, and `load` accepts what `check` accepts.
+    closed_keys: where plain forms are mappings, whether those with other keys than `entries` are refused.
     choose: where what loads depends on the plain form, as in a union: gives what does.
     reads: the types of plain data that `load` accepts, for a kind that JSON can carry.
     kept: the exact types of the values that `check` returns, as far as they are known.
@@ -91,6 +94,7 @@ class Kind:
     closed: bool = True
     immutable: bool = False
     plain: bool = False
+    closed_keys: bool = True
     choose: Callable[[Plain], Wire] | None = None
     reads: frozenset[type[Any]] = frozenset()
     samples: tuple[str, ...] = ()

@@ -26,6 +26,7 @@ class TextKind(Instance):
     __slots__ = ("format", "parse", "refused", "samples", "write")
 
     immutable = True
+    reads = frozenset({str})
 
     def __init__(
         self,

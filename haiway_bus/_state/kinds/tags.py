@@ -33,7 +33,7 @@ class Tag:
             form: wire
             for kind, wire in self.members
             if isinstance(kind, LiteralKind)
-            for form_type, form in kind.plain
+            for form_type, form in kind.forms
             if form_type is str
         }
         self.expected: str = " | ".join(kind.expected for kind, _ in self.members)
@@ -63,7 +63,7 @@ def tag_of(members: Sequence[Kind]) -> Tag | None:
     for key, entry in members[0].entries.items():
         if isinstance(entry.kind, LiteralKind) and all(key in member.entries for member in members):
             kinds = [member.entries[key].kind for member in members]
-            values = [kind.plain for kind in kinds if isinstance(kind, LiteralKind)]
+            values = [kind.forms for kind in kinds if isinstance(kind, LiteralKind)]
             if len(values) == len(kinds) and len(set().union(*values)) == sum(map(len, values)):
                 return Tag(key, members)
     return None

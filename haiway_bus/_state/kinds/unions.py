@@ -214,6 +214,10 @@ class RecursiveKind(Kind):
         return self.known.kept
 
     @property
+    def closed_keys(self) -> bool:  # type: ignore[override] # an attribute of other kinds
+        return self.known.closed_keys
+
+    @property
     def entries(self) -> dict[str, Entry]:
         return self.known.entries
 
