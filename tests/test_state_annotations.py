@@ -390,7 +390,7 @@ class TestJsonValue:
         def there_and_back():
             made = cls(value=source)
             again = cls.from_mapping(made.to_mapping())
-            assert cls.from_json(made.to_json()).to_json() == again.to_json()
+            assert made == again == cls.from_json(made.to_json())
             assert hash(again) == hash(made)
 
         with ThreadPoolExecutor(1) as thread:  # whose stack is empty, unlike that of a test

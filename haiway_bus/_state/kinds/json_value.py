@@ -84,7 +84,7 @@ def convert(value: Any, method: str, array: type, mapping: type, sure: frozenset
     kind = type(value)
     if kind in sure or (kind is str and value.isascii()) or (kind is float and ordinary(value)):
         return value
-    if kind is dict or kind is FrozenMap or isinstance(value, Mapping):
+    if isinstance(value, (dict, Mapping)):
         entries: dict[str, Any] = {}
         for key, item in value.items():
             try:
