@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from threading import RLock
 from types import MemberDescriptorType
 from typing import Any, Self
@@ -21,15 +21,13 @@ from haiway_bus._state.annotations.resolve import (
 from haiway_bus._state.classes.blank import blank_of
 from haiway_bus._state.classes.clashes import clashes
 from haiway_bus._state.classes.deferred import METHODS, Deferred
-from haiway_bus._state.classes.maker import equip, made_in_c, updated_of, wire_in_c
+from haiway_bus._state.classes.maker import equip, made_in_c, updated_of
 from haiway_bus._state.classes.options import UNKNOWN, UnknownKeys, renamed
 from haiway_bus._state.classes.source import write_method
-from haiway_bus._state.classes.wire_source import written_dump, written_load
 from haiway_bus._state.kinds.kind import Entry, Schema, SchemaBook
-from haiway_bus._state.kinds.objects import LiteralKind
 from haiway_bus._state.kinds.mismatch import Mismatch, Problem, state_error
+from haiway_bus._state.kinds.objects import LiteralKind
 from haiway_bus._state.wire.schema import schema_of_fields
-from haiway_bus._state.wire.unclear import unclear
 from haiway_bus.errors import StateError
 
 __all__ = ("Blueprint", "Owner")
@@ -57,7 +55,8 @@ class Blueprint:
     maker: what makes instances in C; None where the written constructor does.
     settings: the options of the class statement, with the inherited ones. unknown, rename, omit_defaults: from these.
     plain_fields: the fields without `__unknown__`; `entries`: what is in a mapping for them, by key.
-    load, dump: convert plain data (see `steps.py`). The first use of one of them lets `wire` make both.
+    load, dump: convert plain data (see `steps.py`). The first use of one of them makes both.
+    wired: what converts the instances in C; None before the first use, and where written source does.
     written: by name, the methods that the package put into the class: deferred, or written for its fields.
     """
 
@@ -88,6 +87,7 @@ class Blueprint:
         "slotted",
         "unknown",
         "variants",
+        "wired",
         "written",
     )
 
@@ -127,6 +127,7 @@ class Blueprint:
         self.blank: Callable[[], Any] | None = None
         self.fields_or_none: tuple[Field, ...] | None = None
         self.immutable: bool = False
+        self.wired: Any = None
         self.plain_fields: tuple[Field, ...] = ()
         self.entries: dict[str, Entry] = {}
         self.load: Callable[[Any], Any] = self.first_load
@@ -299,30 +300,14 @@ class Blueprint:
             and not isinstance(field.kind, LiteralKind)
         )
 
-    def wire(self) -> None:
-        """Let the class convert plain data, which few classes ever do.
-
-        Raises:
-            Mismatch: a mapping cannot tell the members of a union apart.
-        """
-        problems = unclear(self)
-        if problems:
-            raise Mismatch(problems)
-        if self.mixin:
-            raise StateError(f"{self.owner.__name__} is a mix-in: it has no instances")
-        if self.maker is None:
-            self.load, self.dump = written_load(self), written_dump(self)
-        else:
-            self.load, self.dump = wire_in_c(self)
-
     def first_load(self, plain: Any, /) -> Any:
         """Give the instance of a plain form. Raises Mismatch."""
-        self.wire()
+        wire(self)
         return self.load(plain)
 
     def first_dump(self, instance: Any, /) -> dict[str, Any]:
         """Give the plain form of an instance. Raises Mismatch."""
-        self.wire()
+        wire(self)
         return self.dump(instance)
 
     def schema(self, book: SchemaBook) -> Schema:
@@ -334,3 +319,10 @@ class Blueprint:
                 schema_of_fields(self.owner.__name__, self.fields, book, self.unknown != "refuse"),
             )
         return reference
+
+
+def wire(blueprint: Blueprint) -> None:
+    """Let a class convert plain data. Services that never do go without the modules. Raises Mismatch."""
+    from haiway_bus._state.classes.wiring import wire
+
+    wire(blueprint)

@@ -7,7 +7,7 @@ from typing import Any
 
 from haiway_bus._common.switches import compiled_module
 
-__all__ = ("equip", "made_in_c", "updated_of", "wire_in_c")
+__all__ = ("equip", "made_in_c", "updated_of")
 
 
 def _not_compiled(*arguments: Any) -> Any:
@@ -20,13 +20,10 @@ equip: Callable[[type, tuple[Any, ...]], object] = _not_compiled
 updated_of: Callable[[type], Any] = _not_compiled
 """Gives the method `updated` of a class that was equipped."""
 
-wire_in_c: Callable[[Any], Any] = _not_compiled
-"""Gives `load` and `dump` of the class of a Blueprint whose class was equipped."""
-
 _compiled = compiled_module("haiway_bus._state.classes._maker_c") is not None
 
 if _compiled:
-    from haiway_bus._state.classes._maker_c import equip, updated_of, wire_in_c  # type: ignore[import-not-found, no-redef, unused-ignore]
+    from haiway_bus._state.classes._maker_c import equip, updated_of  # type: ignore[import-not-found, no-redef, unused-ignore]
 
 
 def made_in_c(owner: Any) -> bool:

@@ -1,6 +1,6 @@
 """The steps from plain data to the values of a class's fields, and back.
 
-Loading and dumping are written twice: in Python source for each class (`wire_source.py`), and in C (`_maker_c.pyx`).
+Loading and dumping are written twice: in Python source for each class (`wire_source.py`), and in C (`_wire_c.pyx`).
 Both take the same steps, one for each field, and call the functions here for what is unusual. A step names what is
 common and quick: text that stays text, a number, a nested State, a sequence of them. For anything else it calls the
 kind. Each value is converted once, whether it fits or not, and each problem is found on the way.

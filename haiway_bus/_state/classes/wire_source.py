@@ -1,6 +1,6 @@
 """Writes `load` and `dump` of a State class for its fields, as Python source (see `steps.py`).
 
-`_maker_c.pyx` is the twin in C.
+`_wire_c.pyx` is the twin in C.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def conversion(names: dict[str, Any], field: Field, step: Step, direction: str) 
     elif step.code == UNION:
         call = f"{name} = __kind_{name}.writer({name}).dump({name})"
     else:
-        assert step.code in (CALL, SEQUENCE) and convert is not None  # noqa: S101
+        assert step.code in (CALL, SEQUENCE)  # noqa: S101
     return [f"if {test}:", f"    {call}"] if test else [call]
 
 
@@ -136,9 +136,7 @@ def written_load(blueprint: Any) -> Callable[[Any], Any]:
                 f"        __problems = __gathered(__problems, __field_{name}, __wrong)",
             ]
         body += ["else:", "    __found += 1"]
-        body += [
-            f"    {line}" for line in tried(names, field, load_step(field.kind), "load")
-        ]
+        body += [f"    {line}" for line in tried(names, field, load_step(field.kind), "load")]
     kept = "__unknown__" if blueprint.unknown == "keep" else "__ignored"
     if blueprint.unknown == "keep":
         body += ["__unknown__ = __default___unknown__"]

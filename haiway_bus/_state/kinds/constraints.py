@@ -162,7 +162,7 @@ class ConstrainedKind(Kind):
         return self.inner.entries
 
     @property
-    def closed_keys(self) -> bool:
+    def closed_keys(self) -> bool:  # type: ignore[override] # an attribute of other kinds
         return self.inner.closed_keys
 
     def parts(self) -> Iterable[Kind]:

@@ -9,7 +9,16 @@ from haiway_bus._common.arguments import is_class
 from haiway_bus._common.printable import described, name_of_type
 from haiway_bus.errors import StateError
 
-__all__ = ("LIMIT", "Mismatch", "Problem", "describe", "listed", "mismatch", "part_of", "state_error")
+__all__ = (
+    "LIMIT",
+    "Mismatch",
+    "Problem",
+    "describe",
+    "listed",
+    "mismatch",
+    "part_of",
+    "state_error",
+)
 
 Problem = tuple[str, str]
 """The path from the checked value to the wrong place (`[3].price`, or ""), and the reason."""

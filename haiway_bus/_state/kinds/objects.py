@@ -6,8 +6,17 @@ from collections.abc import Callable, Iterable
 from enum import Enum, Flag
 from typing import Any
 
-from haiway_bus._state.kinds.kind import Entry, Instance, Kind, Plain, Schema, SchemaBook, Wire, not_json
-from haiway_bus._state.kinds.mismatch import Mismatch, describe, mismatch
+from haiway_bus._state.kinds.kind import (
+    Entry,
+    Instance,
+    Kind,
+    Plain,
+    Schema,
+    SchemaBook,
+    Wire,
+    not_json,
+)
+from haiway_bus._state.kinds.mismatch import describe, mismatch
 
 __all__ = ("CallableKind", "EnumKind", "LiteralKind", "ProtocolKind", "StateKind", "TypeKind")
 
@@ -21,7 +30,7 @@ def as_number(plain: Any) -> Any:
 
 def read_as(types: Iterable[type]) -> frozenset[type]:
     """The types of plain data in which JSON can carry values of these types."""
-    found = JSON_TYPES.intersection(types)
+    found = frozenset(kind for kind in types if kind in JSON_TYPES)
     return found | {int, float} if found & {int, float} else found
 
 
@@ -61,7 +70,7 @@ class StateKind(Instance):
         return self.owner.__state__.entries  # type: ignore[no-any-return]
 
     @property
-    def closed_keys(self) -> bool:
+    def closed_keys(self) -> bool:  # type: ignore[override] # an attribute of other kinds
         return self.owner.__state__.unknown == "refuse"  # type: ignore[no-any-return]
 
     def dump(self, value: Any) -> Plain:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from haiway_bus._state.kinds.kind import Kind, Plain, Wire
+from haiway_bus._state.kinds.kind import Kind, Wire
 from haiway_bus._state.kinds.mismatch import Mismatch, mismatch
 from haiway_bus._state.kinds.objects import LiteralKind
 
@@ -42,11 +42,11 @@ class Tag:
 
     def choose(self, plain: Mapping[Any, Any]) -> Wire:
         """Give what reads the mapping. Raises Mismatch when the value of the key belongs to no member."""
-        found = plain.get(self.key, self)
-        if found is self:
+        if self.key not in plain:
             if self.unnamed is not None:
                 return self.unnamed
             raise Mismatch([(self.path, f"missing, expected {self.expected}")])
+        found = plain[self.key]
         if type(found) is str and found in self.table:
             return self.table[found]
         for kind, member in self.members:

@@ -202,7 +202,7 @@ class RecursiveKind(Kind):
         return self.known.wire
 
     @property
-    def choose(self) -> Any:
+    def choose(self) -> Any:  # type: ignore[override] # an attribute of other kinds
         return self.known.choose
 
     @property
