@@ -185,7 +185,7 @@ class TestSurface:
         assert self.public(Deep) == self.METHODS | fields | {"color"}
 
     def test_one_name_is_internal(self, order):
-        """Beside what any class with slots has, and the protocols of `copy`."""
+        """Beside what any class with slots has, the protocols of `copy`, and `__validate__`."""
 
         class Plain:
             __slots__ = ("__weakref__", "value")
@@ -193,7 +193,7 @@ class TestSurface:
             value: int
 
         fields = set(inspect.signature(Order).parameters)
-        protocols = {"__copy__", "__deepcopy__", "__replace__"}
+        protocols = {"__copy__", "__deepcopy__", "__replace__", "__validate__"}
         for thing in (Order, order):
             assert set(dir(thing)) - set(dir(Plain)) - fields - self.METHODS - protocols == {
                 "__state__"

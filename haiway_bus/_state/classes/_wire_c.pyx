@@ -18,6 +18,7 @@ from haiway_bus._state.annotations.default import MISSING
 from haiway_bus._state.classes.steps import (
     absent, dump_step, gathered, load_step, lost, not_a_dict, unknown_keys, with_unknown,
 )
+from haiway_bus._state.classes.validate import validated
 from haiway_bus._state.kinds.mismatch import LIMIT, Mismatch
 
 __all__ = ("Wired",)
@@ -243,12 +244,13 @@ cdef class Wired:
     cdef object blueprint
     cdef list places
     cdef object hidden          # the field `__unknown__`, or None
-    cdef object validated       # runs `__validate__`, or None
+    cdef bint validates         # whether the class has a `__validate__`
 
     def __cinit__(self, blueprint):
         self.owner = blueprint.owner
         self.blueprint = blueprint
         self.places = [Place(blueprint, field) for field in blueprint.plain_fields]
+        self.validates = blueprint.validate is not None
         self.hidden = blueprint.fields[-1] if blueprint.unknown == "keep" else None
 
     def load(self, plain, /):
@@ -272,6 +274,7 @@ cdef class Wired:
             try:
                 if found != NULL:
                     count += 1
+                if found != NULL and found != <PyObject *>NO_VALUE:
                     value = place.loading.load(<object>found)
                 else:
                     value = place.absent()
@@ -291,8 +294,8 @@ cdef class Wired:
         if self.hidden is not None:
             Py_INCREF(kept)
             HB_STORE(instance, HB_MEMBER_OFFSET(self.hidden.member), <PyObject *>kept)
-        if self.validated is not None:
-            self.validated(self.blueprint, instance)
+        if self.validates:
+            validated(self.blueprint, instance)
         return instance
 
     cdef object dump_plain(self, object instance):

@@ -34,7 +34,7 @@ class State(metaclass=StateMeta):
     # `updated`, `__eq__`, `__hash__` and `__repr__` here read the fields of the instance's class. They are for super():
     # a class in which nobody wrote such a method gets its own, written for its fields.
 
-    def updated(self, **changes: Any) -> Self:
+    def updated(self, /, **changes: Any) -> Self:
         """Make a new instance with some fields changed and checked. This instance stays as it is.
 
         Args:
@@ -48,6 +48,14 @@ class State(metaclass=StateMeta):
         """
         values = {name: getattr(self, name) for name in type(self).__state__.names}
         return type(self)(**(values | changes))
+
+    def __validate__(self) -> None:
+        """Check the fields together. Override it, and raise ValueError when they do not fit.
+
+        It runs after the fields are checked, for every new instance: by the constructor, `updated`,
+        JSON, unpickling. The ValueError becomes a StateError. In a class with several bases, call
+        `super().__validate__()`.
+        """
 
     def __replace__(self, /, **changes: Any) -> Self:
         """Serve `copy.replace`, which Python has from 3.13 on."""

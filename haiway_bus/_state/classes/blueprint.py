@@ -57,6 +57,7 @@ class Blueprint:
     plain_fields: the fields without `__unknown__`; `entries`: what is in a mapping for them, by key.
     load, dump: convert plain data (see `steps.py`). The first use of one of them makes both.
     wired: what converts the instances in C; None before the first use, and where written source does.
+    validate: the author's `__validate__`, or None. The function `validated` calls it.
     written: by name, the methods that the package put into the class: deferred, or written for its fields.
     """
 
@@ -86,6 +87,7 @@ class Blueprint:
         "settings",
         "slotted",
         "unknown",
+        "validate",
         "variants",
         "wired",
         "written",
@@ -122,6 +124,11 @@ class Blueprint:
         self.origin: Any = origin
         self.arguments: tuple[Any, ...] = arguments
         self.parameters: tuple[Any, ...] = parameters
+        root = next(iter(self.bases()), self).owner
+        method = owner.__validate__
+        self.validate: Callable[[Any], None] | None = (
+            None if method is root.__validate__ else method
+        )
         self.variants: dict[tuple[Any, ...], Owner] = {}
         self.written: dict[str, Any] = {}
         self.blank: Callable[[], Any] | None = None

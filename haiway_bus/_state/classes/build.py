@@ -19,6 +19,7 @@ from haiway_bus._state.classes.class_body import check_namespace
 from haiway_bus._state.classes.deferred import METHODS
 from haiway_bus._state.classes.maker import made_in_c
 from haiway_bus._state.classes.options import UNKNOWN, check_options
+from haiway_bus._state.classes.validate import check_hooks
 from haiway_bus._state.kinds.frozen_map import FrozenMap
 from haiway_bus._state.kinds.json_value import JsonValue
 from haiway_bus.errors import StateError
@@ -162,6 +163,7 @@ def make_class(
             f"{name}: {holder.__name__}.__init__ has no place in a State, "
             "whose constructor sets all fields"
         )
+    check_hooks(cls)
     return cls
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -29,6 +30,7 @@ from haiway_bus._state.classes.steps import (
     unknown_keys,
     with_unknown,
 )
+from haiway_bus._state.classes.validate import validated
 from haiway_bus._state.kinds.scalars import ordinary
 
 __all__ = ("written_dump", "written_load")
@@ -41,7 +43,7 @@ def conversion(names: dict[str, Any], field: Field, step: Step, direction: str) 
     """
     name = field.name
     kind = names[f"__kind_{name}"] = step.kind
-    convert = names[f"__{direction}_{name}"] = getattr(kind, direction, None)
+    names[f"__{direction}_{name}"] = getattr(kind, direction, None)
     call = f"{name} = __{direction}_{name}({name})"
     test = f"{name} is not None" if step.none else ""
     if step.code == SAME:
@@ -105,6 +107,7 @@ def writer_for(blueprint: Any) -> Writer:
         "__not_a_dict": not_a_dict,
         "__unknown_keys": unknown_keys,
         "__with_unknown": with_unknown,
+        "__validate": partial(validated, blueprint),
     }
     writer.names |= {f"__field_{field.name}": field for field in blueprint.fields}
     return writer
