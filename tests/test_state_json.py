@@ -245,7 +245,7 @@ class TestRoundTrip:
         assert held(date | datetime).from_mapping({"value": NOW.isoformat()}).value == NOW
         assert type(held(float | int).from_mapping({"value": 1}).value) is int
         assert type(held(float | str).from_mapping({"value": 1}).value) is float
-        assert held(Color | None).from_mapping({"value": None}).value is None
+        assert held(Size | None).from_mapping({"value": None}).value is None
         assert held(uuid.UUID | int).from_mapping({"value": 3}).value == 3
 
     @pytest.mark.parametrize(

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from haiway_bus._common.switches import compiled_module
-from haiway_bus._state.classes.maker import made_in_c
+from haiway_bus._state.classes.maker import made_in_c, wired
 from haiway_bus._state.classes.wire_source import written_dump, written_load
 from haiway_bus._state.kinds.mismatch import Mismatch
 from haiway_bus._state.wire.unclear import unclear
 from haiway_bus.errors import StateError
 
 __all__ = ("wire",)
-
-_compiled: Any = compiled_module("haiway_bus._state.classes._wire_c")
 
 
 def wire(blueprint: Any) -> None:
@@ -30,7 +27,7 @@ def wire(blueprint: Any) -> None:
     if problems:
         raise Mismatch(problems)
     if made_in_c(blueprint.owner):
-        blueprint.wired = _compiled.Wired(blueprint)
+        blueprint.wired = wired(blueprint)
         blueprint.load, blueprint.dump = blueprint.wired.load, blueprint.wired.dump
     else:
         blueprint.load, blueprint.dump = written_load(blueprint), written_dump(blueprint)
