@@ -10,6 +10,7 @@ from typing import Any, Self
 from haiway_bus._state.annotations.alias import split_alias
 from haiway_bus._state.annotations.default import MISSING
 from haiway_bus._state.annotations.field import Field, checked_default
+from haiway_bus._state.annotations.names import refused_argument
 from haiway_bus._state.annotations.parse import parse
 from haiway_bus._state.annotations.resolve import (
     Lookup,
@@ -183,6 +184,15 @@ class Blueprint:
         fields: list[Field] = []
         inherited = {field.name: field for base in self.bases() for field in base.fields}
         bindings = self.bindings()
+        for variable, argument in bindings.items():
+            try:
+                refused = refused_argument(variable, argument, self.lookup)
+            except Unresolved as missing:
+                if not final:
+                    return
+                refused = f"{variable.__name__} names {missing.name}, which does not exist"
+            if refused:
+                raise StateError(f"{self.owner.__name__}: {refused}")
         pending = False
         for name in self.names:
             try:
@@ -220,7 +230,7 @@ class Blueprint:
         if name in self.annotations:
             annotation, alias = split_alias(resolve(self.annotations[name], self.lookup))
             default = self.defaults.get(name, MISSING)
-            kind = parse(substitute(annotation, {Self: self.owner}))
+            kind = parse(substitute(annotation, {Self: self.owner}), self.lookup)
             default, factory = checked_default(kind, default)
         else:
             assert inherited is not None  # noqa: S101 - names come from here or from a base
@@ -229,7 +239,7 @@ class Blueprint:
             default, factory, kind = inherited.default, inherited.factory, inherited.kind
             read = substitute(annotation, {Self: self.owner})
             if annotation is not inherited.annotation or read is not annotation:
-                kind = parse(read)
+                kind = parse(read, self.lookup)
                 default, _ = checked_default(kind, default)
         member = None if self.mixin else getattr(self.owner, name)
         assert member is None or isinstance(member, MemberDescriptorType)  # noqa: S101 - a slot
