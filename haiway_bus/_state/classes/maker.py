@@ -21,7 +21,7 @@ updated_of: Callable[[type], Any] = _not_compiled
 """Gives the method `updated` of a class that was equipped."""
 
 wired: Any = _not_compiled
-"""Makes what converts the instances of a class that was equipped, from the Blueprint: it has the methods `load` and `dump`."""
+"""Makes, of the Blueprint of a class that was equipped, what has its `load` and `dump`."""
 
 _compiled = (
     compiled_module("haiway_bus._state.classes._maker_c") is not None
