@@ -7,12 +7,12 @@ from functools import cached_property
 from types import FunctionType
 from typing import Any, Generic, NoReturn, TypeVar, get_origin
 
+from haiway_bus._state.annotations.names import names_in
 from haiway_bus._state.annotations.resolve import (
     Lookup,
     annotations_of,
     free_parameters,
     is_class_variable,
-    names_in,
 )
 from haiway_bus._state.classes.blank import blank_of
 from haiway_bus._state.classes.blueprint import Blueprint, Owner
@@ -108,13 +108,14 @@ def build(
         local[name] = cls
         # In the order in which Python looks names up, without the fields: `date: date | None` means the class.
         local |= {k: v for k, v in body.items() if k in wanted and not isinstance(v, FunctionType)}
+    lookup = Lookup(cls.__module__, local, getattr(frame, "f_globals", None))
     blueprint = Blueprint(
         cls,
         annotations=annotations,
         defaults=defaults,
         names=names,
         slotted=slotted | set(slots),
-        lookup=Lookup(cls.__module__, local, getattr(frame, "f_globals", None)),
+        lookup=origin.__state__.lookup if origin else lookup,
         settings=settings,
         mixin=mixin,
         options=options,

@@ -7,7 +7,7 @@ from typing import Any
 
 from haiway_bus._common.switches import compiled_module
 
-__all__ = ("equip", "made_in_c", "release", "updated_of")
+__all__ = ("equip", "made_in_c", "release", "updated_of", "wired")
 
 
 def _not_compiled(*arguments: Any) -> Any:
@@ -23,10 +23,17 @@ updated_of: Callable[[type], Any] = _not_compiled
 release: Callable[[type], None] = lambda owner: None  # noqa: E731
 """Lets the `__new__` of a class make its instances from now on, for code that put its own there."""
 
-_compiled = compiled_module("haiway_bus._state.classes._maker_c") is not None
+wired: Any = _not_compiled
+"""Makes, of the Blueprint of a class that was equipped, what has its `load` and `dump`."""
+
+_compiled = (
+    compiled_module("haiway_bus._state.classes._maker_c") is not None
+    and compiled_module("haiway_bus._state.classes._wire_c") is not None
+)
 
 if _compiled:
     from haiway_bus._state.classes._maker_c import equip, release, updated_of  # type: ignore[import-not-found, no-redef, unused-ignore]
+    from haiway_bus._state.classes._wire_c import Wired as wired  # type: ignore[import-not-found, no-redef, unused-ignore]  # noqa: N813
 
 
 def made_in_c(owner: Any) -> bool:
