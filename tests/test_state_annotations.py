@@ -5,6 +5,7 @@ others of the suite have them as text.
 """
 
 import copy
+import json
 import math
 import pathlib
 import pickle
@@ -427,6 +428,15 @@ class TestJsonValue:
         assert Box[JsonValue](value={"a": []}).value == {"a": ()}
         assert Box[JsonValue].__name__ == "Box[JsonValue]"
 
+    def test_in_a_union(self):
+        """Guarantee 7.7: what JSON carries belongs to it, also where another member is kept in the same type."""
+        made = held(JsonValue | Sequence[Plain])
+        assert made(value=[Plain(x=1)]).value == (Plain(x=1),)
+        with pytest.raises(StateError, match=r"Held.value: .* is fine in memory"):
+            made(value=[Plain(x=1)]).to_json()
+        made = held(None | int | JsonValue)(value=[1])
+        assert type(made).from_json(made.to_json()) == made
+
     def test_it_has_no_instances(self):
         with pytest.raises(TypeError, match=r"JsonValue is an annotation"):
             JsonValue()
@@ -479,6 +489,11 @@ class TestEpoch:
                 assert getattr(again.value, "tzinfo", UTC) is UTC
 
         there_and_back()
+
+    def test_near_the_beginning_the_text_is_pythons(self):
+        """Guarantee 7.7: with any encoder."""
+        made = in_units(timedelta, "s")(value=timedelta(microseconds=-1))
+        assert made.to_json() == json.dumps(made.to_mapping(), separators=(",", ":"))
 
     def test_the_edges_of_time(self):
         """Guarantee 7.7: what no float can tell apart is refused when written."""
@@ -552,6 +567,19 @@ class TestEpoch:
         assert made.to_mapping() == {"timeMs": 1800000000001, "ended": None}
         with pytest.raises(StateError, match=r"^Event.at: expected datetime >= "):
             Event.from_json('{"timeMs": 1}')
+
+    def test_in_a_union(self):
+        """Guarantee 7.7: JSON tells a number from a text, and not from another number."""
+        for annotation, value, plain in (
+            (Annotated[datetime, Epoch("us")] | datetime, NOW, 1714979289000010),
+            (datetime | Annotated[datetime, Epoch("us")], NOW, "2024-05-06T07:08:09.000010+00:00"),
+            (str | Annotated[timedelta, Epoch("us")], timedelta(seconds=1), 1_000_000),
+        ):
+            made = held(annotation)(value=value)
+            assert made.to_mapping() == {"value": plain}
+            assert type(made).from_mapping({"value": plain}) == made
+        with pytest.raises(StateError, match=r"Held.value: .* is fine in memory"):
+            held(Annotated[datetime, Epoch("us")] | int)(value=1).to_json()
 
     def test_it_marks_a_time_itself(self):
         """Guarantee 7.3."""

@@ -9,6 +9,7 @@ from typing import Any
 from haiway_bus._state.kinds.constraints import Unsupported
 from haiway_bus._state.kinds.kind import Instance, Kind, Plain, Schema, SchemaBook
 from haiway_bus._state.kinds.mismatch import Mismatch, describe, mismatch
+from haiway_bus._state.kinds.scalars import finite
 
 __all__ = ("Epoch", "counted")
 
@@ -78,6 +79,10 @@ class EpochKind(Instance):
             self.zone = datetime.timezone.utc
             self.start = owner(1970, 1, 1, tzinfo=self.zone)
 
+    @property
+    def kept(self) -> tuple[type[Any], ...]:
+        return (self.owner,)
+
     def check(self, value: Any) -> Any:
         value = super().check(value)
         if self.zone is None or value.tzinfo is self.zone:
@@ -98,7 +103,7 @@ class EpochKind(Instance):
         if self.microseconds(number) != microseconds:
             reason = f"no float is exactly {describe(value)}: write Epoch('us')"
             raise Mismatch([("", reason)])
-        return number
+        return finite(number)
 
     def load(self, plain: Plain) -> Any:
         if isinstance(plain, self.owner):
