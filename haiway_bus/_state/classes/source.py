@@ -91,11 +91,9 @@ class Writer:
     Fields cannot begin with two underscores. Every other name in the source does.
     """
 
-    def __init__(
-        self, owner: Any, fields: Sequence[Field], blank: Callable[[], Any] | None
-    ) -> None:
+    def __init__(self, owner: Any, fields: Sequence[Field]) -> None:
         def refuse(positional: Any, unknown: Any, given: dict[str, Any]) -> StateError:
-            return refusal(owner, fields, positional, unknown, given)
+            return refusal(owner, owner.__state__.fields, positional, unknown, given)
 
         self.fields = fields
         self.validates = owner.__state__.validate is not None
@@ -107,7 +105,7 @@ class Writer:
             "__hash": hash,
             "__object": object.__new__,
             "__owner": owner,
-            "__blank": blank,
+            "__state": owner.__state__,
             "__missing": MISSING,
             "__Mismatch": Mismatch,
             "__refuse": refuse,
@@ -173,11 +171,11 @@ class Writer:
     def given(self) -> str:
         return "{" + ", ".join(f"{field.name!r}: {field.name}" for field in self.fields) + "}"
 
-    def stored(self) -> list[str]:
+    def stored(self, blank: str) -> list[str]:
         lines = ["    __new = __object(__owner)"]
         if self.fields:
             lines = [
-                "    __new = __blank()",
+                f"    __new = {blank}()",
                 *(f"    __new.{field.name} = {field.name}" for field in self.fields),
                 "    __new.__class__ = __owner",
             ]
@@ -186,6 +184,8 @@ class Writer:
         return [*lines, "    return __new"]
 
     def constructor(self) -> list[str]:
+        # A name for this method alone: cloudpickle takes what the others name along with the class.
+        self.names["__blank"] = self.names["__state"].blank
         lines = [
             f"def __new__(__class, /, {self.parameters(defaults=True)}):",
             "    try:",
@@ -214,7 +214,7 @@ class Writer:
             *lines,
             "    except __Mismatch:",
             f"        raise __refuse(__positional, __unknown, {self.given()}) from None",
-            *self.stored(),
+            *self.stored("__blank"),
         ]
 
     def updated(self) -> list[str]:
@@ -239,7 +239,7 @@ class Writer:
             "    except __Mismatch:",
             *kept,
             f"        raise __refuse(__positional, __unknown, {self.given()}) from None",
-            *self.stored(),
+            *self.stored("__state.blank"),
         ]
 
     def equality(self) -> list[str]:
@@ -262,18 +262,15 @@ class Writer:
         return ["def __repr__(__self, /):", f"    return f'{{__self.__class__.__name__}}({parts})'"]
 
 
-def write_method(
-    owner: type, fields: Sequence[Field], blank: Callable[[], Any] | None, method: str
-) -> FunctionType:
+def write_method(owner: type, fields: Sequence[Field], method: str) -> FunctionType:
     """Write a method for the fields of a class.
 
     Args:
         owner: the class.
         fields: its fields, in order.
-        blank: makes a blank, which only `__new__` and `updated` need.
         method: `__new__`, `updated`, `__eq__`, `__hash__`, or `__repr__`.
     """
-    writer = Writer(owner, fields, blank)
+    writer = Writer(owner, fields)
     parts: dict[str, Callable[[], list[str]]] = {
         "__new__": writer.constructor,
         "updated": writer.updated,

@@ -68,6 +68,10 @@ class Kind:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.expected}>"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Written methods name kinds. cloudpickle takes them along and they are written again, with kinds of their own.
+        return object, ()
+
     def check(self, value: Any) -> Any:
         """Give the value that the State keeps for this value."""
         raise NotImplementedError
