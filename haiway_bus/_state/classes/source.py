@@ -23,6 +23,7 @@ in C gets this `__new__` only when code asks for it by name.
 from __future__ import annotations
 
 import linecache
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from inspect import Parameter, Signature
 from itertools import count
@@ -36,7 +37,7 @@ from haiway_bus._state.kinds.containers import SequenceKind
 from haiway_bus._state.kinds.mismatch import Mismatch, Problem, state_error
 from haiway_bus.errors import StateError
 
-__all__ = ("refusal", "write_method")
+__all__ = ("Writer", "compiled", "refusal", "write_method")
 
 FILE_PREFIX = "<haiway_bus State "
 
@@ -171,9 +172,12 @@ class Writer:
     def given(self) -> str:
         return "{" + ", ".join(f"{field.name!r}: {field.name}" for field in self.fields) + "}"
 
-    def stored(self, blank: str) -> list[str]:
+    def stored(self, blank: str = "__blank") -> list[str]:
         lines = ["    __new = __object(__owner)"]
         if self.fields:
+            made = self.names["__state"].made_blank()
+            if blank == "__blank":
+                self.names[blank] = made
             lines = [
                 f"    __new = {blank}()",
                 *(f"    __new.{field.name} = {field.name}" for field in self.fields),
@@ -184,8 +188,6 @@ class Writer:
         return [*lines, "    return __new"]
 
     def constructor(self) -> list[str]:
-        # A name for this method alone: cloudpickle takes what the others name along with the class.
-        self.names["__blank"] = self.names["__state"].blank
         lines = [
             f"def __new__(__class, /, {self.parameters(defaults=True)}):",
             "    try:",
@@ -214,7 +216,7 @@ class Writer:
             *lines,
             "    except __Mismatch:",
             f"        raise __refuse(__positional, __unknown, {self.given()}) from None",
-            *self.stored("__blank"),
+            *self.stored(),
         ]
 
     def updated(self) -> list[str]:
@@ -239,6 +241,7 @@ class Writer:
             "    except __Mismatch:",
             *kept,
             f"        raise __refuse(__positional, __unknown, {self.given()}) from None",
+            # cloudpickle takes along what this method names, but for a class in an attribute.
             *self.stored("__state.blank"),
         ]
 
@@ -278,18 +281,25 @@ def write_method(owner: type, fields: Sequence[Field], method: str) -> FunctionT
         "__hash__": writer.hashing,
         "__repr__": writer.representation,
     }
-    text = "\n".join(parts[method]()) + "\n"
+    function = compiled(owner, writer.names, method, parts[method]())
+    if method == "updated":
+        function.__signature__ = UPDATED  # type: ignore[attr-defined]
+        function.__doc__ = "Make a new instance with some fields changed and checked."
+    return function
+
+
+def compiled(owner: type, names: dict[str, Any], method: str, lines: list[str]) -> FunctionType:
+    """Compile the source of a method of a class, for tracebacks and debuggers to show."""
+    text = "\n".join(lines) + "\n"
     # Another copy of this module counts from the start, too. A name in use belongs to a class of such a copy.
     while (
         file := f"{FILE_PREFIX}{owner.__module__}.{owner.__qualname__}.{method} {next(_numbers)}>"
     ) in linecache.cache:
         pass
-    exec(compile(text, file, "exec", dont_inherit=True), writer.names)  # noqa: S102 - written above
+    exec(compile(text, file, "exec", dont_inherit=True), names)  # noqa: S102 - written above
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
-    function: FunctionType = writer.names[method]
+    weakref.finalize(owner, linecache.cache.pop, file, None).atexit = False
+    function: FunctionType = names[method]
     function.__qualname__ = f"{owner.__qualname__}.{method}"
     function.__module__ = owner.__module__
-    if method == "updated":
-        function.__signature__ = UPDATED  # type: ignore[attr-defined]
-        function.__doc__ = "Make a new instance with some fields changed and checked."
     return function
