@@ -157,7 +157,15 @@ class TestFields:
 
 class TestSurface:
     METHODS = frozenset(
-        {"updated", "to_mapping", "from_mapping", "to_json", "from_json", "json_schema"}
+        {
+            "updated",
+            "to_mapping",
+            "from_mapping",
+            "to_json",
+            "to_json_bytes",
+            "from_json",
+            "json_schema",
+        }
     )
     """What docs/reference/state.md has."""
 

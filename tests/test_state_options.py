@@ -632,7 +632,7 @@ class TestMissing:
             ("Annotated[int, annotated_types.Gt(0)]", 1),
             ("Sequence[Any]", ()),
             ("tuple[int, ...]", ()),
-            ("int | float | str | bytes | None", 1),
+            ("int | float | str | bool | None", 1),
         ],
     )
     @pytest.mark.parametrize("factory", [False, True])

@@ -42,7 +42,8 @@ from haiway_bus._state.kinds.constraints import ConstrainedKind, Unsupported, co
 from haiway_bus._state.kinds.containers import MappingKind, SequenceKind, SetKind, TupleKind
 from haiway_bus._state.kinds.frozen_map import FrozenMap
 from haiway_bus._state.kinds.json_value import JsonKind, JsonValue
-from haiway_bus._state.kinds.kind import Instance, Kind
+from haiway_bus._state.kinds.kind import Entry, Instance, Kind
+from haiway_bus._state.kinds.mismatch import part_of
 from haiway_bus._state.kinds.objects import (
     CallableKind,
     EnumKind,
@@ -53,7 +54,7 @@ from haiway_bus._state.kinds.objects import (
 )
 from haiway_bus._state.kinds.scalars import SCALARS, AnyKind
 from haiway_bus._state.kinds.stdlib import standard_kind
-from haiway_bus._state.kinds.typed_dicts import Entry, TypedDictKind
+from haiway_bus._state.kinds.typed_dicts import TypedDictKind
 from haiway_bus._state.kinds.unions import RecursiveKind, UnionKind
 
 __all__ = ("parse",)
@@ -253,7 +254,7 @@ class Parser:
             return known
         standing = self.standing[annotation] = RecursiveKind(annotation)
         entries = {
-            key: Entry(self.kind(value), required)
+            key: Entry(self.kind(value), required, required, part_of(key))
             for key, (value, required) in entries_of(annotation).items()
         }
         standing.target = TypedDictKind(annotation.__name__, entries)

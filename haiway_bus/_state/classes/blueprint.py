@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import linecache
-import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from threading import RLock
 from types import MemberDescriptorType
 from typing import Any, Self
@@ -27,9 +25,9 @@ from haiway_bus._state.classes.deferred import METHODS, Deferred
 from haiway_bus._state.classes.maker import equip, made_in_c, updated_of
 from haiway_bus._state.classes.options import UNKNOWN, UnknownKeys, renamed
 from haiway_bus._state.classes.source import write_method
-from haiway_bus._state.kinds.kind import Schema, SchemaBook
+from haiway_bus._state.kinds.kind import Entry, Schema, SchemaBook
 from haiway_bus._state.kinds.mismatch import Mismatch, Problem, state_error
-from haiway_bus._state.wire.mapping import dump_fields, load_fields
+from haiway_bus._state.kinds.objects import LiteralKind
 from haiway_bus._state.wire.schema import schema_of_fields
 from haiway_bus.errors import StateError
 
@@ -57,6 +55,9 @@ class Blueprint:
     blank: makes a blank for the written constructor (`blank.py`); None until it is needed.
     maker: what makes instances in C; None where the written constructor does.
     settings: the options of the class statement, with the inherited ones. unknown, rename, omit_defaults: from these.
+    plain_fields: the fields without `__unknown__`; `entries`: what is in a mapping for them, by key.
+    load, dump: convert plain data (see `steps.py`). The first use of one of them makes both.
+    wired: what converts the instances in C; None before the first use, and where written source does.
     validate: the author's `__validate__`, or None. The function `validated` calls it.
     written: by name, the methods that the package put into the class: deferred, or written for its fields.
     """
@@ -68,8 +69,11 @@ class Blueprint:
         "blank",
         "completing",
         "defaults",
+        "dump",
+        "entries",
         "fields_or_none",
         "immutable",
+        "load",
         "lookup",
         "maker",
         "mixin",
@@ -79,12 +83,14 @@ class Blueprint:
         "origin",
         "owner",
         "parameters",
+        "plain_fields",
         "rename",
         "settings",
         "slotted",
         "unknown",
         "validate",
         "variants",
+        "wired",
         "written",
     )
 
@@ -129,6 +135,11 @@ class Blueprint:
         self.blank: Callable[[], Any] | None = None
         self.fields_or_none: tuple[Field, ...] | None = None
         self.immutable: bool = False
+        self.wired: Any = None
+        self.plain_fields: tuple[Field, ...] = ()
+        self.entries: dict[str, Entry] = {}
+        self.load: Callable[[Any], Any] = self.first_load
+        self.dump: Callable[[Any], dict[str, Any]] = self.first_dump
         self.completing: bool = False
         self.maker: object = None
 
@@ -243,6 +254,11 @@ class Blueprint:
             kind: Any = fields[-1].kind
             fields[-1].kind = UnknownKeys(kind, frozenset(field.key for field in fields[:-1]))
         self.immutable = all(field.kind.immutable for field in fields)
+        self.plain_fields = tuple(field for field in fields if field.name != UNKNOWN)
+        self.entries = {
+            field.key: Entry(field.kind, field.required, not self.omitted(field), f".{field.name}")
+            for field in self.plain_fields
+        }
         self.fields_or_none = fields
         if not self.mixin:
             self.defer("__new__")
@@ -279,35 +295,37 @@ class Blueprint:
         """Write a method for the fields of the class, and put it into the class."""
         if name == "updated" and self.maker is not None:
             return self.put(name, updated_of(self.owner))
-        if self.blank is None and name in ("__new__", "updated"):
-            self.blank = blank_of(self.owner)
-        function = write_method(self.owner, self.fields, self.blank, name)
-        file = function.__code__.co_filename
-        weakref.finalize(self.owner, linecache.cache.pop, file, None).atexit = False
+        blank = self.made_blank() if name in ("__new__", "updated") else None
+        function = write_method(self.owner, self.fields, blank, name)
         return self.put(name, staticmethod(function) if name == "__new__" else function)
+
+    def made_blank(self) -> Callable[[], Any]:
+        if self.blank is None:
+            self.blank = blank_of(self.owner)
+        return self.blank
 
     def put(self, name: str, method: Any) -> Any:
         type.__setattr__(self.owner, name, method)
         self.written[name] = method
         return method
 
-    def dump(self, instance: Any) -> dict[str, Any]:
-        """Give the plain form of an instance. Raises Mismatch."""
-        return dump_fields(self.fields, instance)
+    def omitted(self, field: Field) -> bool:
+        """Whether the plain form leaves the field out when it has its default: no tag, by which a reader goes."""
+        return (
+            self.omit_defaults
+            and field.default is not MISSING
+            and not isinstance(field.kind, LiteralKind)
+        )
 
-    def load(self, plain: Mapping[Any, Any]) -> Any:
-        """Make the instance of a plain form. Raises Mismatch."""
-        values = load_fields(self.fields, plain, self.unknown)
-        try:
-            return self.owner(**values)
-        except StateError as wrong:
-            # The values fit. A default factory can still fail, or a function that it calls.
-            root = self.owner.__name__
-            if not all(
-                f"{path}.".startswith(f"{root}.") for path, _ in wrong.problems or [("", "")]
-            ):
-                raise
-            raise Mismatch([(path[len(root) :], why) for path, why in wrong.problems]) from None
+    def first_load(self, plain: Any, /) -> Any:
+        """Give the instance of a plain form. Raises Mismatch."""
+        wire(self)
+        return self.load(plain)
+
+    def first_dump(self, instance: Any, /) -> dict[str, Any]:
+        """Give the plain form of an instance. Raises Mismatch."""
+        wire(self)
+        return self.dump(instance)
 
     def schema(self, book: SchemaBook) -> Schema:
         """Put the schema of this class into the book, and give the reference to it. Raises Mismatch."""
@@ -318,3 +336,10 @@ class Blueprint:
                 schema_of_fields(self.owner.__name__, self.fields, book, self.unknown != "refuse"),
             )
         return reference
+
+
+def wire(blueprint: Blueprint) -> None:
+    """Let a class convert plain data. Services that never do go without the modules. Raises Mismatch."""
+    from haiway_bus._state.classes.wiring import wire
+
+    wire(blueprint)

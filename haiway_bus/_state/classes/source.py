@@ -23,6 +23,7 @@ in C gets this `__new__` only when code asks for it by name.
 from __future__ import annotations
 
 import linecache
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from inspect import Parameter, Signature
 from itertools import count
@@ -36,7 +37,7 @@ from haiway_bus._state.kinds.containers import SequenceKind
 from haiway_bus._state.kinds.mismatch import Mismatch, Problem, state_error
 from haiway_bus.errors import StateError
 
-__all__ = ("refusal", "write_method")
+__all__ = ("Writer", "compiled", "refusal", "write_method")
 
 FILE_PREFIX = "<haiway_bus State "
 
@@ -281,18 +282,25 @@ def write_method(
         "__hash__": writer.hashing,
         "__repr__": writer.representation,
     }
-    text = "\n".join(parts[method]()) + "\n"
+    function = compiled(owner, writer.names, method, parts[method]())
+    if method == "updated":
+        function.__signature__ = UPDATED  # type: ignore[attr-defined]
+        function.__doc__ = "Make a new instance with some fields changed and checked."
+    return function
+
+
+def compiled(owner: type, names: dict[str, Any], method: str, lines: list[str]) -> FunctionType:
+    """Compile the source of a method of a class, for tracebacks and debuggers to show."""
+    text = "\n".join(lines) + "\n"
     # Another copy of this module counts from the start, too. A name in use belongs to a class of such a copy.
     while (
         file := f"{FILE_PREFIX}{owner.__module__}.{owner.__qualname__}.{method} {next(_numbers)}>"
     ) in linecache.cache:
         pass
-    exec(compile(text, file, "exec", dont_inherit=True), writer.names)  # noqa: S102 - written above
+    exec(compile(text, file, "exec", dont_inherit=True), names)  # noqa: S102 - written above
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
-    function: FunctionType = writer.names[method]
+    weakref.finalize(owner, linecache.cache.pop, file, None).atexit = False
+    function: FunctionType = names[method]
     function.__qualname__ = f"{owner.__qualname__}.{method}"
     function.__module__ = owner.__module__
-    if method == "updated":
-        function.__signature__ = UPDATED  # type: ignore[attr-defined]
-        function.__doc__ = "Make a new instance with some fields changed and checked."
     return function

@@ -26,6 +26,7 @@ class TextKind(Instance):
     __slots__ = ("format", "parse", "refused", "samples", "write")
 
     immutable = True
+    reads = frozenset({str})
 
     def __init__(
         self,
@@ -98,6 +99,6 @@ def standard_kind(annotation: Any) -> Kind | None:
         return TextKind(kind, kind, samples=("12", "1200", "20260101", "1" * 32))
     pathlib = sys.modules.get("pathlib")
     if pathlib is not None and issubclass(kind, pathlib.PurePath):
-        samples = ("2026-01-01T00:00:00", "2026-01-01", "12:00:00", "P10D", "1200", "1" * 32)
-        return TextKind(kind, kind, samples=(".", f"{0:08}-0000-0000-0000-{0:012}", *samples))
+        texts = ("2026-01-01T00:00:00", "2026-01-01", "12:00:00", "P10D", "1200", "1" * 32)
+        return TextKind(kind, kind, samples=(".", f"{0:08}-0000-0000-0000-{0:012}", *texts))
     return None
