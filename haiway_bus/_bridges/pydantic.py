@@ -13,23 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from math import isfinite
 from types import MappingProxyType
-from typing import Any, Final, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Any, Final
 
-from pydantic import (
-    GetJsonSchemaHandler,
-    PydanticInvalidForJsonSchema,
-    PydanticUserError,
-    TypeAdapter,
-)
-from pydantic_core import (
-    CoreSchema,
-    InitErrorDetails,
-    PydanticCustomError,
-    PydanticKnownError,
-    PydanticSerializationUnexpectedValue,
-    ValidationError,
-    core_schema,
-)
+import pydantic
+import pydantic_core
+from pydantic_core.core_schema import CoreSchema
 
 from haiway_bus._common.printable import described, printable
 from haiway_bus.errors import StateError
@@ -43,8 +31,9 @@ PARTS: Final = 50
 CHARACTERS: Final = 1000
 """A value of more parts or characters stands in an error as a short text."""
 
+_make: Final = pydantic_core.core_schema
 _PART: Final = re.compile(
-    r"\.(\w+)|\[(\d+)\]|\[((?:'.*?'|\".*?\"|[^\]]*))\](?=[.\[{]|$)", re.DOTALL
+    r"""\.\w+ | \[(\d+)\] | \[( '(?:\\.|[^'\\])*' | "(?:\\.|[^"\\])*" | [^\]]* )\]""", re.VERBOSE
 )
 # pydantic's own names of errors, by the beginning of our reasons.
 _NAMES: Final = {"missing": "missing", "no such key": "extra_forbidden"}
@@ -52,21 +41,16 @@ _NAMES: Final = {"missing": "missing", "no such key": "extra_forbidden"}
 
 def core_schema_of(cls: Any) -> CoreSchema:
     """Give pydantic the functions that load and dump a State class."""
-    cls.__state__.complete(final=False)
-    tags = {
-        field.name: core_schema.typed_dict_field(
-            core_schema.literal_schema(
-                [
-                    form
-                    for value in get_args(bare(field.annotation))
-                    for form in (value, getattr(value, "value", value))
-                ]
-            ),
-            validation_alias=field.key,
-        )
-        for field in cls.__state__.fields_or_none or ()
-        if get_origin(bare(field.annotation)) is Literal
-    }
+    state = cls.__state__
+    state.complete(final=False)
+    if state.fields_or_none is not None and not state.mixin:
+        state.ready()  # refuses a union whose members plain data cannot tell apart
+    tags = {}
+    for key, entry in state.entries.items():
+        if hasattr(entry.kind, "forms"):  # a Literal
+            values = [one for (_, form), value in entry.kind.forms.items() for one in (form, value)]
+            tag = _make.typed_dict_field(_make.literal_schema(values), validation_alias=key)
+            tags[entry.path[1:]] = tag
 
     def load(value: Any, inner: Any, info: Any) -> Any:
         if not isinstance(value, cls):
@@ -74,13 +58,11 @@ def core_schema_of(cls: Any) -> CoreSchema:
                 try:
                     # pydantic does not tell whether it is strict. If it is, a TypedDict takes no mapping but a dict.
                     inner(MappingProxyType({}))
-                except ValidationError:
+                except pydantic.ValidationError:
                     name = {"class_name": cls.__name__}
-                    raise PydanticKnownError("dataclass_exact_type", name) from None
+                    raise pydantic_core.PydanticKnownError("dataclass_exact_type", name) from None
             value = loaded(cls, value)
-        inner(
-            {}
-        )  # makes the value an exact fit, as one of a dataclass is: a union prefers it to a dict
+        inner({})  # the value fits exactly, as a dataclass does: in a union it comes before a dict
         return value
 
     def dump(value: Any) -> Any:
@@ -89,38 +71,41 @@ def core_schema_of(cls: Any) -> CoreSchema:
         if isinstance(value, cls):
             reason = f"JSON would lose the class of {described(value)}: annotate that class"
             raise StateError(f"{cls.__name__}: {reason}")
-        raise PydanticSerializationUnexpectedValue(
-            f"expected {cls.__name__}, given {described(value)}"
-        )
+        wrong = f"expected {cls.__name__}, given {described(value)}"
+        raise pydantic_core.PydanticSerializationUnexpectedValue(wrong)
 
     load.__name__ = dump.__name__ = cls.__name__  # errors show it
-    return core_schema.with_info_wrap_validator_function(
+    return _make.with_info_wrap_validator_function(
         load,
-        core_schema.typed_dict_schema(tags, total=False),
+        _make.typed_dict_schema(tags, total=False),
         ref=reference_to(cls),
-        serialization=core_schema.plain_serializer_function_ser_schema(dump),
+        serialization=_make.plain_serializer_function_ser_schema(dump),
     )
 
 
 def loaded(cls: Any, plain: Any) -> Any:
     """Make an instance of plain data, or raise pydantic's error."""
+    name = cls.__name__
+    try:
+        cls.__state__.ready()
+    except StateError as wrong:  # the class is wrong, not the data
+        raise pydantic.PydanticUserError(str(wrong), code=None) from wrong
     try:
         return cls.from_mapping(plain)
     except StateError as wrong:
-        if cls.__state__.fields_or_none is None or not wrong.problems:
-            raise PydanticUserError(
-                str(wrong), code=None
-            ) from wrong  # the class is wrong, not the data
-        lines = [line(cls, *problem, plain) for problem in wrong.problems[:LINES]]
-        if (more := len(wrong.problems) - LINES) > 0:
-            lines.append(line(cls, "", f"and {more} more problems", None))
-    raise ValidationError.from_exception_data(cls.__name__, lines)
+        problems = wrong.problems
+        if not problems or any(not path.startswith(name) for path, _ in problems):  # a class within
+            raise pydantic.PydanticUserError(str(wrong), code=None) from wrong
+    lines = [line(cls, path[len(name) :], reason, plain) for path, reason in problems[:LINES]]
+    if len(problems) > LINES:
+        lines.append(line(cls, "", "there are more problems", None))
+    raise pydantic_core.ValidationError.from_exception_data(name, lines)
 
 
-def line(cls: Any, path: str, reason: str, value: Any) -> InitErrorDetails:
+def line(cls: Any, path: str, reason: str, value: Any) -> pydantic_core.InitErrorDetails:
     """Make a line of pydantic's error, with the value that stands at the place."""
     kind = next((name for start, name in _NAMES.items() if reason.startswith(start)), "state_error")
-    parts = place(cls, path[len(cls.__name__) :])
+    parts = place(cls, path)
     for part in parts[:-1] if kind == "missing" else parts:
         if isinstance(value, Mapping):
             value = value.get(part)
@@ -128,54 +113,39 @@ def line(cls: Any, path: str, reason: str, value: Any) -> InitErrorDetails:
             is_item = isinstance(value, Sequence) and isinstance(part, int) and part < len(value)
             value = value[part] if is_item else None
     return {
-        "type": PydanticCustomError(kind, reason),
+        "type": pydantic_core.PydanticCustomError(kind, reason),
         "loc": tuple(printable(part) if isinstance(part, str) else part for part in parts),
         "input": shown(value),
     }
 
 
 def place(cls: Any, path: str) -> list[str | int]:
-    """Make keys and indexes of a path. A path has the names of fields, which may have other keys."""
+    """Make keys and indexes of a path. A path names fields, which may have other keys."""
     parts: list[str | int] = []
-    annotation: Any = cls
-    for name, index, key in _PART.findall(path):
-        if name:
-            found = [
-                (field.key, owner if field.annotation is Self else field.annotation)
-                for owner in states_in(annotation)
-                for field in owner.__state__.fields
-                if field.name == name
-            ]
-            key, annotation = found[0] if found else (name, None)
-            parts.append(key)
-        elif index:
-            parts.append(int(index))
+    known = [cls.__state__.entries]
+    for found in _PART.finditer(path):
+        entries = [one for keys in known for one in keys.items() if one[1].path == found[0]]
+        if entries:
+            parts.append(entries[0][0])
+            known = list(keys_in(entries[0][1].kind, set()))
+        elif found[1]:
+            parts.append(int(found[1]))
         else:
             try:
-                parts.append(str(literal_eval(key)))
-            except (SyntaxError, ValueError):  # a long key, which was cut
-                parts.append(key)
+                parts.append(str(literal_eval(found[2])))
+            except (SyntaxError, ValueError):  # a long key, which the path shows in part
+                parts.append(found[2])
     return parts
 
 
-def bare(annotation: Any) -> Any:
-    """Take `Annotated[...]` and the names of aliases off an annotation."""
-    while hasattr(annotation, "__metadata__") or hasattr(annotation, "__value__"):
-        annotation = getattr(annotation, "__origin__", None) or annotation.__value__
-    return annotation
-
-
-def states_in(annotation: Any, seen: frozenset[Any] = frozenset()) -> Iterator[Any]:
-    """Find the State classes in an annotation."""
-    annotation = bare(annotation)
-    if hasattr(annotation, "__state__"):
-        yield annotation
-    elif id(annotation) not in seen:
-        inner = get_args(annotation)
-        if hasattr(annotation, "__total__"):  # a TypedDict
-            inner = tuple(get_type_hints(annotation, include_extras=True).values())
-        for part in inner:
-            yield from states_in(part, seen | {id(annotation)})
+def keys_in(kind: Any, seen: set[int]) -> Iterator[dict[str, Any]]:
+    """Find the entries of the mappings that a kind reads, alone or in containers and unions."""
+    if kind.entries:
+        yield kind.entries
+    elif id(kind) not in seen:
+        seen.add(id(kind))
+        for part in kind.parts():
+            yield from keys_in(part, seen)
 
 
 def shown(value: Any) -> Any:
@@ -185,18 +155,17 @@ def shown(value: Any) -> Any:
     """
     waiting, parts, characters = [value], 0, 0
     for one in waiting:
+        fits = not isinstance(one, bytes)
         if isinstance(one, str):
             characters += len(one)
             fits = characters <= CHARACTERS and one == one.encode(errors="ignore").decode()
         elif isinstance(one, dict | list | tuple):
             parts += len(one)
             fits = parts <= PARTS
-            if fits:
-                waiting += [*one, *one.values()] if isinstance(one, dict) else one
-        elif isinstance(one, int):
-            fits = one.bit_length() <= CHARACTERS
-        else:
-            fits = isfinite(one) if isinstance(one, float) else not isinstance(one, bytes)
+            waiting += one if fits else ()
+            waiting += one.values() if fits and isinstance(one, dict) else ()
+        elif isinstance(one, int | float):
+            fits = one.bit_length() <= CHARACTERS if isinstance(one, int) else isfinite(one)
         if not fits:
             return described(value)
     return value
@@ -207,12 +176,12 @@ def reference_to(owner: Any) -> str:
     return f"{owner.__module__}.{getattr(owner, '__qualname__', owner.__name__)}:{id(owner)}"
 
 
-def json_schema_of(cls: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+def json_schema_of(cls: Any, handler: pydantic.GetJsonSchemaHandler) -> dict[str, Any]:
     """Give pydantic the JSON schema of a State class. The types within it become definitions of pydantic's document."""
     try:
         cls.json_schema()
     except StateError as wrong:
-        raise PydanticInvalidForJsonSchema(str(wrong)) from wrong
+        raise pydantic.PydanticInvalidForJsonSchema(str(wrong)) from wrong
     book = Definitions(cls, handler)
     cls.__state__.schema(book)
     return book.schema
@@ -221,7 +190,7 @@ def json_schema_of(cls: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
 class Definitions:
     """What State's kinds take for a `SchemaBook`. The definitions are in the document that pydantic writes."""
 
-    def __init__(self, root: Any, handler: GetJsonSchemaHandler) -> None:
+    def __init__(self, root: Any, handler: pydantic.GetJsonSchemaHandler) -> None:
         self.root = root
         self.handler = handler
         self.known: set[int] = set()
@@ -230,10 +199,10 @@ class Definitions:
     def reference(self, owner: Any) -> tuple[dict[str, Any], bool]:
         """Give the reference to a class or alias, and whether the caller has to define it now."""
         if isinstance(owner, type) and issubclass(owner, Enum):
-            return self.made(TypeAdapter(owner).core_schema), False
+            return self.made(pydantic.TypeAdapter(owner).core_schema), False
         new = id(owner) not in self.known
         self.known.add(id(owner))
-        made = self.handler(core_schema.definition_reference_schema(reference_to(owner)))
+        made = self.handler(_make.definition_reference_schema(reference_to(owner)))
         return {"$ref": made["$ref"]}, new
 
     def define(self, owner: Any, schema: dict[str, Any]) -> None:
@@ -242,9 +211,9 @@ class Definitions:
             self.schema = schema
         else:
             metadata = {"pydantic_js_functions": [lambda _schema, _handler: schema]}
-            self.made(core_schema.any_schema(ref=reference_to(owner), metadata=metadata))
+            self.made(_make.any_schema(ref=reference_to(owner), metadata=metadata))
 
     def made(self, schema: CoreSchema) -> dict[str, Any]:
         """Let pydantic write a JSON schema. Within a list: there it makes a definition of what has a name."""
-        made: dict[str, Any] = self.handler(core_schema.list_schema(schema))["items"]
+        made: dict[str, Any] = self.handler(_make.list_schema(schema))["items"]
         return made
