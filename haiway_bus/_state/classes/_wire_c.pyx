@@ -27,18 +27,20 @@ cdef extern from *:
     """
     #include <structmember.h>   /* PyMemberDef, up to 3.11 */
 
+    /* Where it raises, Py_EnterRecursiveCall returns 1. */
+    #define HB_ENTER(where) (Py_EnterRecursiveCall(where) ? -1 : 0)
     #define HB_ALLOC(type) (((PyTypeObject *)(type))->tp_alloc((PyTypeObject *)(type), 0))
     #define HB_SLOT(object, offset) (*(PyObject **)((char *)(object) + (offset)))
     #define HB_STORE(object, offset, value) (HB_SLOT(object, offset) = (value))
     #define HB_MEMBER_OFFSET(member) (((PyMemberDescrObject *)(member))->d_member->offset)
     """
+    int HB_ENTER(const char *) except -1
     object HB_ALLOC(object)
     PyObject *HB_SLOT(object, Py_ssize_t) noexcept
     void HB_STORE(object, Py_ssize_t, PyObject *) noexcept
     Py_ssize_t HB_MEMBER_OFFSET(object) noexcept
 
 cdef extern from "Python.h":
-    int Py_EnterRecursiveCall(const char *) except -1
     void Py_LeaveRecursiveCall() noexcept
     PyObject *PyDict_GetItemWithError(object, object) except? NULL
     double PyFloat_AS_DOUBLE(object) noexcept
@@ -181,7 +183,7 @@ cdef object load_by(Wired wired, object wire, object plain):
     """Load a nested instance. Called in C, each level of nesting counts once against Python's limit."""
     if wired is None:
         return wire.load(plain)
-    Py_EnterRecursiveCall(" while a State is loaded")
+    HB_ENTER(" while a State is loaded")
     try:
         return wired.load_plain(plain)
     finally:
@@ -192,7 +194,7 @@ cdef object dump_by(Wired wired, object wire, object value):
     """Dump a nested instance, as `load_by` loads it."""
     if wired is None:
         return wire.dump(value)
-    Py_EnterRecursiveCall(" while a State is dumped")
+    HB_ENTER(" while a State is dumped")
     try:
         return wired.dump_plain(value)
     finally:
