@@ -21,6 +21,7 @@ WITH_SERVERS = [
     "tests/test_example_service.py",
     "tests/test_live_page.py",
     "tests/test_pytest_plugin.py",
+    "tests/test_state_web.py",
     "tests/nats",
 ]
 PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]

@@ -177,6 +177,18 @@ class State(metaclass=StateMeta):
         except Mismatch as wrong:
             raise state_error(cls.__name__, wrong.problems) from None
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: object) -> Any:
+        from haiway_bus._bridges.pydantic import core_schema_of
+
+        return core_schema_of(cls)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: object, handler: Any) -> dict[str, Any]:
+        from haiway_bus._bridges.pydantic import json_schema_of
+
+        return json_schema_of(cls, handler)
+
     def __eq__(self, other: object, /) -> bool:
         if type(other) is not type(self):
             return NotImplemented

@@ -316,6 +316,14 @@ class Blueprint:
             and not isinstance(field.kind, LiteralKind)
         )
 
+    def ready(self) -> None:
+        """Let the class convert plain data, now and not at its first use. Raises StateError."""
+        try:
+            if self.load == self.first_load:
+                wire(self)
+        except Mismatch as wrong:
+            raise state_error(self.owner.__name__, wrong.problems) from None
+
     def first_load(self, plain: Any, /) -> Any:
         """Give the instance of a plain form. Raises Mismatch."""
         wire(self)
