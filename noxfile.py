@@ -86,6 +86,13 @@ def servers(session: nox.Session) -> None:
     session.run(*PYTEST, *(session.posargs or ["-q", *WITH_SERVERS]))
 
 
+@nox.session(python="3.11")
+def ray(session: nox.Session) -> None:
+    """State classes in Ray's tasks and actors. Ray is 80 MB, and has no wheel for the newest Pythons."""
+    session.install(".", *group("ray"), env=COMPILED)
+    session.run(*PYTEST, "-q", "tests/test_state_tools.py", "-k", "ray")
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """ruff, codespell, mypy, cython-lint, and what type checkers say of users' code (pyright needs Node.js)."""

@@ -249,4 +249,10 @@ class State(metaclass=StateMeta):
 
 def restored(cls: type[State], values: dict[str, Any]) -> State:
     """Make an instance of pickled values. They are checked again: the class may have changed meanwhile."""
+    if vars(cls)["__dict__"].arriving:
+        # cloudpickle is on the way to the Facts of the class: the instance is an attribute of it.
+        instance = object.__new__(cls)
+        for name, value in values.items():
+            getattr(cls, name).__set__(instance, value)
+        return instance
     return cls(**values)
