@@ -705,7 +705,9 @@ class TestOtherTools:
                 class Bad(State):
                     x: int
 
-    @pytest.mark.parametrize("name", ["__init__", "__setattr__", "__delattr__", "__slots__", "x"])
+    @pytest.mark.parametrize(
+        "name", ["__init__", "__setattr__", "__delattr__", "__validate__", "x"]
+    )
     def test_what_would_let_an_instance_change_cannot_be_set_later(self, name):
         """Guarantee 7.1."""
 

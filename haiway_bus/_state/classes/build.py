@@ -17,7 +17,7 @@ from haiway_bus._state.annotations.resolve import (
 from haiway_bus._state.classes.blank import blank_of
 from haiway_bus._state.classes.blueprint import Blueprint, Owner
 from haiway_bus._state.classes.class_body import check_namespace
-from haiway_bus._state.classes.deferred import METHODS
+from haiway_bus._state.classes.deferred import METHODS, Constructor
 from haiway_bus._state.classes.maker import made_in_c
 from haiway_bus._state.classes.options import UNKNOWN, check_options
 from haiway_bus._state.classes.validate import check_hooks
@@ -38,6 +38,7 @@ def build(
     settings: dict[str, Any],
     mixin: bool = False,
     options: dict[str, Any],
+    abstract: frozenset[str] | None = None,
     origin: Owner | None = None,
     arguments: tuple[Any, ...] = (),
 ) -> Owner:
@@ -52,6 +53,7 @@ def build(
         settings: the class options in the statement: unknown, rename, omit_defaults.
         mixin: whether the class is a mix-in, which has fields and no instances.
         options: keywords of the class statement for `__init_subclass__`.
+        abstract: the methods that the class lacks. None finds them in the class body.
         origin: the generic class, when this class is a parameterized form of it.
         arguments: the type arguments of that form.
 
@@ -87,17 +89,15 @@ def build(
     slots = () if mixin else tuple(field for field in names if field not in slotted)
     body = {key: value for key, value in namespace.items() if key not in annotations}
     body.setdefault("__match_args__", shown)
-    if not blueprints:
-        slots = ("__weakref__",)
-    elif not any(base.__dictoffset__ for base in bases) and any(
-        isinstance(value, cached_property) for value in body.values()
-    ):
-        slots = (
-            *slots,
-            "__dict__",
-        )  # where it keeps its value; fields and assignments stay as they are
-    body["__slots__"] = slots
+    body["__slots__"] = slots if blueprints else (*slots, "__weakref__")
+    caches = any(isinstance(value, cached_property) for value in body.values())
+    if caches and not any(base.__dictoffset__ for base in bases):
+        bases = (*bases, HasDict)
     cls = make_class(metaclass, name, bases, body, options)
+    if abstract is None:
+        abstract = abstract_names(cls, body)
+    if abstract:
+        type.__setattr__(cls, "__abstractmethods__", abstract)
     local: dict[str, Any] = {}
     wanted = {found for annotation in annotations.values() for found in names_in(annotation)}
     if wanted and frame is not None and frame.f_locals is not frame.f_globals:
@@ -114,7 +114,7 @@ def build(
         annotations=annotations,
         defaults=defaults,
         names=names,
-        slotted=slotted | set(slots),
+        slotted=slotted | frozenset(slots),
         lookup=origin.__state__.lookup if origin else lookup,
         settings=settings,
         mixin=mixin,
@@ -137,7 +137,7 @@ def build(
             # Now, before the class has a `__new__`: the blank would inherit that, and its allocation would pass by it.
             blueprint.blank = blank_of(cls)
     constructor = make_when_complete if blueprint.makes else refuse_instance
-    type.__setattr__(cls, "__new__", staticmethod(constructor))
+    type.__setattr__(cls, "__new__", Constructor(constructor))
     if origin is not None:
         # Before the class is complete, because `Node[int]` may hold a `Node[int]`.
         known = origin.__state__.variants.setdefault(arguments, cls)
@@ -150,6 +150,12 @@ def build(
             origin.__state__.variants.pop(arguments, None)
         raise
     return cls
+
+
+class HasDict:
+    """The base by which instances have a `__dict__`, where a cached_property keeps its value."""
+
+    __slots__ = ("__dict__",)
 
 
 def make_class(
@@ -178,16 +184,14 @@ def make_class(
             "whose constructor sets all fields"
         )
     check_hooks(cls)
-    # As ABCMeta does, for a State with and without ABC among its bases.
-    candidates = {name for base in bases for name in getattr(base, "__abstractmethods__", ())}
-    abstract = frozenset(
-        name
-        for name in candidates | body.keys()
-        if getattr(getattr(cls, name, None), "__isabstractmethod__", False)
-    )
-    if abstract:
-        cls.__abstractmethods__ = abstract
     return cls
+
+
+def abstract_names(cls: Owner, body: dict[str, Any]) -> frozenset[str]:
+    """The methods that a class lacks, as ABCMeta finds them, with and without ABC among the bases."""
+    names = set(body).union(*(getattr(base, "__abstractmethods__", ()) for base in cls.__bases__))
+    found = ((name, getattr(cls, name, None)) for name in names)
+    return frozenset(name for name, value in found if getattr(value, "__isabstractmethod__", False))
 
 
 def parameters_of(

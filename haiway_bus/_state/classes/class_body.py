@@ -12,7 +12,7 @@ from haiway_bus.errors import StateError
 
 __all__ = ("check_namespace",)
 
-OWN = ("__init__", "__setattr__", "__delattr__", "__slots__")
+OWN = ("__init__", "__setattr__", "__delattr__")
 """What State makes itself, and what would let an instance change."""
 
 
@@ -40,7 +40,7 @@ def check_namespace(
     """
     if Protocol in bases:
         raise StateError(f"{name}: a State is no protocol: write a protocol, and derive from both")
-    for reserved in (*OWN, "__new__"):
+    for reserved in (*OWN, "__new__", "__slots__"):
         if reserved in namespace:
             raise StateError(
                 f"{name}.{reserved} has no place in a State, which makes it from the fields: "

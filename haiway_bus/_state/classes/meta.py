@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copyreg
 import sys
+from abc import ABCMeta
 from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, dataclass_transform
 
@@ -12,6 +13,7 @@ from haiway_bus._state.annotations.default import Default
 from haiway_bus._state.classes.blank import Shield
 from haiway_bus._state.classes.blueprint import Blueprint
 from haiway_bus._state.classes.build import build
+from haiway_bus._state.classes.by_value import ByValue, Facts, Outline, is_rewritten
 from haiway_bus._state.classes.class_body import OWN
 from haiway_bus._state.classes.deferred import METHODS
 from haiway_bus._state.classes.generic import parameterized
@@ -22,7 +24,7 @@ from haiway_bus.errors import StateError
 __all__ = ("StateMeta",)
 
 if TYPE_CHECKING:
-    from abc import ABCMeta as Meta
+    Meta = ABCMeta
 else:
     # The metaclass of protocols, derived from that of abstract classes: a State may derive from both.
     Meta = type(Protocol)
@@ -63,12 +65,15 @@ class StateMeta(Meta):
         mixin: bool = False,
         **options: Any,
     ) -> Any:
+        arriving = namespace.get("__state__") or namespace.get("__dict__")
+        if isinstance(arriving, (Facts, Outline)):
+            return arriving.arrive(namespace)
         settings = {"unknown": unknown, "rename": rename, "omit_defaults": omit_defaults}
         return build(
             metaclass,
             name,
             bases,
-            namespace,
+            {**namespace, "__dict__": ByValue()},
             frame=sys._getframe(1),
             settings={option: value for option, value in settings.items() if value is not None},
             mixin=mixin,
@@ -84,6 +89,8 @@ class StateMeta(Meta):
         # isinstance looks at the bases alone, in C. So there are no virtual subclasses.
         __instancecheck__ = type.__instancecheck__
         __subclasscheck__ = type.__subclasscheck__
+        # For code that asks abc for the virtual subclasses, as cloudpickle and dill do: those of an empty class.
+        _abc_impl = property(lambda cls: getattr(ABCMeta("Nobody", (), {}), "_abc_impl", None))
 
         def register(cls, subclass: Any) -> NoReturn:
             raise TypeError(f"{cls.__name__} has no virtual subclasses: derive from it")
@@ -92,15 +99,18 @@ class StateMeta(Meta):
             return parameterized(cls, arguments)
 
         def __setattr__(cls, name, value):
-            refuse_field(cls, name)
-            super().__setattr__(name, value)
-            if name == "__new__":
-                release(cls)
-            if name in METHODS:
-                cls.__state__.let_super_mean_all_fields(name)
+            if isinstance(value, Facts):
+                value.assign(cls)
+            elif not is_rewritten(cls, name, value):
+                refuse_field(cls, name, value)
+                super().__setattr__(name, value)
+                if name == "__new__":
+                    release(cls)
+                if name in METHODS:
+                    cls.__state__.let_super_mean_all_fields(name)
 
         def __delattr__(cls, name):
-            refuse_field(cls, name)
+            refuse_field(cls, name, None)
             super().__delattr__(name)
 
     @property
@@ -126,7 +136,7 @@ class StateMeta(Meta):
         return [cls for cls in derived if Shield not in cls.__bases__]
 
 
-def refuse_field(cls: StateMeta, name: str) -> None:
+def refuse_field(cls: StateMeta, name: str, value: object) -> None:
     blueprint = vars(cls).get("__state__")
     if blueprint is None:
         return
@@ -135,7 +145,8 @@ def refuse_field(cls: StateMeta, name: str) -> None:
             f"{cls.__name__} is a State, which has a constructor, == and repr of its own: "
             "remove @dataclass"
         )
-    if name in FINAL or name in blueprint.names:
+    # What it has already is assigned where a class is carried by value.
+    if name in blueprint.names or (name in FINAL and value is not object.__init__):
         raise AttributeError(f"{cls.__name__}.{name} belongs to a State and cannot be changed")
 
 
