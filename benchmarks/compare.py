@@ -9,6 +9,7 @@ from pathlib import Path
 # `-P` keeps this folder off the path as well as the checkout, whose `haiway_bus` would hide the installed package.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from comparison.cells import CELLS
 from comparison.command import compare
 from comparison.process import run_child
 
@@ -28,7 +29,7 @@ def main() -> int:
     parser.add_argument("--cell", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.cell:
-        run_child(arguments.cell, arguments.seconds)
+        run_child(CELLS[arguments.cell], arguments.seconds)
         return 0
     return compare(
         quick=arguments.quick,

@@ -49,6 +49,57 @@ def test_the_comparison_measures_and_writes_what_it_found(tmp_path: Path) -> Non
     assert "| haiway_bus pure |" in (tmp_path / "comparison.md").read_text()
 
 
+def test_what_state_costs_on_the_wire_is_shown_beside_code_by_hand(tmp_path: Path) -> None:
+    done = run(
+        str(BENCHMARKS / "compare_json.py"),
+        *("--rounds", "1", "--seconds", "0.001", "--only", "order/from_json/*"),
+        *("--out", str(tmp_path / "wire")),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "wire.json").read_text())
+    assert found["failed"] == {}
+    assert found["rounds"][0]["order/from_json/by hand"]["min"] > 0
+    assert found["rounds"][0]["order/from_json/haiway_bus pure"]["min"] > 0
+    assert "| haiway_bus pure : by hand |" in (tmp_path / "wire.md").read_text()
+
+
+def test_a_contender_that_reads_or_writes_something_else_has_no_time(comparison: None) -> None:
+    from wire.cells import check_work
+    from wire.contenders import haiway_bus as ours
+    from wire.shapes import order
+
+    library, plain = ours("Order"), order()
+    text = json.dumps(plain).encode()
+    check_work(library, "Order", plain, text)
+    paid_late = json.dumps(plain | {"updated_at": "2026-11-28T10:02:00.500001+00:00"}).encode()
+    with pytest.raises(AssertionError, match="not those that are read by hand"):
+        check_work(library, "Order", plain, paid_late)
+    for change in (
+        {"from_mapping": lambda plain: library.from_mapping(plain | {"tags": []})},
+        {"to_mapping": lambda order: library.to_mapping(order) | {"weight": 4}},
+        {"to_json": lambda order: b"{}"},
+        {"to_json_bytes": library.to_json},
+    ):
+        with pytest.raises(AssertionError):
+            check_work(library._replace(**change), "Order", plain, text)
+
+
+def test_a_time_with_msgspec_is_told_from_one_without(
+    comparison: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from comparison.streams import Skipped
+    from wire.contenders import prove_engine
+
+    monkeypatch.delitem(sys.modules, "msgspec", raising=False)
+    prove_engine("haiway_bus")
+    with pytest.raises(Skipped, match="no time with msgspec"):
+        prove_engine("haiway_bus[json] pure")
+    monkeypatch.setitem(sys.modules, "msgspec", sys)
+    prove_engine("haiway_bus[json]")
+    with pytest.raises(AssertionError, match="HAIWAY_BUS_NO_MSGSPEC"):
+        prove_engine("haiway_bus pure")
+
+
 @pytest.mark.skipif(
     haiway_bus.backend != "compiled", reason="the suites hold both backends against each other"
 )

@@ -11,6 +11,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Flag, IntEnum
@@ -50,7 +51,7 @@ from annotated_types import (
     Timezone,
 )
 
-from haiway_bus._state import Default, FrozenMap, State, StateError
+from haiway_bus._state import Default, FrozenMap, JsonValue, State, StateError
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -128,7 +129,10 @@ def define():
 @pytest.fixture(autouse=True)
 def package(hb):
     globals().update(
-        {name: getattr(hb, name) for name in ("State", "Default", "StateError", "FrozenMap")}
+        {
+            name: getattr(hb, name)
+            for name in ("State", "Default", "StateError", "FrozenMap", "JsonValue")
+        }
     )
     define()
 
@@ -302,6 +306,123 @@ class TestTypedDicts:
             StateError, match=r"Held.value\['children'\]\[0\]\['name'\]: expected str"
         ):
             held(Tree)(value={"name": "b", "children": [{"name": 1, "children": []}]})
+
+
+def nested(levels, wrap):
+    value = 1
+    for _ in range(levels):
+        value = wrap(value)
+    return value
+
+
+def below(frames, call):
+    return call() if frames == 0 else below(frames - 1, call)
+
+
+WRAPS = {
+    "arrays": lambda value: [value],
+    "objects": lambda value: {"a": value},
+    "both": lambda value: {"a": [value]},
+}
+
+
+class TestJsonValue:
+    VALUE = {"a": [1, 2.5, {"b": None, "ü": [[], {}, True, "é"]}], "c": "text"}
+
+    def test_every_level_is_frozen(self):
+        """Guarantee 7.3, 7.4."""
+        made = held(JsonValue)(value=self.VALUE)
+        assert made.value == {
+            "a": (1, 2.5, {"b": None, "ü": ((), {}, True, "é")}),
+            "c": "text",
+        }
+        assert type(made.value) is FrozenMap
+        assert type(made.value["a"][2]) is FrozenMap
+        assert hash(made) == hash(made.updated(value=self.VALUE))
+        assert held(JsonValue)(value=made.value).value is made.value
+        assert copy.deepcopy(made) is made
+
+    @pytest.mark.parametrize("value", [None, True, 0, 1.5, "é", [], {}, VALUE, [[VALUE]]])
+    def test_it_reads_back_what_it_writes(self, value):
+        """Guarantee 7.7."""
+        made = held(JsonValue)(value=value)
+        assert made.to_mapping() == {"value": value}
+        assert type(made).from_mapping({"value": value}) == made
+        assert type(made).from_json(made.to_json()) == made
+        assert type(made).json_schema()["$defs"]["Held"]["properties"] == {"value": {}}
+
+    def test_other_values_are_refused_with_the_path(self):
+        """Guarantee 7.2."""
+        for value, path, reason in (
+            (b"x", "", "expected JsonValue, given bytes b'x'"),
+            ({"a": [1, {2}]}, "['a'][1]", "expected JsonValue, given set {2}"),
+            ([{"a": {1: 2}}], "[0]['a'][1]", "expected str as the key, given int 1"),
+            ([Plain(x=1)], "[0]", "expected JsonValue, given Plain Plain(x=1)"),
+        ):
+            for make in (held(JsonValue), lambda value: held(JsonValue).from_mapping(value)):
+                argument = {"value": value}
+                with pytest.raises(StateError) as refused:
+                    make(**argument) if isinstance(make, type) else make(argument)
+                assert refused.value.problems == ((f"Held.value{path}", reason),)
+
+    def test_nan_and_infinity_stay_in_memory(self):
+        """Guarantee 7.7."""
+        made = held(JsonValue)(value=[float("inf")])
+        with pytest.raises(StateError, match=r"^Held.value\[0\]: JSON cannot carry inf$"):
+            made.to_json()
+        with pytest.raises(StateError, match=r"Held.value\['a'\]: JSON cannot carry inf"):
+            type(made).from_json('{"value": {"a": 1e999}}')
+
+    def test_types_derived_from_those_of_json(self):
+        """Guarantee 7.3, 7.7: they are kept, and JSON carries their plain form."""
+        made = held(JsonValue)(value=[Size.SMALL, Point(1, 2)])
+        assert made.value[0] is Size.SMALL
+        assert type(made.value[1]) is tuple
+        plain = made.to_mapping()["value"]
+        assert (plain, type(plain[0])) == ([1, [1, 2]], int)
+
+    @pytest.mark.parametrize("wrap", WRAPS)
+    def test_nine_hundred_levels(self, wrap):
+        """Guarantee 7.7: a level costs one frame of the stack."""
+        cls = held(JsonValue)
+        source = nested(450 if wrap == "both" else 900, WRAPS[wrap])
+
+        def there_and_back():
+            made = cls(value=source)
+            again = cls.from_mapping(made.to_mapping())
+            assert made == again == cls.from_json(made.to_json())
+            assert hash(again) == hash(made)
+
+        with ThreadPoolExecutor(1) as thread:  # whose stack is empty, unlike that of a test
+            thread.submit(below, 60, there_and_back).result()
+
+    def test_deeper_than_the_stack_is_a_refusal(self):
+        """Guarantee 7.2, 7.7."""
+        circle = []
+        circle.append({"a": circle})
+        for value in (circle, nested(100_000, WRAPS["arrays"])):
+            with pytest.raises(StateError, match=r"^Held.value: nested too deeply, or in a circle"):
+                held(JsonValue)(value=value)
+            with pytest.raises(StateError, match=r"^Held.value: nested too deeply, or in a circle"):
+                held(JsonValue).from_mapping({"value": value})
+
+    def test_it_stands_in_other_annotations(self):
+        """Guarantee 7.3."""
+        for annotation in (
+            JsonValue | None,
+            None | JsonValue,
+            Optional[JsonValue],  # noqa: UP045
+            Annotated[JsonValue, "note"],
+        ):
+            assert held(annotation)(value=[1]).value == (1,)
+        made = held(Mapping[str, JsonValue])(value={"a": [1]})
+        assert type(made).from_json(made.to_json()) == made
+        assert Box[JsonValue](value={"a": []}).value == {"a": ()}
+        assert Box[JsonValue].__name__ == "Box[JsonValue]"
+
+    def test_it_has_no_instances(self):
+        with pytest.raises(TypeError, match=r"JsonValue is an annotation"):
+            JsonValue()
 
 
 class TestSelf:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import pathlib
 import uuid
+from collections import OrderedDict, UserDict
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, Flag, IntEnum
+from types import MappingProxyType
 from typing import Annotated, Any, Generic, Literal, NewType, NotRequired, TypedDict, TypeVar
 
 import annotated_types
@@ -551,7 +553,7 @@ class TestFrozenMap:
             hash(FrozenMap({"a": []}))
 
     def test_nothing_changes_it(self):
-        """Guarantee 7.1."""
+        """Guarantee 7.4."""
         source = {"a": 1}
         made = FrozenMap(source)
         source["a"] = 2
@@ -559,16 +561,48 @@ class TestFrozenMap:
         for change in (
             lambda: made.__setitem__("a", 2),
             lambda: made.__delitem__("a"),
-            lambda: made._items.__setitem__("a", 2),
-            lambda: setattr(made, "_items", {}),
-            lambda: delattr(made, "_items"),
+            lambda: made.clear(),
+            lambda: made.pop("a"),
+            lambda: made.popitem(),
+            lambda: made.setdefault("b", 2),
             lambda: made.update(a=2),
+            lambda: FrozenMap.fromkeys("a"),
         ):
-            with pytest.raises(AttributeError):
+            with pytest.raises(TypeError, match=r"^a FrozenMap is read-only: `map . {...}` makes"):
                 change()
+        with pytest.raises(AttributeError):
+            made.note = 1
         assert made == {"a": 1}
-        assert (made | {"b": 2}) == {"a": 1, "b": 2}
+
+    def test_other_maps_are_made_of_it(self):
+        """Guarantee 7.4."""
+        made = again = FrozenMap({"a": 1})
+        again |= {"b": 2}
+        for union in (made | {"b": 2}, again, made | UserDict(b=2)):
+            assert (type(union), union) == (FrozenMap, {"a": 1, "b": 2})
+        for plain in ({"b": 2} | made, made.copy() | {"b": 2}, {**made, "b": 2}):
+            assert (type(plain), plain) == (dict, {"a": 1, "b": 2})
         assert made == {"a": 1}
+        with pytest.raises(TypeError, match=r"unsupported operand"):
+            made | [("b", 2)]
+
+    def test_it_equals_mappings_of_all_kinds(self):
+        """Guarantee 7.1."""
+        made = FrozenMap({"a": 1, "b": 2})
+        for other in (MappingProxyType(dict(made)), UserDict(made), OrderedDict(b=2, a=1)):
+            assert made == other
+            assert other == made
+            assert made | {"c": 3} != other
+
+    def test_encoders_take_it_for_a_dict(self):
+        """Guarantee 7.7: `json.dumps(event.some_mapping)` works."""
+
+        class Event(State):
+            labels: Mapping[str, Mapping[str, Sequence[int]]]
+
+        labels = Event(labels={"a": {"b": [1]}}).labels
+        assert json.dumps(labels) == '{"a": {"b": [1]}}'
+        assert json.dumps([labels], indent=0) == '[\n{\n"a": {\n"b": [\n1\n]\n}\n}\n]'
 
     def test_it_pickles_and_copies(self):
         """Guarantee 7.1."""

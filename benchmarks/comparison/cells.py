@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -48,6 +48,10 @@ class Cell(NamedTuple):
     @property
     def of_bus(self) -> bool:
         return self.contender in BUS
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {}
 
 
 def cells() -> Iterator[Cell]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from comparison.cells import CELLS, Cell
 from comparison.chart import write_chart
@@ -14,7 +16,7 @@ from comparison.report import as_json, as_markdown, targets_table
 from comparison.rounds import Results
 from comparison.targets import TARGETS, check
 
-__all__ = ("compare",)
+__all__ = ("compare", "matching")
 
 # A quick run measures the cells that the targets need, then the others, then the first again while there is time.
 QUICK_LASTS = 100.0
@@ -24,14 +26,15 @@ FULL_SECONDS = 0.5
 FULL_ROUNDS = 5
 
 
-def chosen(only: str | None) -> list[Cell]:
+def matching(only: str | None, cells: Mapping[str, Any]) -> list[Any]:
+    """The cells whose name holds `only`, or matches it. Refuses what matches none."""
     if only is None:
-        return list(CELLS.values())
+        return list(cells.values())
     pattern = only if any(sign in only for sign in "*?[") else f"*{only}*"
-    found = [cell for name, cell in CELLS.items() if fnmatchcase(name, pattern)]
+    found = [cell for name, cell in cells.items() if fnmatchcase(name, pattern)]
     if not found:
         raise SystemExit(
-            f"--only {only!r} matches none of the {len(CELLS)} cells; cells are named like {next(iter(CELLS))!r}"
+            f"--only {only!r} matches none of the {len(cells)} cells; cells are named like {next(iter(cells))!r}"
         )
     return found
 
@@ -64,7 +67,7 @@ def compare(
     seconds: float | None,
 ) -> int:
     """Measure, print the Markdown, write the files. 1 when a cell failed, or with `check_targets` a target."""
-    cells = chosen(only)
+    cells: list[Cell] = matching(only, CELLS)
     machine = describe()
     results = measure(
         cells,

@@ -22,7 +22,9 @@ PACKAGES = (
     "bubus",
     "haiway",
     "attrs",
+    "cattrs",
     "msgspec",
+    "orjson",
     "pydantic",
 )
 

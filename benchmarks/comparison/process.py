@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from comparison.cells import CELLS, Cell
+from comparison.cells import Cell
 from comparison.streams import Skipped, haiway_bus_module
 
 __all__ = ("run_child", "run_in_child")
@@ -38,11 +38,10 @@ def prove_backend(cell: Cell) -> str:
     return str(haiway_bus.backend)
 
 
-def run_child(name: str, seconds: float) -> None:
+def run_child(cell: Cell, seconds: float) -> None:
     """Measure the cell here and print what it found."""
     # A contender's use of what is deprecated is its own affair.
     warnings.simplefilter("ignore")
-    cell = CELLS[name]
     result: dict[str, Any] = {}
     try:
         if cell.of_bus:
@@ -53,18 +52,19 @@ def run_child(name: str, seconds: float) -> None:
     print(json.dumps(result))
 
 
-def run_in_child(cell: Cell, seconds: float) -> dict[str, Any]:
+def run_in_child(cell: Cell, seconds: float, *, command: Path = COMMAND) -> dict[str, Any]:
     """Measure the cell in a fresh interpreter. A failure is a result too: `{"failed": its last line}`."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("HAIWAY_BUS_")
     }
     environment["PYTHONHASHSEED"] = "0"
+    environment.update(cell.environment)
     if cell.pure:
         environment["HAIWAY_BUS_PURE"] = "1"
-    command = [sys.executable, "-P", str(COMMAND), "--cell", cell.name, "--seconds", str(seconds)]
+    arguments = ["--cell", cell.name, "--seconds", str(seconds)]
     try:
         done = subprocess.run(
-            command,
+            [sys.executable, "-P", str(command), *arguments],
             env=environment,
             capture_output=True,
             text=True,

@@ -9,7 +9,7 @@ from comparison.cells import CELLS, Cell
 from comparison.rounds import Results
 from comparison.targets import Finding
 
-__all__ = ("as_json", "as_markdown", "targets_table")
+__all__ = ("as_json", "as_markdown", "environment", "notes", "rows", "targets_table")
 
 
 class Heading(NamedTuple):
@@ -153,15 +153,21 @@ def as_markdown(
         text += scenario_table(
             scenario, [cell for cell in cells if cell.scenario == scenario], results
         )
-    for heading, notes in (("Skipped", results.skipped), ("Failed", results.failed)):
-        if notes:
+    return "\n".join([*text, *notes(results)])
+
+
+def notes(results: Results) -> list[str]:
+    """The cells that have no time, by the reason."""
+    text: list[str] = []
+    for heading, reasons in (("Skipped", results.skipped), ("Failed", results.failed)):
+        if reasons:
             text += [f"## {heading}", ""]
             by_reason: dict[str, list[str]] = {}
-            for name, reason in notes.items():
+            for name, reason in reasons.items():
                 by_reason.setdefault(reason, []).append(f"`{name}`")
             text += [f"- {reason}: {', '.join(names)}" for reason, names in by_reason.items()]
             text += [""]
-    return "\n".join(text)
+    return text
 
 
 def as_json(machine: dict[str, Any], results: Results, findings: list[Finding]) -> dict[str, Any]:

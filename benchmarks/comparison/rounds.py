@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 from time import monotonic
 from typing import Any
@@ -17,7 +17,8 @@ __all__ = ("Results",)
 class Results:
     """What each cell found in each round. Ratios are taken within a round; their median is what counts."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: Callable[[Any, float], dict[str, Any]] = run_in_child) -> None:
+        self.run = run
         self.rounds: list[dict[str, dict[str, Any]]] = []
         self.skipped: dict[str, str] = {}
         self.failed: dict[str, str] = {}
@@ -36,7 +37,7 @@ class Results:
             if until is not None and monotonic() > until:
                 return False
             self._tell(f"round {len(self.rounds)}: {number} of {len(cells)}  {cell.name}")
-            result = run_in_child(cell, seconds)
+            result = self.run(cell, seconds)
             if "skipped" in result:
                 self.skipped[cell.name] = result["skipped"]
             elif "failed" in result:

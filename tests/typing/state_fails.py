@@ -6,7 +6,7 @@ Read by the checkers, and run by nobody.
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-from haiway_bus._state import Default, State
+from haiway_bus._state import Default, JsonValue, State
 
 T = TypeVar("T")
 
@@ -22,6 +22,14 @@ class Box(State, Generic[T]):
 
 class Derived(Item):
     more: int
+
+
+class Received(State):
+    payload: JsonValue
+
+
+Received(payload=[{"a": {1}}])  # wrong
+Received(payload={1: 2})  # wrong
 
 
 class WrongDefault(State):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar, assert_type
 
-from haiway_bus._state import Alias, Default, FrozenMap, State, StateError
+from haiway_bus._state import Alias, Default, FrozenMap, JsonValue, State, StateError
 
 T = TypeVar("T")
 
@@ -12,6 +12,11 @@ T = TypeVar("T")
 class Item(State):
     name: str
     price: float = 0
+
+
+class Received(State):
+    payload: JsonValue
+    extras: Mapping[str, JsonValue] = Default(factory=dict[str, JsonValue])
 
 
 class Order(State):
@@ -66,6 +71,11 @@ assert_type(Box[str](value="a").value, str)
 assert_type(Event(at=1.5, name="a").at, float)
 assert_type(FrozenMap({"a": 1})["a"], int)
 assert_type(Order.currency, str)
+
+rows: dict[str, list[dict[str, int | None]]] = {"a": [{"b": None}]}
+payload = Received(payload=rows, extras={"a": [1, "b", {"c": (1.5, True)}]}).payload
+if isinstance(payload, Mapping):
+    inner: JsonValue = payload["a"]
 
 boxes: Sequence[Box[int]] = [Box(value=1), Box[int](value=2)]
 handler: Callable[..., Order] = Order

@@ -26,10 +26,21 @@ class Field:
     default: the default, already checked, or MISSING.
     factory: makes the default of one instance, not checked yet, or None.
     member: the slot, to whose offset the constructor in C writes. None in a mix-in.
-    key: the key in mappings and JSON.
+    alias: the key that an Alias gives, or None.
+    key: the key in mappings and JSON. "" for the hidden field `__unknown__`.
     """
 
-    __slots__ = ("annotation", "default", "factory", "key", "kind", "member", "name", "owner")
+    __slots__ = (
+        "alias",
+        "annotation",
+        "default",
+        "factory",
+        "key",
+        "kind",
+        "member",
+        "name",
+        "owner",
+    )
 
     def __init__(
         self,
@@ -40,6 +51,7 @@ class Field:
         default: Any,
         factory: Callable[[], Any] | None,
         member: MemberDescriptorType | None,
+        alias: str | None,
         key: str,
     ) -> None:
         self.owner: str = owner
@@ -49,6 +61,7 @@ class Field:
         self.default: Any = default
         self.factory: Callable[[], Any] | None = factory
         self.member: MemberDescriptorType | None = member
+        self.alias: str | None = alias
         self.key: str = key
 
     @property

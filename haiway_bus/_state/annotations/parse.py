@@ -35,6 +35,7 @@ from haiway_bus._state.annotations.resolve import (
 from haiway_bus._state.kinds.constraints import ConstrainedKind, Unsupported, constraints
 from haiway_bus._state.kinds.containers import MappingKind, SequenceKind, SetKind, TupleKind
 from haiway_bus._state.kinds.frozen_map import FrozenMap
+from haiway_bus._state.kinds.json_value import JsonKind, JsonValue
 from haiway_bus._state.kinds.kind import Instance, Kind
 from haiway_bus._state.kinds.objects import (
     CallableKind,
@@ -50,6 +51,8 @@ from haiway_bus._state.kinds.typed_dicts import Entry, TypedDictKind
 from haiway_bus._state.kinds.unions import RecursiveKind, UnionKind
 
 __all__ = ("parse",)
+
+KNOWN: dict[Any, Kind] = {**SCALARS, JsonValue: JsonKind()}
 
 MUTABLE: dict[Any, str] = {
     list: "Sequence",
@@ -83,7 +86,7 @@ class Parser:
     def kind(self, annotation: Any) -> Kind:
         """The kind of any annotation. The order matters: from the exact to the general."""
         if annotation is None or isinstance(annotation, type):
-            scalar = SCALARS.get(annotation)
+            scalar = KNOWN.get(annotation)
             if scalar is not None:
                 return scalar
         if annotation is Any:

@@ -24,6 +24,7 @@ from haiway_bus._state.classes.blank import blank_of
 from haiway_bus._state.classes.clashes import clashes
 from haiway_bus._state.classes.deferred import METHODS, Deferred
 from haiway_bus._state.classes.maker import equip, made_in_c, updated_of
+from haiway_bus._state.classes.options import UNKNOWN, UnknownKeys, renamed
 from haiway_bus._state.classes.source import write_method
 from haiway_bus._state.kinds.kind import Schema, SchemaBook
 from haiway_bus._state.kinds.mismatch import Mismatch, Problem, state_error
@@ -54,6 +55,7 @@ class Blueprint:
     immutable: whether no value of any field can change, so that copies may be the instance itself.
     blank: makes a blank for the written constructor (`blank.py`); None until it is needed.
     maker: what makes instances in C; None where the written constructor does.
+    settings: the options of the class statement, with the inherited ones. unknown, rename, omit_defaults: from these.
     written: by name, the methods that the package put into the class: deferred, or written for its fields.
     """
 
@@ -65,17 +67,20 @@ class Blueprint:
         "completing",
         "defaults",
         "fields_or_none",
-        "ignore_unknown",
         "immutable",
         "lookup",
         "maker",
         "mixin",
         "names",
+        "omit_defaults",
         "options",
         "origin",
         "owner",
         "parameters",
+        "rename",
+        "settings",
         "slotted",
+        "unknown",
         "variants",
         "written",
     )
@@ -89,7 +94,7 @@ class Blueprint:
         names: tuple[str, ...],
         slotted: frozenset[str],
         lookup: Lookup,
-        ignore_unknown: bool,
+        settings: dict[str, Any],
         mixin: bool,
         options: dict[str, Any],
         origin: Owner | None,
@@ -102,7 +107,10 @@ class Blueprint:
         self.names: tuple[str, ...] = names
         self.slotted: frozenset[str] = slotted
         self.lookup: Lookup = lookup
-        self.ignore_unknown: bool = ignore_unknown
+        self.settings: dict[str, Any] = settings
+        self.unknown: str = settings.get("unknown", "refuse")
+        self.rename: str = settings.get("rename", "off")
+        self.omit_defaults: bool = settings.get("omit_defaults", False)
         self.mixin: bool = mixin
         self.options: dict[str, Any] = options
         self.origin: Any = origin
@@ -191,16 +199,15 @@ class Blueprint:
 
     def field(self, name: str, inherited: Field | None, bindings: dict[Any, Any]) -> Field:
         """Make one field of this class, whether it is declared here or inherited."""
-        key: str | None = None
         if name in self.annotations:
-            annotation, key = split_alias(resolve(self.annotations[name], self.lookup))
+            annotation, alias = split_alias(resolve(self.annotations[name], self.lookup))
             default = self.defaults.get(name, MISSING)
             kind = parse(substitute(annotation, {Self: self.owner}))
             default, factory = checked_default(kind, default)
         else:
             assert inherited is not None  # noqa: S101 - names come from here or from a base
             annotation = substitute(inherited.annotation, bindings)
-            key = inherited.key
+            alias = inherited.alias
             default, factory, kind = inherited.default, inherited.factory, inherited.kind
             read = substitute(annotation, {Self: self.owner})
             if annotation is not inherited.annotation or read is not annotation:
@@ -208,12 +215,16 @@ class Blueprint:
                 default, _ = checked_default(kind, default)
         member = None if self.mixin else getattr(self.owner, name)
         assert member is None or isinstance(member, MemberDescriptorType)  # noqa: S101 - a slot
+        key = "" if name == UNKNOWN else alias or renamed(name, self.rename)
         return Field(
-            self.owner.__name__, name, annotation, kind, default, factory, member, key or name
+            self.owner.__name__, name, annotation, kind, default, factory, member, alias, key
         )
 
     def install(self, fields: tuple[Field, ...]) -> None:
         """Set the fields and the constructor: from now on the class has instances."""
+        if self.unknown == "keep":
+            kind: Any = fields[-1].kind
+            fields[-1].kind = UnknownKeys(kind, frozenset(field.key for field in fields[:-1]))
         self.immutable = all(field.kind.immutable for field in fields)
         self.fields_or_none = fields
         if not self.mixin:
@@ -269,7 +280,7 @@ class Blueprint:
 
     def load(self, plain: Mapping[Any, Any]) -> Any:
         """Make the instance of a plain form. Raises Mismatch."""
-        values = load_fields(self.fields, plain, self.ignore_unknown)
+        values = load_fields(self.fields, plain, self.unknown)
         try:
             return self.owner(**values)
         except StateError as wrong:
@@ -285,6 +296,6 @@ class Blueprint:
         if new:
             book.define(
                 self.owner,
-                schema_of_fields(self.owner.__name__, self.fields, book, self.ignore_unknown),
+                schema_of_fields(self.owner.__name__, self.fields, book, self.unknown != "refuse"),
             )
         return reference

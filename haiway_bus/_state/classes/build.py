@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import FunctionType
 from typing import Any, Generic, NoReturn, TypeVar, get_origin
 
@@ -17,6 +18,9 @@ from haiway_bus._state.classes.blueprint import Blueprint, Owner
 from haiway_bus._state.classes.class_body import check_namespace
 from haiway_bus._state.classes.deferred import METHODS
 from haiway_bus._state.classes.maker import made_in_c
+from haiway_bus._state.classes.options import UNKNOWN, check_options
+from haiway_bus._state.kinds.frozen_map import FrozenMap
+from haiway_bus._state.kinds.json_value import JsonValue
 from haiway_bus.errors import StateError
 
 __all__ = ("build",)
@@ -29,7 +33,7 @@ def build(
     namespace: dict[str, Any],
     *,
     frame: Any = None,
-    ignore_unknown: bool | None = None,
+    settings: dict[str, Any],
     mixin: bool = False,
     options: dict[str, Any],
     origin: Owner | None = None,
@@ -43,7 +47,7 @@ def build(
         bases: its bases.
         namespace: the class body.
         frame: the frame of the class statement. Annotations see its local names.
-        ignore_unknown: whether `from_mapping` ignores unknown keys. None inherits it.
+        settings: the class options in the statement: unknown, rename, omit_defaults.
         mixin: whether the class is a mix-in, which has fields and no instances.
         options: keywords of the class statement for `__init_subclass__`.
         origin: the generic class, when this class is a parameterized form of it.
@@ -62,14 +66,25 @@ def build(
     all_annotations = annotations_of(namespace)
     annotations = {k: a for k, a in all_annotations.items() if not is_class_variable(a)}
     inherited = [field for blueprint in reversed(blueprints) for field in blueprint.names]
-    names = tuple(dict.fromkeys([*inherited, *annotations]))
+    hidden = UNKNOWN in inherited
+    names = tuple(n for n in dict.fromkeys([*inherited, *annotations]) if n != UNKNOWN)
+    for blueprint in blueprints:
+        settings = blueprint.settings | settings
+    check_options(name, settings, hidden)
     if blueprints:
         variables = frozenset(all_annotations.keys() - annotations.keys())
         check_namespace(name, bases, namespace, annotations, names, variables)
+    shown = names
+    defaults = {field: namespace[field] for field in annotations if field in namespace}
+    if settings.get("unknown") == "keep":
+        names = (*names, UNKNOWN)
+        if not hidden:
+            annotations[UNKNOWN] = Mapping[str, JsonValue]
+            defaults[UNKNOWN] = FrozenMap()
     slotted: frozenset[str] = frozenset().union(*(blueprint.slotted for blueprint in blueprints))
     slots = () if mixin else tuple(field for field in names if field not in slotted)
     body = {key: value for key, value in namespace.items() if key not in annotations}
-    body.setdefault("__match_args__", names)
+    body.setdefault("__match_args__", shown)
     body["__slots__"] = slots if blueprints else (*slots, "__weakref__")
     cls = make_class(metaclass, name, bases, body, options)
     local: dict[str, Any] = {}
@@ -82,16 +97,14 @@ def build(
         local[name] = cls
         # In the order in which Python looks names up, without the fields: `date: date | None` means the class.
         local |= {k: v for k, v in body.items() if k in wanted and not isinstance(v, FunctionType)}
-    if ignore_unknown is None:
-        ignore_unknown = any(blueprint.ignore_unknown for blueprint in blueprints)
     blueprint = Blueprint(
         cls,
         annotations=annotations,
-        defaults={field: namespace[field] for field in annotations if field in namespace},
+        defaults=defaults,
         names=names,
         slotted=slotted | frozenset(slots),
         lookup=Lookup(cls.__module__, local, getattr(frame, "f_globals", None)),
-        ignore_unknown=ignore_unknown,
+        settings=settings,
         mixin=mixin,
         options=options,
         origin=origin,

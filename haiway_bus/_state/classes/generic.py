@@ -57,7 +57,15 @@ def parameterized(cls: Owner, arguments: Any) -> Owner:
     }
     bases = (cls, *bound_bases(cls, given))
     return build(
-        type(cls), name, bases, body, options=blueprint.options, origin=cls, arguments=given
+        type(cls),
+        name,
+        bases,
+        body,
+        settings={},
+        mixin=blueprint.mixin,
+        options=blueprint.options,
+        origin=cls,
+        arguments=given,
     )
 
 

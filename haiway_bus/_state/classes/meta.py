@@ -13,7 +13,7 @@ from haiway_bus._state.classes.blueprint import Blueprint
 from haiway_bus._state.classes.build import build
 from haiway_bus._state.classes.deferred import METHODS
 from haiway_bus._state.classes.generic import parameterized
-from haiway_bus.errors import StateError
+from haiway_bus._state.classes.options import UNKNOWN
 
 __all__ = ("StateMeta",)
 
@@ -26,8 +26,14 @@ class StateMeta(type):
     Fields and `__state__` cannot be assigned on the class either. An error in a class statement is
     a StateError that names the class and the field.
 
-    Class options: with `unknown="ignore"`, `from_mapping` and `from_json` ignore unknown keys. With
-    `mixin=True` the class has no instances, and its fields can be combined with those of other
+    Class options, which derived classes inherit:
+
+    - `unknown="ignore"`: `from_mapping` and `from_json` ignore unknown keys. With `"keep"` the
+      instance keeps them in `__unknown__`, and `to_mapping` and `to_json` write them back.
+    - `rename="camel"`, `"kebab"` or `"pascal"`: the style of the keys. An Alias wins over it.
+    - `omit_defaults=True`: `to_mapping` and `to_json` leave out fields that equal their defaults.
+
+    With `mixin=True` the class has no instances, and its fields can be combined with those of other
     State classes. All other options go to `__init_subclass__`.
     """
 
@@ -39,19 +45,20 @@ class StateMeta(type):
         bases: tuple[type, ...],
         namespace: dict[str, Any],
         *,
-        unknown: Literal["refuse", "ignore"] | None = None,
+        unknown: Literal["refuse", "ignore", "keep"] | None = None,
+        rename: Literal["camel", "kebab", "pascal", "off"] | None = None,
+        omit_defaults: bool | None = None,
         mixin: bool = False,
         **options: Any,
     ) -> Any:
-        if unknown not in (None, "refuse", "ignore"):
-            raise StateError(f'{name}: unknown is "refuse" or "ignore", given {unknown!r}')
+        settings = {"unknown": unknown, "rename": rename, "omit_defaults": omit_defaults}
         return build(
             metaclass,
             name,
             bases,
             namespace,
             frame=sys._getframe(1),
-            ignore_unknown=None if unknown is None else unknown == "ignore",
+            settings={option: value for option, value in settings.items() if value is not None},
             mixin=mixin,
             options=options,
         )
@@ -80,6 +87,8 @@ class StateMeta(type):
         """The signature of the constructor, with the defaults as the class body has them."""
         parameters = []
         for field in cls.__state__.fields:
+            if field.name == UNKNOWN:
+                continue
             default: Any = Parameter.empty
             if field.factory is not None:
                 default = Factory(field.factory)

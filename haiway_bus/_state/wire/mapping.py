@@ -17,6 +17,9 @@ def dump_fields(fields: Sequence[Field], instance: Any) -> dict[str, Any]:
     plain: dict[str, Any] = {}
     problems: list[Problem] = []
     for field in fields:
+        if field.key == "":
+            plain |= field.kind.dump(getattr(instance, field.name))
+            continue
         try:
             plain[field.key] = field.kind.dump(getattr(instance, field.name))
         except Mismatch as wrong:
@@ -26,13 +29,15 @@ def dump_fields(fields: Sequence[Field], instance: Any) -> dict[str, Any]:
     return plain
 
 
-def load_fields(
-    fields: Sequence[Field], plain: Mapping[Any, Any], ignore_unknown: bool
-) -> dict[str, Any]:
+def load_fields(fields: Sequence[Field], plain: Mapping[Any, Any], unknown: str) -> dict[str, Any]:
     """Make the constructor's arguments of plain values. Raises Mismatch."""
     values: dict[str, Any] = {}
     problems: list[Problem] = []
     for field in fields:
+        if field.key == "":
+            keys = {other.key for other in fields if other is not field}
+            values[field.name] = {key: plain[key] for key in plain if key not in keys}
+            continue
         found = plain.get(field.key, MISSING)
         if found is MISSING:
             if field.required:
@@ -42,7 +47,7 @@ def load_fields(
             values[field.name] = field.kind.load(found)
         except Mismatch as wrong:
             problems += wrong.under(f".{field.name}")
-    if not ignore_unknown:
+    if unknown == "refuse":
         keys = {field.key for field in fields}
         known = ", ".join(field.key for field in fields) or "none"
         problems += [

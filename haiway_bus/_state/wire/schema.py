@@ -33,6 +33,8 @@ def schema_of_fields(
     properties: dict[str, Schema] = {}
     problems: list[Problem] = []
     for field in fields:
+        if field.key == "":
+            continue
         try:
             schema = field.kind.schema(book)
             if field.default is not MISSING:
