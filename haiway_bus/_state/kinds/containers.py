@@ -10,6 +10,7 @@ from typing import Any, cast
 from haiway_bus._state.kinds.frozen_map import FrozenMap
 from haiway_bus._state.kinds.kind import Kind, Plain, Schema, SchemaBook
 from haiway_bus._state.kinds.mismatch import LIMIT, Mismatch, Problem, describe, mismatch, part_of
+from haiway_bus._state.kinds.scalars import INT_KEY, text_schema
 
 __all__ = ("MappingKind", "SequenceKind", "SetKind", "TupleKind", "each")
 
@@ -197,7 +198,8 @@ class SetKind(Kind):
         return self.gathered(each(self.item.load, plain))
 
     def schema(self, book: SchemaBook) -> Schema:
-        return {"type": "array", "items": self.item.schema(book), "uniqueItems": True}
+        # What stands twice is read as one element: no `uniqueItems`.
+        return {"type": "array", "items": self.item.schema(book)}
 
 
 class MappingKind(Kind):
@@ -279,7 +281,7 @@ class MappingKind(Kind):
             if "enum" not in names and "$ref" not in names and names:
                 raise Mismatch([("", f"JSON keys are strings, {self.key.expected} is none")])
         elif names["type"] == "integer":
-            names = {"pattern": "^-?[0-9]+$"}
+            names = text_schema(INT_KEY)
         if names and names != {"type": "string"}:
             schema["propertyNames"] = names
         return schema
