@@ -21,7 +21,13 @@ import pytest
 
 from tests.shared import COPIES, INSTALLED, REQUIRED, TREE, own_modules, switch_to
 
-COUNTING = ("_bus._chain_c", "_bus._core_c", "_bus._turns_c", "_state.classes._maker_c")
+COUNTING = (
+    "_bus._chain_c",
+    "_bus._core_c",
+    "_bus._turns_c",
+    "_state.classes._maker_c",
+    "_state.classes._wire_c",
+)
 
 EDITABLE = any(
     json.loads(found.read_text("direct_url.json") or "{}").get("dir_info", {}).get("editable")

@@ -157,7 +157,15 @@ class TestFields:
 
 class TestSurface:
     METHODS = frozenset(
-        {"updated", "to_mapping", "from_mapping", "to_json", "from_json", "json_schema"}
+        {
+            "updated",
+            "to_mapping",
+            "from_mapping",
+            "to_json",
+            "to_json_bytes",
+            "from_json",
+            "json_schema",
+        }
     )
     """What docs/reference/state.md has."""
 
@@ -177,7 +185,7 @@ class TestSurface:
         assert self.public(Deep) == self.METHODS | fields | {"color"}
 
     def test_one_name_is_internal(self, order):
-        """Beside what any class with slots has, and the protocols of `copy`."""
+        """Beside what any class with slots has, the protocols of `copy`, and `__validate__`."""
 
         class Plain:
             __slots__ = ("__weakref__", "value")
@@ -185,7 +193,7 @@ class TestSurface:
             value: int
 
         fields = set(inspect.signature(Order).parameters)
-        protocols = {"__copy__", "__deepcopy__", "__replace__"}
+        protocols = {"__copy__", "__deepcopy__", "__replace__", "__validate__"}
         for thing in (Order, order):
             assert set(dir(thing)) - set(dir(Plain)) - fields - self.METHODS - protocols == {
                 "__state__"

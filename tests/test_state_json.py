@@ -164,7 +164,7 @@ CARRIED = {
     "newtype": lambda: (UserId, UserId("a"), "a"),
     "optional": lambda: (int | None, None, None),
     "union of numbers": lambda: (float | int, 1, 1),
-    "union with dates": lambda: (datetime | str, NOW, NOW.isoformat()),
+    "union with dates": lambda: (date | datetime, NOW, NOW.isoformat()),
     "union of states": lambda: (Cat | Dog, Dog(name="a"), {"kind": "dog", "name": "a"}),
     "sequence": lambda: (Sequence[date], (NOW.date(),), ["2024-05-06"]),
     "set": lambda: (AbstractSet[int], frozenset({2, 1}), [1, 2]),
@@ -259,12 +259,10 @@ class TestRoundTrip:
 
     def test_unions_are_tried_in_the_order_written(self):
         """Guarantee 7.3: in a defined order."""
-        text = NOW.isoformat()
-        assert held(datetime | str).from_mapping({"value": text}).value == NOW
-        assert held(str | datetime).from_mapping({"value": text}).value == text
+        assert held(date | datetime).from_mapping({"value": NOW.isoformat()}).value == NOW
         assert type(held(float | int).from_mapping({"value": 1}).value) is int
         assert type(held(float | str).from_mapping({"value": 1}).value) is float
-        assert held(Color | None).from_mapping({"value": None}).value is None
+        assert held(Size | None).from_mapping({"value": None}).value is None
         assert held(uuid.UUID | int).from_mapping({"value": 3}).value == 3
 
     @pytest.mark.parametrize(
@@ -355,7 +353,7 @@ class TestRefusals:
             (Decimal, "x"),
             (Decimal, 1.5),
             (Color, "green"),
-            (Color, 1.0),
+            (Color, 1.5),
             (Color, True),
             (Color, []),
             (Literal[1], True),
@@ -455,7 +453,8 @@ class TestRefusals:
 
         with pytest.raises(StateError, match=r"Held.value: JSON would lose the class of Kitten"):
             held(Cat)(value=Kitten()).to_mapping()
-        assert carried(held(Kitten | Cat)(value=Kitten())).value == Kitten()
+        with pytest.raises(StateError, match=r"Held.value: Kitten | Cat is fine in memory, but"):
+            held(Kitten | Cat)(value=Kitten()).to_mapping()
 
     def test_an_error_of_what_a_default_factory_calls_is_left_as_it_is(self):
         """Guarantee 7.5."""

@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import copy
-from typing import Annotated, Generic, TypeVar
+import pickle
+from collections.abc import Callable, Hashable, Sequence  # noqa: F401 - for annotations as text
+from typing import Annotated, Any, Generic, Literal, TypeVar  # noqa: F401
 
+import annotated_types  # noqa: F401
 import pytest
 
-from haiway_bus._state import Alias, State, StateError
+from haiway_bus._state import MISSING, Alias, Default, State, StateError
 
 T = TypeVar("T")
+Missing = type(MISSING)
 
 
 @pytest.fixture(autouse=True)
 def package(hb):
-    globals().update(
-        {name: getattr(hb, name) for name in ("State", "Default", "StateError", "Alias")}
-    )
+    names = ("State", "Default", "StateError", "Alias", "MISSING", "JsonValue")
+    globals().update({name: getattr(hb, name) for name in names}, Missing=type(hb.MISSING))
+    define()
+
+
+def define():
+    """A validator at module level, so that instances can be pickled, with the package under test."""
+    global Span
+
+    class Span(State):
+        start: int
+        end: int = 10
+
+        def __validate__(self) -> None:
+            if self.end < self.start:
+                raise ValueError("end before start")
+
+
+def declare(annotations, **body):
+    """The class that a class statement in this module would make."""
+    body |= {"__annotations__": annotations, "__module__": __name__}
+    return type(State)("Patch", (State,), body)
 
 
 def keys(cls):
@@ -297,3 +320,353 @@ class TestUnknownKeys:
 
             class Bad(State, unknown="keep"):
                 __unknown__: int
+
+
+class TestValidate:
+    def test_runs_wherever_an_instance_is_made(self, hb):
+        """Guarantee 7.9."""
+        runs = []
+
+        class Order(State):
+            low: int
+            high: int = 10
+
+            def __validate__(self) -> None:
+                runs.append((self.low, self.high))
+                if self.high < self.low:
+                    raise ValueError("high is below low")
+
+        order = Order(low=1)
+        Order(low=1, high=2)
+        order.updated(low=3)
+        order.__replace__(low=4)
+        Order.from_mapping({"low": 5})
+        Order.from_json('{"low":6}')
+        Order.__new__(Order, low=7)
+        function, arguments = order.__reduce__()
+        function(*arguments)
+        assert runs == [(1, 10), (1, 2), (3, 10), (4, 10), (5, 10), (6, 10), (7, 10), (1, 10)]
+        for make in (
+            lambda: Order(low=11),
+            lambda: order.updated(low=11),
+            lambda: order.__replace__(low=11),
+            lambda: Order.from_mapping({"low": 11}),
+            lambda: Order.from_json('{"low":11}'),
+            lambda: Order.__new__(Order, low=11),
+            lambda: function(Order, {"low": 11, "high": 10}),
+        ):
+            with pytest.raises(StateError) as caught:
+                make()
+            assert str(caught.value) == "Order: high is below low"
+            assert caught.value.problems == (("Order", "high is below low"),)
+
+    def test_unpickled_instances_are_validated(self):
+        """Guarantee 7.9."""
+        data = pickle.dumps(Span(start=5), 0)
+        assert pickle.loads(data) == Span(start=5)
+        with pytest.raises(Exception, match=r"^Span: end before start$"):
+            pickle.loads(data.replace(b"I5\n", b"I50\n"))
+
+    def test_runs_only_when_each_field_fits(self):
+        """Guarantee 7.9: it can trust the types of the fields."""
+
+        class Order(State):
+            low: int
+
+            def __validate__(self) -> None:
+                raise AssertionError("not called")
+
+        with pytest.raises(StateError, match=r"^Order\.low: expected int"):
+            Order(low="x")
+        with pytest.raises(StateError, match=r"^Order\.x: no such field"):
+            Order(low=1, x=2)
+
+    def test_a_nested_state_has_its_path_in_json(self):
+        """Guarantee 7.7, 7.9."""
+
+        class Item(State):
+            price: int
+
+            def __validate__(self) -> None:
+                if self.price < 0:
+                    raise ValueError("price below zero")
+
+        class Order(State):
+            items: Sequence[Item]
+
+        with pytest.raises(StateError) as caught:
+            Order.from_json('{"items":[{"price":-1},{"price":1},{"price":-2}]}')
+        assert caught.value.problems == (
+            ("Order.items[0]", "price below zero"),
+            ("Order.items[2]", "price below zero"),
+        )
+
+    def test_the_value_error_is_the_cause(self):
+        """Guarantee 7.9: its traceback leads to the line."""
+        error = ValueError("x")
+
+        class Order(State):
+            def __validate__(self) -> None:
+                raise error
+
+        with pytest.raises(StateError, match=r"^Order: x$") as caught:
+            Order()
+        assert caught.value.__cause__ is error
+
+    def test_a_state_error_inside_is_told_too(self):
+        """Guarantee 7.9: a StateError is a ValueError."""
+
+        class Limit(State):
+            value: int
+
+        class Order(State):
+            def __validate__(self) -> None:
+                Limit(value="x")
+
+        with pytest.raises(StateError) as caught:
+            Order()
+        assert caught.value.problems == (("Order", "Limit.value: expected int, given str 'x'"),)
+
+    @pytest.mark.parametrize(
+        ("error", "text"), [(ValueError(), "ValueError"), (UnicodeError("u"), "u")]
+    )
+    def test_an_error_without_text_and_a_kind_of_value_error(self, error, text):
+        """Guarantee 7.9."""
+
+        class Order(State):
+            def __validate__(self) -> None:
+                raise error
+
+        with pytest.raises(StateError, match=f"^Order: {text}$"):
+            Order()
+
+    @pytest.mark.parametrize("error", [KeyError("x"), ZeroDivisionError(), KeyboardInterrupt()])
+    def test_any_other_exception_comes_out_as_it_is(self, error):
+        """Guarantee 7.9: it is a fault of the validator."""
+
+        class Order(State):
+            x: int = 1
+
+            def __validate__(self) -> None:
+                raise error
+
+        for make in (Order, lambda: Order(x=1), lambda: Order.from_json("{}")):
+            with pytest.raises(type(error)) as caught:
+                make()
+            assert caught.value is error
+
+    def test_an_answer_is_refused(self):
+        """Guarantee 7.9: `return self.updated(...)` would change nothing."""
+
+        class Order(State):
+            def __validate__(self):
+                return self
+
+        with pytest.raises(StateError, match=r"^Order: its __validate__ returns None, or raises V"):
+            Order()
+
+    def test_is_inherited_and_calls_super(self):
+        """Guarantee 7.9: also from a mix-in and from a class that is no State."""
+        runs = []
+
+        class Plain:
+            __slots__ = ()
+
+            def __validate__(self) -> None:
+                runs.append("Plain")
+                super().__validate__()
+
+        class Mixed(State, mixin=True):
+            x: int
+
+            def __validate__(self) -> None:
+                runs.append("Mixed")
+                super().__validate__()
+
+        class Base(State, Generic[T]):
+            y: T
+
+            def __validate__(self) -> None:
+                runs.append("Base")
+                super().__validate__()
+
+        class Order(Plain, Mixed, Base[int]):
+            def __validate__(self) -> None:
+                runs.append("Order")
+                super().__validate__()
+
+        class Later(Order):
+            z: int = 1
+
+        Later(x=1, y=2)
+        assert runs == ["Order", "Plain", "Mixed", "Base"]
+
+        class Alone(Plain, State):
+            pass
+
+        runs.clear()
+        Alone()
+        assert runs == ["Plain"]
+
+    def test_of_a_class_that_is_completed_later(self):
+        """Guarantee 7.9."""
+        runs = []
+
+        class Order(State):
+            x: Late  # noqa: F821 - made below
+
+            def __validate__(self) -> None:
+                runs.append(self.x)
+
+        globals()["Late"] = int
+        try:
+            Order(x=1)
+        finally:
+            del globals()["Late"]
+        assert runs == [1]
+
+    def test_a_union_takes_no_instance_that_is_not_valid(self):
+        """Guarantee 7.7, 7.9: a refused member is like one that does not fit."""
+
+        class Even(State):
+            value: int
+
+            def __validate__(self) -> None:
+                if self.value % 2:
+                    raise ValueError("odd")
+
+        class Holder(State):
+            one: Even | None
+
+        with pytest.raises(StateError, match=r"^Holder\.one"):
+            Holder.from_mapping({"one": {"value": 1}})
+
+    @pytest.mark.parametrize("hook", ["__post_init__", "__attrs_post_init__", "model_post_init"])
+    def test_the_hooks_of_others_are_refused_with_a_hint(self, hook):
+        """Guarantee 7.9: a validator that never runs is worse than none."""
+
+        def method(self, *context):
+            raise ValueError
+
+        mixed = type("Mixed", (), {"__slots__": (), hook: method})
+        text = rf"^Bad\.{hook} would never be called: write def __validate__\(self\), "
+        for bases, body in (((State,), {hook: method}), ((mixed, State), {})):
+            with pytest.raises(StateError, match=text):
+                type(State)("Bad", bases, body)
+
+    @pytest.mark.parametrize("wrap", [classmethod, staticmethod, property, lambda method: 5])
+    def test_something_other_than_a_method_is_refused(self, wrap):
+        """Guarantee 7.9."""
+        with pytest.raises(StateError, match=r"^Bad\.__validate__ has to be a plain method, def "):
+            type(State)("Bad", (State,), {"__validate__": wrap(lambda self: None)})
+
+    def test_an_async_one_is_refused(self):
+        """Guarantee 7.9: nobody would await it."""
+
+        async def method(self) -> None:
+            pass
+
+        mixed = type("Mixed", (), {"__slots__": (), "__validate__": method})
+        for bases, body in (((State,), {"__validate__": method}), ((mixed, State), {})):
+            with pytest.raises(StateError, match=r"^Bad\.__validate__ has to .*, not async$"):
+                type(State)("Bad", bases, body)
+
+    def test_cannot_be_set_later(self):
+        """Guarantee 7.9: instances exist that it would not have seen."""
+        with pytest.raises(AttributeError, match=r"^Order\.__validate__ belongs to a State"):
+
+            class Order(State):
+                pass
+
+            Order.__validate__ = lambda self: None
+
+
+class TestMissing:
+    """MISSING as an argument counts as not given, on both backends, whatever the annotation."""
+
+    ANNOTATIONS = (
+        "int",
+        "float",
+        "str | None",
+        "str | Missing | None",
+        "Missing",
+        "Any",
+        "object",
+        "Hashable",
+        "Literal['a']",
+        "Annotated[int, annotated_types.Gt(0)]",
+        "Sequence[int]",
+        "Sequence[Any]",
+        "tuple[int, ...]",
+        "T",
+        "Callable[[], int]",
+        "JsonValue",
+    )
+
+    @pytest.mark.parametrize("annotation", ANNOTATIONS)
+    def test_a_field_without_default_is_missing(self, annotation):
+        """Guarantee 7.2."""
+        cls = declare({"x": annotation, "y": int})
+        for make in (
+            lambda: cls(x=MISSING, y=1),
+            lambda: cls(y=1, x=MISSING),
+            lambda: cls(**{"y": 1, "".join("x"): MISSING}),
+            lambda: cls.__new__(cls, x=MISSING, y=1),
+            lambda: cls.from_mapping({"x": MISSING, "y": 1}),
+        ):
+            with pytest.raises(StateError, match=r"^Patch\.x: missing, expected"):
+                make()
+
+    @pytest.mark.parametrize(
+        ("annotation", "default"),
+        [
+            ("str | None", None),
+            ("str | Missing | None", None),
+            ("Any", None),
+            ("str", "a"),
+            ("object", "a"),
+            ("Hashable", "a"),
+            ("Literal['a']", "a"),
+            ("T", "a"),
+            ("float", 1),
+            ("Annotated[int, annotated_types.Gt(0)]", 1),
+            ("Sequence[Any]", ()),
+            ("tuple[int, ...]", ()),
+            ("int | float | str | bool | None", 1),
+        ],
+    )
+    @pytest.mark.parametrize("factory", [False, True])
+    def test_a_field_with_a_default_gets_it(self, annotation, default, factory):
+        """Guarantee 7.5."""
+        given = Default(factory=lambda: default) if factory else default
+        cls = declare({"x": annotation, "y": int}, x=given, y=2)
+        for instance in (
+            cls(x=MISSING),
+            cls(x=MISSING, y=MISSING),
+            cls(y=2, x=MISSING),
+            cls.__new__(cls, x=MISSING),
+            cls.from_mapping({"x": MISSING}),
+            cls().updated(x=MISSING),
+        ):
+            assert (instance.x, instance.y) == (default, 2)
+
+    @pytest.mark.parametrize(
+        ("annotation", "value"),
+        [("Any", "a"), ("str | Missing", "a"), ("int", 1), ("Sequence[Any]", ())],
+    )
+    def test_updated_keeps_the_value(self, annotation, value):
+        """Guarantee 7.6."""
+        cls = declare({"x": annotation})
+        assert cls(x=value).updated(x=MISSING).x == value
+
+    def test_beside_a_wrong_value_only_that_one_is_told(self):
+        """Guarantee 7.2."""
+
+        class Patch(State):
+            x: int = 1
+            y: int
+
+        for make in (Patch, Patch(y=1).updated):
+            with pytest.raises(StateError) as caught:
+                make(x=MISSING, y="no")
+            assert [path for path, _ in caught.value.problems] == ["Patch.y"]

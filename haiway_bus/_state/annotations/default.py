@@ -12,7 +12,10 @@ Value = TypeVar("Value")
 
 @final
 class Missing:
-    """The type of `MISSING`, its only instance: `value is MISSING` tells that an argument was not given."""
+    """The type of `MISSING`, its only instance: `value is MISSING` tells that an argument was not given.
+
+    A State takes it so, too: a field given MISSING gets its default. So no field can hold it.
+    """
 
     __slots__ = ()
 

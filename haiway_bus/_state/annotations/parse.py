@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Mapping, MutableMapping, MutableSequence, MutableSet, Sequence
+from collections.abc import (
+    Callable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    MutableSequence,
+    MutableSet,
+    Sequence,
+)
 from collections.abc import Set as AbstractSet
 from enum import Enum
 from types import GenericAlias, UnionType
@@ -13,9 +21,7 @@ from typing import (
     Final,
     Literal,
     LiteralString,
-    NewType,
     Self,
-    TypeVar,
     Union,
     Unpack,
     get_args,
@@ -24,11 +30,11 @@ from typing import (
 )
 
 from haiway_bus._state.annotations.alias import Alias
+from haiway_bus._state.annotations.names import meaning, meaning_in
 from haiway_bus._state.annotations.resolve import (
     Lookup,
     Uncheckable,
     entries_of,
-    resolve,
     show,
     substitute,
 )
@@ -36,7 +42,8 @@ from haiway_bus._state.kinds.constraints import ConstrainedKind, Unsupported, co
 from haiway_bus._state.kinds.containers import MappingKind, SequenceKind, SetKind, TupleKind
 from haiway_bus._state.kinds.frozen_map import FrozenMap
 from haiway_bus._state.kinds.json_value import JsonKind, JsonValue
-from haiway_bus._state.kinds.kind import Instance, Kind
+from haiway_bus._state.kinds.kind import Entry, Instance, Kind
+from haiway_bus._state.kinds.mismatch import part_of
 from haiway_bus._state.kinds.objects import (
     CallableKind,
     EnumKind,
@@ -47,7 +54,7 @@ from haiway_bus._state.kinds.objects import (
 )
 from haiway_bus._state.kinds.scalars import SCALARS, AnyKind
 from haiway_bus._state.kinds.stdlib import standard_kind
-from haiway_bus._state.kinds.typed_dicts import Entry, TypedDictKind
+from haiway_bus._state.kinds.typed_dicts import TypedDictKind
 from haiway_bus._state.kinds.unions import RecursiveKind, UnionKind
 
 __all__ = ("parse",)
@@ -70,18 +77,16 @@ MUTABLE: dict[Any, str] = {
 }
 """Containers that can change, each with the annotation to write instead."""
 
-ALIASES = ("TypeAliasType",)
-"""The classes of `type X = ...`, which 3.11 does not have."""
-
 BARE = ("_SpecialGenericAlias", "_TupleType", "_CallableType")
 """The classes of `typing.Sequence` and its like when written without parameters."""
 
 
 class Parser:
-    """Finds the kind of one annotation. It keeps the type aliases that it is inside of, which may recur."""
+    """Finds the kind of one annotation. It keeps the names that it is inside of, which may recur."""
 
-    def __init__(self) -> None:
-        self.aliases: dict[Any, RecursiveKind] = {}
+    def __init__(self, lookup: Lookup) -> None:
+        self.lookup: Lookup = lookup
+        self.standing: dict[Any, RecursiveKind] = {}
 
     def kind(self, annotation: Any) -> Kind:
         """The kind of any annotation. The order matters: from the exact to the general."""
@@ -93,14 +98,10 @@ class Parser:
             return AnyKind()
         if annotation is Self:
             raise Uncheckable("Self is used outside of a class")
-        if isinstance(annotation, TypeVar):
-            return self.type_variable(annotation)
-        if isinstance(annotation, NewType):
-            return self.kind(annotation.__supertype__)
-        if type(annotation).__name__ in ALIASES:
-            return self.alias(annotation, annotation.__value__)
         if annotation is LiteralString:
             return SCALARS[str]
+        if meaning(annotation) is not annotation:
+            return self.named(annotation, annotation, {})
         origin = get_origin(annotation)
         if origin is not None:
             return self.parameterized(annotation, origin, get_args(annotation))
@@ -108,26 +109,17 @@ class Parser:
             return self.plain_class(annotation)
         raise Uncheckable(f"{show(annotation)} cannot be checked")
 
-    def type_variable(self, variable: TypeVar) -> Kind:
-        """The kind of a type variable without an argument: its constraints, its bound, or anything."""
-        if variable.__constraints__:
-            return self.kind(Union[variable.__constraints__])  # noqa: UP007 - of a tuple
-        if variable.__bound__ is not None:
-            return self.kind(variable.__bound__)
-        return AnyKind()
-
-    def alias(self, alias: Any, value: Any) -> Kind:
-        """The kind of `type Name = ...`, which may contain its own name."""
-        known = self.aliases.get(alias)
+    def named(self, annotation: Any, name: Any, meanings: Mapping[Any, Any]) -> Kind:
+        """The kind of a name for another annotation, in which the name itself may occur: `type Json = ...`."""
+        known = self.standing.get(annotation)
         if known is not None:
             return known
-        standing = self.aliases[alias] = RecursiveKind(alias)
-        # Text in an alias is looked up in the alias's module.
-        kind = self.kind(resolve(value, Lookup(alias.__module__, {})))
+        standing = self.standing[annotation] = RecursiveKind(annotation)
+        kind = self.kind(substitute(meaning_in(name, self.lookup), meanings))
         if kind is standing:
-            raise Uncheckable(f"{show(alias)} stands for nothing but itself")
+            raise Uncheckable(f"{show(annotation)} stands for nothing but itself")
         standing.target = kind
-        del self.aliases[alias]
+        del self.standing[annotation]
         return kind
 
     def parameterized(self, annotation: Any, origin: Any, arguments: tuple[Any, ...]) -> Kind:
@@ -153,9 +145,9 @@ class Parser:
             return SetKind(show(annotation), self.kind(arguments[0]), origin)
         if origin is Callable:
             return CallableKind("a callable")
-        if type(origin).__name__ in ALIASES:
+        if meaning(origin) is not origin:
             meanings = dict(zip(origin.__type_params__, arguments, strict=False))
-            return self.alias(annotation, substitute(origin.__value__, meanings))
+            return self.named(annotation, origin, meanings)
         self.refuse_mutable(annotation, origin)
         if isinstance(origin, type) and all(argument is Any for argument in arguments):
             return self.kind(origin)
@@ -203,16 +195,19 @@ class Parser:
         return TupleKind(show(annotation), head, middle, tail)
 
     def type_of(self, annotation: Any, argument: Any) -> Kind:
-        if isinstance(argument, TypeVar):
-            argument = argument.__bound__ or Any
-        choices = get_args(argument) if get_origin(argument) in (Union, UnionType) else (argument,)
-        bounds: list[type] = []
-        for choice in choices:
-            choice = object if choice is Any else get_origin(choice) or choice
-            if not isinstance(choice, type):
-                raise Uncheckable(f"{show(annotation)} cannot be checked")
-            bounds.append(choice)
-        return TypeKind(show(annotation), tuple(bounds))
+        return TypeKind(show(annotation), tuple(self.classes(annotation, argument)))
+
+    def classes(self, annotation: Any, argument: Any) -> Iterator[type]:
+        """The classes in the argument of type[...]."""
+        argument = meaning_in(argument, self.lookup)
+        if get_origin(argument) in (Union, UnionType) or meaning(argument) is not argument:
+            for part in get_args(argument) or (argument,):
+                yield from self.classes(annotation, part)
+            return
+        found = object if argument is Any else get_origin(argument) or argument
+        if not isinstance(found, type):
+            raise Uncheckable(f"{show(annotation)} cannot be checked")
+        yield found
 
     def plain_class(self, annotation: Any) -> Kind:
         self.refuse_mutable(annotation, annotation)
@@ -254,16 +249,16 @@ class Parser:
 
     def typed_dict(self, annotation: Any) -> Kind:
         # The TypedDict may contain its own name, so its kind stands before its entries are known.
-        known = self.aliases.get(annotation)
+        known = self.standing.get(annotation)
         if known is not None:
             return known
-        standing = self.aliases[annotation] = RecursiveKind(annotation)
+        standing = self.standing[annotation] = RecursiveKind(annotation)
         entries = {
-            key: Entry(self.kind(value), required)
+            key: Entry(self.kind(value), required, required, part_of(key))
             for key, (value, required) in entries_of(annotation).items()
         }
         standing.target = TypedDictKind(annotation.__name__, entries)
-        del self.aliases[annotation]
+        del self.standing[annotation]
         return standing.target
 
     def refuse_mutable(self, annotation: Any, origin: Any) -> None:
@@ -287,10 +282,19 @@ def is_abstract(annotation: type) -> bool:
     return type(annotation).__instancecheck__ is not type.__instancecheck__
 
 
-def parse(annotation: Any) -> Kind:
+def parse(annotation: Any, lookup: Lookup | None = None) -> Kind:
     """Find the kind of an annotation in which names are resolved and type variables bound.
+
+    Args:
+        annotation: the annotation.
+        lookup: of the class that has the annotation.
 
     Raises:
         Uncheckable: values of the annotation cannot be checked.
+        Unresolved: an alias or a type variable names something that does not exist.
     """
-    return Parser().kind(annotation)
+    try:
+        return Parser(lookup or Lookup("", {})).kind(annotation)
+    except RecursionError:
+        pass
+    raise Uncheckable(f"{show(annotation)} cannot be checked: its names never end")

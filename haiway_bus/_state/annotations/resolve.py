@@ -34,8 +34,8 @@ __all__ = (
     "annotations_of",
     "entries_of",
     "free_parameters",
+    "is_class",
     "is_class_variable",
-    "names_in",
     "rebuild",
     "resolve",
     "show",
@@ -189,31 +189,6 @@ def substitute(annotation: Any, meanings: Mapping[Any, Any]) -> Any:
     return rebuild(annotation, meaning)
 
 
-def names_in(annotation: Any) -> set[str]:
-    """Collect the names in the texts and forward references of an annotation."""
-    found: set[str] = set()
-
-    def note(leaf: Any) -> Any:
-        if isinstance(leaf, ForwardRef):
-            leaf = leaf.__forward_arg__
-        if isinstance(leaf, str):
-            if leaf.isidentifier():
-                found.add(leaf)
-                return leaf
-            try:
-                code = compile(leaf, "<annotation>", "eval")
-            except SyntaxError:
-                return leaf
-            found.update(code.co_names)
-            for constant in code.co_consts:
-                if isinstance(constant, str):
-                    note(constant)
-        return leaf
-
-    rebuild(annotation, note)
-    return found
-
-
 def free_parameters(annotation: Any) -> tuple[TypeVar, ...]:
     """Collect the type variables in an annotation, each once, in the order of their first use."""
     found: dict[TypeVar, None] = {}
@@ -231,7 +206,7 @@ def entries_of(annotation: Any) -> dict[str, tuple[Any, bool]]:
     """Read the keys of a TypedDict: the annotation of each key, and whether the key is required."""
     try:
         hints = get_type_hints(annotation, include_extras=True)
-    except NameError as missing:
+    except (NameError, AttributeError) as missing:
         raise Unresolved(missing.name or annotation.__name__) from None
     entries: dict[str, tuple[Any, bool]] = {}
     for key, hint in hints.items():

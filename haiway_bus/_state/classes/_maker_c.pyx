@@ -26,6 +26,7 @@ from haiway_bus._state.kinds.containers import SequenceKind
 from haiway_bus._state.kinds.mismatch import Mismatch
 from haiway_bus._state.annotations.default import MISSING
 from haiway_bus._state.classes.source import refusal
+from haiway_bus._state.classes.validate import validate_new
 
 __all__ = ("equip", "updated_of")
 
@@ -145,11 +146,13 @@ cdef class Maker:
     cdef list held
     cdef hb_field *table
     cdef Py_ssize_t count
+    cdef bint validates         # whether the class has a `__validate__`
 
     def __cinit__(self, object owner, tuple fields):
         cdef hb_field *row
         self.fields = fields
         self.held = []
+        self.validates = owner.__state__.validate is not None
         self.count = len(fields)
         self.table = <hb_field *>PyMem_Calloc(self.count + 1, sizeof(hb_field))
         if self.table == NULL:
@@ -224,6 +227,8 @@ cdef class Maker:
                 store(instance, field.offset, value)
             if given < count:
                 raise Mismatch  # a name that is no field
+            if self.validates:
+                validate_new(<object>instance)  # raises no Mismatch
         except Mismatch:
             Py_DECREF(<object>instance)
             self.refuse(args, positional, names, count, old)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from haiway_bus._state.classes.meta import StateMeta
 from haiway_bus._state.kinds.mismatch import Mismatch, describe, state_error
-from haiway_bus._state.wire.json_text import read_json, write_json
+from haiway_bus._state.wire.json_text import DEEP, read_json, write_json
 from haiway_bus._state.wire.schema import schema_document
 
 __all__ = ("State",)
@@ -34,7 +34,7 @@ class State(metaclass=StateMeta):
     # `updated`, `__eq__`, `__hash__` and `__repr__` here read the fields of the instance's class. They are for super():
     # a class in which nobody wrote such a method gets its own, written for its fields.
 
-    def updated(self, **changes: Any) -> Self:
+    def updated(self, /, **changes: Any) -> Self:
         """Make a new instance with some fields changed and checked. This instance stays as it is.
 
         Args:
@@ -48,6 +48,14 @@ class State(metaclass=StateMeta):
         """
         values = {name: getattr(self, name) for name in type(self).__state__.names}
         return type(self)(**(values | changes))
+
+    def __validate__(self) -> None:
+        """Check the fields together. Override it, and raise ValueError when they do not fit.
+
+        It runs after the fields are checked, for every new instance: by the constructor, `updated`,
+        JSON, unpickling. The ValueError becomes a StateError. In a class with several bases, call
+        `super().__validate__()`.
+        """
 
     def __replace__(self, /, **changes: Any) -> Self:
         """Serve `copy.replace`, which Python has from 3.13 on."""
@@ -67,7 +75,10 @@ class State(metaclass=StateMeta):
         try:
             return type(self).__state__.dump(self)
         except Mismatch as wrong:
-            raise state_error(type(self).__name__, wrong.problems) from None
+            problems = wrong.problems
+        except RecursionError:
+            problems = [("", DEEP)]
+        raise state_error(type(self).__name__, problems)
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], /) -> Self:
@@ -88,10 +99,12 @@ class State(metaclass=StateMeta):
             reason = f"expected a mapping, given {describe(given)}"
             raise state_error(cls.__name__, [("", reason)])
         try:
-            instance: Self = cls.__state__.load(given)
+            return cls.__state__.load(given)  # type: ignore[no-any-return]
         except Mismatch as wrong:
-            raise state_error(cls.__name__, wrong.problems) from None
-        return instance
+            problems = wrong.problems
+        except RecursionError:
+            problems = [("", DEEP)]
+        raise state_error(cls.__name__, problems)
 
     def to_json(self, *, indent: int | None = None) -> str:
         """Give the instance as JSON text.
@@ -105,10 +118,27 @@ class State(metaclass=StateMeta):
         Raises:
             StateError: JSON cannot carry a value.
         """
-        return write_json(self.to_mapping(), indent)
+        return self.to_json_bytes(indent=indent).decode()
+
+    def to_json_bytes(self, *, indent: int | None = None) -> bytes:
+        """Give the instance as JSON text in UTF-8.
+
+        Args:
+            indent: spaces of indentation for each level. None writes a single line without spaces.
+
+        Returns:
+            One JSON object.
+
+        Raises:
+            StateError: JSON cannot carry a value.
+        """
+        try:
+            return write_json(type(self).__state__.dump, self, indent)
+        except Mismatch as wrong:
+            raise state_error(type(self).__name__, wrong.problems) from None
 
     @classmethod
-    def from_json(cls, text: str | bytes | bytearray, /) -> Self:
+    def from_json(cls, text: str | bytes | bytearray | memoryview, /) -> Self:
         """Make an instance of JSON text, such as `to_json` writes.
 
         Args:
@@ -123,9 +153,14 @@ class State(metaclass=StateMeta):
         """
         try:
             plain = read_json(text)
+            if type(plain) is dict:
+                return cls.__state__.load(plain)  # type: ignore[no-any-return]
+            problems = [("", f"expected a JSON object, given {describe(plain)}")]
         except Mismatch as wrong:
-            raise state_error(cls.__name__, wrong.problems) from None
-        return cls.from_mapping(plain)
+            problems = wrong.problems
+        except RecursionError:
+            problems = [("", DEEP)]
+        raise state_error(cls.__name__, problems)
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import linecache
-import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from threading import RLock
 from types import MemberDescriptorType
 from typing import Any, Self
@@ -12,6 +10,7 @@ from typing import Any, Self
 from haiway_bus._state.annotations.alias import split_alias
 from haiway_bus._state.annotations.default import MISSING
 from haiway_bus._state.annotations.field import Field, checked_default
+from haiway_bus._state.annotations.names import refused_argument
 from haiway_bus._state.annotations.parse import parse
 from haiway_bus._state.annotations.resolve import (
     Lookup,
@@ -26,9 +25,9 @@ from haiway_bus._state.classes.deferred import METHODS, Deferred
 from haiway_bus._state.classes.maker import equip, made_in_c, updated_of
 from haiway_bus._state.classes.options import UNKNOWN, UnknownKeys, renamed
 from haiway_bus._state.classes.source import write_method
-from haiway_bus._state.kinds.kind import Schema, SchemaBook
+from haiway_bus._state.kinds.kind import Entry, Schema, SchemaBook
 from haiway_bus._state.kinds.mismatch import Mismatch, Problem, state_error
-from haiway_bus._state.wire.mapping import dump_fields, load_fields
+from haiway_bus._state.kinds.objects import LiteralKind
 from haiway_bus._state.wire.schema import schema_of_fields
 from haiway_bus.errors import StateError
 
@@ -56,6 +55,10 @@ class Blueprint:
     blank: makes a blank for the written constructor (`blank.py`); None until it is needed.
     maker: what makes instances in C; None where the written constructor does.
     settings: the options of the class statement, with the inherited ones. unknown, rename, omit_defaults: from these.
+    plain_fields: the fields without `__unknown__`; `entries`: what is in a mapping for them, by key.
+    load, dump: convert plain data (see `steps.py`). The first use of one of them makes both.
+    wired: what converts the instances in C; None before the first use, and where written source does.
+    validate: the author's `__validate__`, or None. The function `validated` calls it.
     written: by name, the methods that the package put into the class: deferred, or written for its fields.
     """
 
@@ -66,8 +69,11 @@ class Blueprint:
         "blank",
         "completing",
         "defaults",
+        "dump",
+        "entries",
         "fields_or_none",
         "immutable",
+        "load",
         "lookup",
         "maker",
         "mixin",
@@ -77,11 +83,14 @@ class Blueprint:
         "origin",
         "owner",
         "parameters",
+        "plain_fields",
         "rename",
         "settings",
         "slotted",
         "unknown",
+        "validate",
         "variants",
+        "wired",
         "written",
     )
 
@@ -116,11 +125,21 @@ class Blueprint:
         self.origin: Any = origin
         self.arguments: tuple[Any, ...] = arguments
         self.parameters: tuple[Any, ...] = parameters
+        root = next(iter(self.bases()), self).owner
+        method = owner.__validate__
+        self.validate: Callable[[Any], None] | None = (
+            None if method is root.__validate__ else method
+        )
         self.variants: dict[tuple[Any, ...], Owner] = {}
         self.written: dict[str, Any] = {}
         self.blank: Callable[[], Any] | None = None
         self.fields_or_none: tuple[Field, ...] | None = None
         self.immutable: bool = False
+        self.wired: Any = None
+        self.plain_fields: tuple[Field, ...] = ()
+        self.entries: dict[str, Entry] = {}
+        self.load: Callable[[Any], Any] = self.first_load
+        self.dump: Callable[[Any], dict[str, Any]] = self.first_dump
         self.completing: bool = False
         self.maker: object = None
 
@@ -165,6 +184,15 @@ class Blueprint:
         fields: list[Field] = []
         inherited = {field.name: field for base in self.bases() for field in base.fields}
         bindings = self.bindings()
+        for variable, argument in bindings.items():
+            try:
+                refused = refused_argument(variable, argument, self.lookup)
+            except Unresolved as missing:
+                if not final:
+                    return
+                refused = f"{variable.__name__} names {missing.name}, which does not exist"
+            if refused:
+                raise StateError(f"{self.owner.__name__}: {refused}")
         pending = False
         for name in self.names:
             try:
@@ -202,7 +230,7 @@ class Blueprint:
         if name in self.annotations:
             annotation, alias = split_alias(resolve(self.annotations[name], self.lookup))
             default = self.defaults.get(name, MISSING)
-            kind = parse(substitute(annotation, {Self: self.owner}))
+            kind = parse(substitute(annotation, {Self: self.owner}), self.lookup)
             default, factory = checked_default(kind, default)
         else:
             assert inherited is not None  # noqa: S101 - names come from here or from a base
@@ -211,7 +239,7 @@ class Blueprint:
             default, factory, kind = inherited.default, inherited.factory, inherited.kind
             read = substitute(annotation, {Self: self.owner})
             if annotation is not inherited.annotation or read is not annotation:
-                kind = parse(read)
+                kind = parse(read, self.lookup)
                 default, _ = checked_default(kind, default)
         member = None if self.mixin else getattr(self.owner, name)
         assert member is None or isinstance(member, MemberDescriptorType)  # noqa: S101 - a slot
@@ -226,6 +254,11 @@ class Blueprint:
             kind: Any = fields[-1].kind
             fields[-1].kind = UnknownKeys(kind, frozenset(field.key for field in fields[:-1]))
         self.immutable = all(field.kind.immutable for field in fields)
+        self.plain_fields = tuple(field for field in fields if field.name != UNKNOWN)
+        self.entries = {
+            field.key: Entry(field.kind, field.required, not self.omitted(field), f".{field.name}")
+            for field in self.plain_fields
+        }
         self.fields_or_none = fields
         if not self.mixin:
             self.defer("__new__")
@@ -262,33 +295,37 @@ class Blueprint:
         """Write a method for the fields of the class, and put it into the class."""
         if name == "updated" and self.maker is not None:
             return self.put(name, updated_of(self.owner))
-        if self.blank is None and name in ("__new__", "updated"):
-            self.blank = blank_of(self.owner)
-        function = write_method(self.owner, self.fields, self.blank, name)
-        file = function.__code__.co_filename
-        weakref.finalize(self.owner, linecache.cache.pop, file, None).atexit = False
+        blank = self.made_blank() if name in ("__new__", "updated") else None
+        function = write_method(self.owner, self.fields, blank, name)
         return self.put(name, staticmethod(function) if name == "__new__" else function)
+
+    def made_blank(self) -> Callable[[], Any]:
+        if self.blank is None:
+            self.blank = blank_of(self.owner)
+        return self.blank
 
     def put(self, name: str, method: Any) -> Any:
         type.__setattr__(self.owner, name, method)
         self.written[name] = method
         return method
 
-    def dump(self, instance: Any) -> dict[str, Any]:
-        """Give the plain form of an instance. Raises Mismatch."""
-        return dump_fields(self.fields, instance)
+    def omitted(self, field: Field) -> bool:
+        """Whether the plain form leaves the field out when it has its default: no tag, by which a reader goes."""
+        return (
+            self.omit_defaults
+            and field.default is not MISSING
+            and not isinstance(field.kind, LiteralKind)
+        )
 
-    def load(self, plain: Mapping[Any, Any]) -> Any:
-        """Make the instance of a plain form. Raises Mismatch."""
-        values = load_fields(self.fields, plain, self.unknown)
-        try:
-            return self.owner(**values)
-        except StateError as wrong:
-            # The values fit. A default factory can still fail, or a function that it calls.
-            root = self.owner.__name__
-            if not all(path.startswith(f"{root}.") for path, _ in wrong.problems or [("", "")]):
-                raise
-            raise Mismatch([(path[len(root) :], why) for path, why in wrong.problems]) from None
+    def first_load(self, plain: Any, /) -> Any:
+        """Give the instance of a plain form. Raises Mismatch."""
+        wire(self)
+        return self.load(plain)
+
+    def first_dump(self, instance: Any, /) -> dict[str, Any]:
+        """Give the plain form of an instance. Raises Mismatch."""
+        wire(self)
+        return self.dump(instance)
 
     def schema(self, book: SchemaBook) -> Schema:
         """Put the schema of this class into the book, and give the reference to it. Raises Mismatch."""
@@ -299,3 +336,10 @@ class Blueprint:
                 schema_of_fields(self.owner.__name__, self.fields, book, self.unknown != "refuse"),
             )
         return reference
+
+
+def wire(blueprint: Blueprint) -> None:
+    """Let a class convert plain data. Services that never do go without the modules. Raises Mismatch."""
+    from haiway_bus._state.classes.wiring import wire
+
+    wire(blueprint)

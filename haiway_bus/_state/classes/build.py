@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from types import FunctionType
 from typing import Any, Generic, NoReturn, TypeVar, get_origin
 
+from haiway_bus._state.annotations.names import names_in
 from haiway_bus._state.annotations.resolve import (
     Lookup,
     annotations_of,
     free_parameters,
     is_class_variable,
-    names_in,
 )
 from haiway_bus._state.classes.blank import blank_of
 from haiway_bus._state.classes.blueprint import Blueprint, Owner
@@ -19,6 +19,7 @@ from haiway_bus._state.classes.class_body import check_namespace
 from haiway_bus._state.classes.deferred import METHODS
 from haiway_bus._state.classes.maker import made_in_c
 from haiway_bus._state.classes.options import UNKNOWN, check_options
+from haiway_bus._state.classes.validate import check_hooks
 from haiway_bus._state.kinds.frozen_map import FrozenMap
 from haiway_bus._state.kinds.json_value import JsonValue
 from haiway_bus.errors import StateError
@@ -97,13 +98,14 @@ def build(
         local[name] = cls
         # In the order in which Python looks names up, without the fields: `date: date | None` means the class.
         local |= {k: v for k, v in body.items() if k in wanted and not isinstance(v, FunctionType)}
+    lookup = Lookup(cls.__module__, local, getattr(frame, "f_globals", None))
     blueprint = Blueprint(
         cls,
         annotations=annotations,
         defaults=defaults,
         names=names,
         slotted=slotted | frozenset(slots),
-        lookup=Lookup(cls.__module__, local, getattr(frame, "f_globals", None)),
+        lookup=origin.__state__.lookup if origin else lookup,
         settings=settings,
         mixin=mixin,
         options=options,
@@ -162,6 +164,7 @@ def make_class(
             f"{name}: {holder.__name__}.__init__ has no place in a State, "
             "whose constructor sets all fields"
         )
+    check_hooks(cls)
     return cls
 
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from haiway_bus._state.annotations.resolve import show, substitute
+from haiway_bus._state.annotations.names import evaluated
+from haiway_bus._state.annotations.resolve import (
+    Unresolved,
+    resolve,
+    show,
+    substitute,
+)
 from haiway_bus._state.classes.blueprint import Owner
 from haiway_bus._state.classes.build import build
 from haiway_bus.errors import StateError
@@ -70,31 +76,21 @@ def parameterized(cls: Owner, arguments: Any) -> Owner:
 
 
 def filled(cls: Owner, given: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Complete the arguments by the defaults of type variables, and refuse those outside of a bound."""
+    """Complete the arguments by the defaults of type variables."""
     parameters = cls.__state__.parameters
     for parameter in parameters[len(given) :]:
         if getattr(parameter, "has_default", lambda: False)():
-            given = (*given, parameter.__default__)
+            try:
+                default = resolve(evaluated(parameter, "__default__"), cls.__state__.lookup)
+            except Unresolved as missing:
+                raise StateError(
+                    f"{cls.__name__}[{listed(given)}]: the default of {parameter.__name__} names "
+                    f"{missing.name}, which does not exist"
+                ) from None
+            given = (*given, default)
     if len(given) != len(parameters):
         wanted = ", ".join(parameter.__name__ for parameter in parameters)
         raise StateError(f"{cls.__name__} takes the type arguments {wanted}, given {listed(given)}")
-    for parameter, argument in zip(parameters, given, strict=True):
-        bound = parameter.__bound__
-        if (
-            isinstance(bound, type)
-            and isinstance(argument, type)
-            and not issubclass(argument, bound)
-        ):
-            raise StateError(
-                f"{cls.__name__}[{listed(given)}]: {parameter.__name__} is at most {show(bound)}, "
-                f"given {show(argument)}"
-            )
-        allowed = parameter.__constraints__
-        if allowed and isinstance(argument, type) and argument not in allowed:
-            raise StateError(
-                f"{cls.__name__}[{listed(given)}]: {parameter.__name__} is one of "
-                f"{listed(allowed)}, given {show(argument)}"
-            )
     return given
 
 

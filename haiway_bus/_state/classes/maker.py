@@ -7,7 +7,7 @@ from typing import Any
 
 from haiway_bus._common.switches import compiled_module
 
-__all__ = ("equip", "made_in_c", "updated_of")
+__all__ = ("equip", "made_in_c", "updated_of", "wired")
 
 
 def _not_compiled(*arguments: Any) -> Any:
@@ -20,10 +20,17 @@ equip: Callable[[type, tuple[Any, ...]], object] = _not_compiled
 updated_of: Callable[[type], Any] = _not_compiled
 """Gives the method `updated` of a class that was equipped."""
 
-_compiled = compiled_module("haiway_bus._state.classes._maker_c") is not None
+wired: Any = _not_compiled
+"""Makes, of the Blueprint of a class that was equipped, what has its `load` and `dump`."""
+
+_compiled = (
+    compiled_module("haiway_bus._state.classes._maker_c") is not None
+    and compiled_module("haiway_bus._state.classes._wire_c") is not None
+)
 
 if _compiled:
     from haiway_bus._state.classes._maker_c import equip, updated_of  # type: ignore[import-not-found, no-redef, unused-ignore]
+    from haiway_bus._state.classes._wire_c import Wired as wired  # type: ignore[import-not-found, no-redef, unused-ignore]  # noqa: N813
 
 
 def made_in_c(owner: Any) -> bool:

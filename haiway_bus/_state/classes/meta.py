@@ -23,7 +23,7 @@ class StateMeta(type):
     """The class of State classes.
 
     Invariants: every class has slots for its own fields alone, and a Blueprint in `__state__`.
-    Fields and `__state__` cannot be assigned on the class either. An error in a class statement is
+    Fields, `__state__` and `__validate__` cannot be assigned on the class either. An error in a class statement is
     a StateError that names the class and the field.
 
     Class options, which derived classes inherit:
@@ -109,7 +109,7 @@ class StateMeta(type):
 
 def refuse_field(cls: StateMeta, name: str) -> None:
     blueprint = vars(cls).get("__state__")
-    if blueprint is not None and (name == "__state__" or name in blueprint.names):
+    if blueprint is not None and name in ("__state__", "__validate__", *blueprint.names):
         raise AttributeError(f"{cls.__name__}.{name} belongs to a State and cannot be changed")
 
 

@@ -11,6 +11,8 @@ factory, which `kind.check` has to accept. It stores an argument as it is when i
 constructor raises the error of `refusal`, which goes over all fields again and lists everything that is wrong.
 `updated` does the same, with the values of the instance in place of defaults.
 
+MISSING as an argument means that it was not given. A `__validate__` of the author's sees the complete instance.
+
 The values go into a blank (`blank.py`), and the blank then becomes an instance of its class. No `__init__` is involved,
 so that a second call of it cannot overwrite a field.
 
@@ -21,19 +23,21 @@ in C gets this `__new__` only when code asks for it by name.
 from __future__ import annotations
 
 import linecache
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from inspect import Parameter, Signature
 from itertools import count
 from types import FunctionType
 from typing import Any
 
-from haiway_bus._state.annotations.default import MISSING
+from haiway_bus._state.annotations.default import MISSING, Missing
 from haiway_bus._state.annotations.field import Field
+from haiway_bus._state.classes.validate import validate_new
 from haiway_bus._state.kinds.containers import SequenceKind
 from haiway_bus._state.kinds.mismatch import Mismatch, Problem, state_error
 from haiway_bus.errors import StateError
 
-__all__ = ("refusal", "write_method")
+__all__ = ("Writer", "compiled", "refusal", "write_method")
 
 FILE_PREFIX = "<haiway_bus State "
 
@@ -89,12 +93,13 @@ class Writer:
     """
 
     def __init__(
-        self, owner: type, fields: Sequence[Field], blank: Callable[[], Any] | None
+        self, owner: Any, fields: Sequence[Field], blank: Callable[[], Any] | None
     ) -> None:
         def refuse(positional: Any, unknown: Any, given: dict[str, Any]) -> StateError:
             return refusal(owner, fields, positional, unknown, given)
 
         self.fields = fields
+        self.validates = owner.__state__.validate is not None
         self.names: dict[str, Any] = {
             "__name__": owner.__module__,
             "__type": type,
@@ -107,9 +112,12 @@ class Writer:
             "__missing": MISSING,
             "__Mismatch": Mismatch,
             "__refuse": refuse,
+            "__validate": validate_new,
         }
         for field in fields:
-            self.names[f"__check_{field.name}"] = field.kind.check
+            # With a default, MISSING as an argument means the default. No closed kind accepts it in line.
+            plain = field.default is MISSING
+            self.names[f"__check_{field.name}"] = field.kind.check if plain else field.check
             self.names[f"__default_{field.name}"] = field.default
             if field.factory is not None:
                 self.names[f"__make_{field.name}"] = field.made
@@ -167,14 +175,16 @@ class Writer:
         return "{" + ", ".join(f"{field.name!r}: {field.name}" for field in self.fields) + "}"
 
     def stored(self) -> list[str]:
-        if not self.fields:
-            return ["    return __object(__owner)"]
-        return [
-            "    __new = __blank()",
-            *(f"    __new.{field.name} = {field.name}" for field in self.fields),
-            "    __new.__class__ = __owner",
-            "    return __new",
-        ]
+        lines = ["    __new = __object(__owner)"]
+        if self.fields:
+            lines = [
+                "    __new = __blank()",
+                *(f"    __new.{field.name} = {field.name}" for field in self.fields),
+                "    __new.__class__ = __owner",
+            ]
+        if self.validates:
+            lines.append("    __validate(__new)")
+        return [*lines, "    return __new"]
 
     def constructor(self) -> list[str]:
         lines = [
@@ -185,16 +195,15 @@ class Writer:
         ]
         for field in self.fields:
             name = field.name
-            if field.factory is not None:
-                lines += [
-                    f"        if {name} is __missing:",
-                    f"            {name} = __make_{name}(__factory_{name})",
-                    *self.tests(field, "elif", "        "),
-                ]
-                continue
-            if field.default is MISSING and not field.kind.closed:
-                lines += [f"        if {name} is __missing:", "            raise __Mismatch"]
-                lines += self.tests(field, "if", "        ")
+            closed = field.kind.closed and Missing not in field.kind.exact_set
+            if field.factory is not None or not closed:
+                absent = f"{name} = __default_{name}"
+                if field.required:
+                    absent = "raise __Mismatch"
+                elif field.factory is not None:
+                    absent = f"{name} = __make_{name}(__factory_{name})"
+                lines += [f"        if {name} is __missing:", f"            {absent}"]
+                lines += self.tests(field, "elif", "        ")
             elif field.default is not MISSING and self.misfit(field) == "":
                 lines += [
                     f"        if {name} is not __default_{name}:",
@@ -273,18 +282,25 @@ def write_method(
         "__hash__": writer.hashing,
         "__repr__": writer.representation,
     }
-    text = "\n".join(parts[method]()) + "\n"
+    function = compiled(owner, writer.names, method, parts[method]())
+    if method == "updated":
+        function.__signature__ = UPDATED  # type: ignore[attr-defined]
+        function.__doc__ = "Make a new instance with some fields changed and checked."
+    return function
+
+
+def compiled(owner: type, names: dict[str, Any], method: str, lines: list[str]) -> FunctionType:
+    """Compile the source of a method of a class, for tracebacks and debuggers to show."""
+    text = "\n".join(lines) + "\n"
     # Another copy of this module counts from the start, too. A name in use belongs to a class of such a copy.
     while (
         file := f"{FILE_PREFIX}{owner.__module__}.{owner.__qualname__}.{method} {next(_numbers)}>"
     ) in linecache.cache:
         pass
-    exec(compile(text, file, "exec", dont_inherit=True), writer.names)  # noqa: S102 - written above
+    exec(compile(text, file, "exec", dont_inherit=True), names)  # noqa: S102 - written above
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
-    function: FunctionType = writer.names[method]
+    weakref.finalize(owner, linecache.cache.pop, file, None).atexit = False
+    function: FunctionType = names[method]
     function.__qualname__ = f"{owner.__qualname__}.{method}"
     function.__module__ = owner.__module__
-    if method == "updated":
-        function.__signature__ = UPDATED  # type: ignore[attr-defined]
-        function.__doc__ = "Make a new instance with some fields changed and checked."
     return function

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from haiway_bus._common.printable import name_of_function, name_of_type, text_of
-from haiway_bus._state.kinds.kind import Kind, Plain, Schema, SchemaBook
+from haiway_bus._state.kinds.kind import Entry, Kind, Plain, Schema, SchemaBook
 from haiway_bus._state.kinds.mismatch import Mismatch, describe
 from haiway_bus._state.kinds.stdlib import zoned
 
@@ -186,6 +186,25 @@ class ConstrainedKind(Kind):
         self.tests: list[Constraint] = tests
         self.closed = inner.closed
         self.immutable = inner.immutable
+
+    @property
+    def reads(self) -> frozenset[type[Any]]:  # type: ignore[override] # an attribute of other kinds
+        return self.inner.reads
+
+    @property
+    def kept(self) -> tuple[type[Any], ...]:
+        return self.inner.kept
+
+    @property
+    def entries(self) -> dict[str, Entry]:
+        return self.inner.entries
+
+    @property
+    def closed_keys(self) -> bool:  # type: ignore[override] # an attribute of other kinds
+        return self.inner.closed_keys
+
+    def parts(self) -> Iterable[Kind]:
+        return (self.inner,)
 
     def satisfied(self, value: Any) -> Any:
         for constraint in self.tests:

@@ -1,4 +1,8 @@
-"""Kinds of containers. A sequence is kept as a tuple, a set as a frozenset, a mapping as a FrozenMap."""
+"""Kinds of containers. A sequence is kept as a tuple, a set as a frozenset, a mapping as a FrozenMap.
+
+`dump` and `load` of a sequence and of a mapping convert the elements in their own frame. So a text that is nested
+900 levels deep needs no more frames than levels, and Python allows 1,000.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from operator import is_
 from typing import Any, cast
 
 from haiway_bus._state.kinds.frozen_map import FrozenMap
-from haiway_bus._state.kinds.kind import Kind, Plain, Schema, SchemaBook
+from haiway_bus._state.kinds.kind import Kind, Plain, Schema, SchemaBook, Wire
 from haiway_bus._state.kinds.mismatch import LIMIT, Mismatch, Problem, describe, mismatch, part_of
 from haiway_bus._state.kinds.scalars import INT_KEY, text_schema
 
@@ -40,11 +44,16 @@ class SequenceKind(Kind):
     __slots__ = ("immutable", "item")
 
     immutable: bool
+    reads = frozenset({list})
+    kept = (tuple,)
 
     def __init__(self, expected: str, item: Kind) -> None:
         super().__init__(expected)
         self.item: Kind = item
         self.immutable = item.immutable
+
+    def parts(self) -> Iterable[Kind]:
+        return (self.item,)
 
     def check(self, value: Any) -> Any:
         if type(value) is not tuple:
@@ -59,12 +68,38 @@ class SequenceKind(Kind):
         return value if all(map(is_, checked, value)) else tuple(checked)
 
     def dump(self, value: Any) -> Plain:
-        return each(self.item.dump, value)
+        dump = self.item.wire.dump
+        converted: list[Any] = []
+        problems: list[Problem] = []
+        for item in value:
+            try:
+                converted.append(dump(item))
+            except Mismatch as wrong:
+                problems += wrong.under(f"[{len(converted)}]")
+                converted.append(None)
+                if len(problems) > LIMIT:
+                    break
+        if problems:
+            raise Mismatch(problems)
+        return converted
 
     def load(self, plain: Plain) -> Any:
         if not isinstance(plain, Sequence) or isinstance(plain, TEXTS):
             raise mismatch(self.expected, plain)
-        return tuple(each(self.item.load, plain))
+        choose, load = self.item.choose, self.item.wire.load
+        converted: list[Any] = []
+        problems: list[Problem] = []
+        for item in plain:
+            try:
+                converted.append(load(item) if choose is None else choose(item).load(item))
+            except Mismatch as wrong:
+                problems += wrong.under(f"[{len(converted)}]")
+                converted.append(None)
+                if len(problems) > LIMIT:
+                    break
+        if problems:
+            raise Mismatch(problems)
+        return tuple(converted)
 
     def schema(self, book: SchemaBook) -> Schema:
         return {"type": "array", "items": self.item.schema(book)}
@@ -79,6 +114,8 @@ class TupleKind(Kind):
     __slots__ = ("head", "immutable", "middle", "tail")
 
     immutable: bool
+    reads = frozenset({list})
+    kept = (tuple,)
 
     def __init__(self, expected: str, head: list[Kind], middle: Kind | None, tail: list[Kind]):
         super().__init__(expected)
@@ -86,6 +123,9 @@ class TupleKind(Kind):
         self.middle: Kind | None = middle
         self.tail: list[Kind] = tail
         self.immutable = all(kind.immutable for kind in self.kinds(0))
+
+    def parts(self) -> Iterable[Kind]:
+        return self.kinds(0)
 
     def kinds(self, length: int) -> list[Kind]:
         """Give the kind of each element of a tuple of that length. For length 0: each kind once."""
@@ -142,12 +182,17 @@ class SetKind(Kind):
     __slots__ = ("accepted", "immutable", "item")
 
     immutable: bool
+    reads = frozenset({list})
+    kept = (frozenset,)
 
     def __init__(self, expected: str, item: Kind, accepted: type) -> None:
         super().__init__(expected)
         self.item: Kind = item
         self.accepted: type[Any] = accepted
         self.immutable = item.immutable
+
+    def parts(self) -> Iterable[Kind]:
+        return (self.item,)
 
     def check(self, value: Any) -> Any:
         if type(value) is not frozenset:
@@ -195,11 +240,13 @@ class SetKind(Kind):
             plain = list(plain)
         if not isinstance(plain, list | tuple):
             raise mismatch(self.expected, plain)
-        return self.gathered(each(self.item.load, plain))
+        loaded = self.gathered(each(self.item.load, plain))
+        if len(loaded) != len(plain):
+            raise Mismatch([("", f"expected {self.expected}, given an element twice")])
+        return loaded
 
     def schema(self, book: SchemaBook) -> Schema:
-        # What stands twice is read as one element: no `uniqueItems`.
-        return {"type": "array", "items": self.item.schema(book)}
+        return {"type": "array", "items": self.item.schema(book), "uniqueItems": True}
 
 
 class MappingKind(Kind):
@@ -208,12 +255,17 @@ class MappingKind(Kind):
     __slots__ = ("immutable", "key", "value")
 
     immutable: bool
+    reads = frozenset({dict})
+    kept = (FrozenMap,)
 
     def __init__(self, expected: str, key: Kind, value: Kind) -> None:
         super().__init__(expected)
         self.key: Kind = key
         self.value: Kind = value
         self.immutable = key.immutable and value.immutable
+
+    def parts(self) -> Iterable[Kind]:
+        return (self.key, self.value)
 
     def check(self, value: Any) -> Any:
         if type(value) is not FrozenMap:
@@ -226,49 +278,49 @@ class MappingKind(Kind):
             item.anything or item.exact_set.issuperset(map(type, value.values()))
         ):
             return value
-        entries = self.entries(key.check, item.check, value)
-        if all(
-            new is old and new_key is old_key
-            for (new_key, new), (old_key, old) in zip(entries.items(), value.items(), strict=True)
-        ):
+        checked = self.convert(value, key.check, item.check)
+        entries = zip(checked.items(), value.items(), strict=True)
+        if all(new is old and name is key for (name, new), (key, old) in entries):
             return value
-        return FrozenMap(entries)
+        return checked
 
-    def entries(
+    def convert(
         self,
+        source: Mapping[Any, Any],
         of_key: Callable[[Any], Any],
         of_value: Callable[[Any], Any],
-        source: Mapping[Any, Any],
-    ) -> dict[Any, Any]:
+        choose: Callable[[Any], Wire] | None = None,
+        make: Callable[[dict[Any, Any]], Any] = FrozenMap,
+    ) -> Any:
         converted: dict[Any, Any] = {}
         problems: list[Problem] = []
         for key, value in source.items():
             try:
-                new_key = of_key(key)
-                if new_key in converted:
-                    problems.append((part_of(key), f"key: {describe(new_key)} stands twice"))
+                name = of_key(key)
+                if name in converted:
+                    problems.append((part_of(key), f"key: {describe(name)} stands twice"))
             except Mismatch as wrong:
                 problems += [
                     (part_of(key) + path, f"key: {reason}") for path, reason in wrong.problems
                 ]
-                new_key = key
+                name = key
             try:
-                converted[new_key] = of_value(value)
+                converted[name] = of_value(value) if choose is None else choose(value).load(value)
             except Mismatch as wrong:
                 problems += wrong.under(part_of(key))
             if len(problems) > LIMIT:
                 break
         if problems:
             raise Mismatch(problems)
-        return converted
+        return make(converted)
 
     def dump(self, value: Any) -> Plain:
-        return self.entries(self.key.dump_key, self.value.dump, value)
+        return self.convert(value, self.key.dump_key, self.value.wire.dump, make=dict)
 
     def load(self, plain: Plain) -> Any:
         if not isinstance(plain, Mapping):
             raise mismatch(self.expected, plain)
-        return FrozenMap(self.entries(self.load_key, self.value.load, plain))
+        return self.convert(plain, self.load_key, self.value.wire.load, self.value.choose)
 
     def load_key(self, plain: Any) -> Any:
         return self.key.load_key(plain) if type(plain) is str else self.key.load(plain)
@@ -293,7 +345,7 @@ def apply(method: str, kinds: list[Kind], values: Sequence[Any]) -> list[Any]:
     problems: list[Problem] = []
     for index, (kind, value) in enumerate(zip(kinds, values, strict=True)):
         try:
-            converted.append(getattr(kind, method)(value))
+            converted.append(getattr(kind if method == "check" else kind.wire, method)(value))
         except Mismatch as wrong:
             problems += wrong.under(f"[{index}]")
     if problems:

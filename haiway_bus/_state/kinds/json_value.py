@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import isfinite
 from operator import is_
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
@@ -11,7 +10,7 @@ from haiway_bus._state.kinds.containers import TEXTS
 from haiway_bus._state.kinds.frozen_map import FrozenMap
 from haiway_bus._state.kinds.kind import Kind, Plain, Schema, SchemaBook
 from haiway_bus._state.kinds.mismatch import Mismatch, mismatch, part_of
-from haiway_bus._state.kinds.scalars import SCALARS
+from haiway_bus._state.kinds.scalars import SCALARS, ordinary
 
 __all__ = ("JsonKind", "JsonValue")
 
@@ -83,7 +82,7 @@ def convert(value: Any, method: str, array: type, mapping: type, sure: frozenset
         sure: the types whose values need no such call.
     """
     kind = type(value)
-    if kind in sure or (kind is str and value.isascii()) or (kind is float and isfinite(value)):
+    if kind in sure or (kind is str and value.isascii()) or (kind is float and ordinary(value)):
         return value
     if isinstance(value, (dict, Mapping)):
         entries: dict[str, Any] = {}

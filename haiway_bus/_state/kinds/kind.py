@@ -2,17 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
 from haiway_bus._state.kinds.mismatch import Mismatch, mismatch
 
-__all__ = ("Kind", "Plain", "Schema", "SchemaBook", "not_json")
+__all__ = ("Entry", "Kind", "Plain", "Schema", "SchemaBook", "Wire", "not_json")
 
 Plain = Any
 """Plain data, which json.dumps can write: dict with str keys, list, str, int, float, bool, None."""
 
 Schema = dict[str, Any]
+
+
+class Wire(Protocol):
+    """Dumps and loads values: a Kind, or the Blueprint of a State class."""
+
+    def dump(self, value: Any, /) -> Plain:
+        """Give the plain form of a checked value. Raises Mismatch."""
+
+    def load(self, plain: Plain, /) -> Any:
+        """Give the value of a plain form. Raises Mismatch."""
+
+
+class Entry:
+    """One key of a plain form.
+
+    kind: the kind of its value.
+    required: whether a plain form without the key is refused.
+    written: whether each plain form that is written has the key.
+    path: the part of the path for it, in errors.
+    """
+
+    __slots__ = ("kind", "path", "required", "written")
+
+    def __init__(self, kind: Kind, required: bool, written: bool, path: str) -> None:
+        self.kind: Kind = kind
+        self.required: bool = required
+        self.written: bool = written
+        self.path: str = path
 
 
 class SchemaBook:
@@ -52,6 +80,12 @@ class Kind:
     anything: every value is accepted as it is.
     closed: MISSING is refused like any other wrong value.
     immutable: no accepted value can change, so that copies may share it.
+    plain: JSON carries a value of an exact type as it is, and `load` accepts what `check` accepts.
+    closed_keys: where plain forms are mappings, whether those with other keys than `entries` are refused.
+    choose: where what loads depends on the plain form, as in a union: gives what does.
+    reads: the types of plain data that `load` accepts, for a kind that JSON can carry.
+    kept: the exact types of the values that `check` returns, as far as they are known.
+    samples: texts that `dump` writes, chosen so that other kinds that read text may read one of them.
     """
 
     __slots__ = ("exact", "exact_set", "expected")
@@ -59,6 +93,11 @@ class Kind:
     anything: bool = False
     closed: bool = True
     immutable: bool = False
+    plain: bool = False
+    closed_keys: bool = True
+    choose: Callable[[Plain], Wire] | None = None
+    reads: frozenset[type[Any]] = frozenset()
+    samples: tuple[str, ...] = ()
 
     def __init__(self, expected: str, exact: Iterable[type] = ()) -> None:
         self.expected: str = expected
@@ -67,6 +106,20 @@ class Kind:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.expected}>"
+
+    @property
+    def entries(self) -> dict[str, Entry]:
+        """The keys of the plain form, for a kind whose plain forms are mappings with these keys."""
+        return {}
+
+    @property
+    def kept(self) -> tuple[type[Any], ...]:
+        return self.exact
+
+    @property
+    def wire(self) -> Wire:
+        """What dumps and loads the values: the kind itself, or what it stands for."""
+        return self
 
     def check(self, value: Any) -> Any:
         """Give the value that the State keeps for this value."""
@@ -94,6 +147,10 @@ class Kind:
     def schema(self, book: SchemaBook) -> Schema:
         """Give the JSON schema of the plain form."""
         raise not_json(self.expected)
+
+    def parts(self) -> Iterable[Kind]:
+        """Give the kinds of the values within a value."""
+        return ()
 
     def requires(self) -> Iterable[type]:
         """Give the State classes of which every value holds an instance."""

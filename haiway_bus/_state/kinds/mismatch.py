@@ -9,13 +9,25 @@ from haiway_bus._common.arguments import is_class
 from haiway_bus._common.printable import described, name_of_type
 from haiway_bus.errors import StateError
 
-__all__ = ("LIMIT", "Mismatch", "Problem", "describe", "mismatch", "part_of", "state_error")
+__all__ = (
+    "LIMIT",
+    "Mismatch",
+    "Problem",
+    "describe",
+    "listed",
+    "mismatch",
+    "part_of",
+    "state_error",
+)
 
 Problem = tuple[str, str]
 """The path from the checked value to the wrong place (`[3].price`, or ""), and the reason."""
 
 LIMIT = 100
 """The most problems that an error lists: a million wrong elements must not make a gigabyte of text."""
+
+MANY: Final = 20
+"""An error lists so many allowed names at most: it may list LIMIT wrong names as well."""
 
 _LONGEST: Final = 60
 
@@ -43,6 +55,14 @@ def describe(value: Any) -> str:
     if is_class(value):
         return f"the class {name_of_type(value, qualified=False)}"
     return f"{name_of_type(type(value), qualified=False)} {described(value, _LONGEST)}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """List the names that are allowed, the first of them when there are many."""
+    known = list(names)
+    if len(known) > MANY:
+        return f"{', '.join(known[:MANY])} and {len(known) - MANY} more"
+    return ", ".join(known) or "none"
 
 
 def part_of(key: object) -> str:

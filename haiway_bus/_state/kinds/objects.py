@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from enum import Enum, Flag
 from typing import Any
 
-from haiway_bus._state.kinds.kind import Instance, Kind, Plain, Schema, SchemaBook, not_json
-from haiway_bus._state.kinds.mismatch import Mismatch, describe, mismatch
+from haiway_bus._state.kinds.kind import (
+    Entry,
+    Instance,
+    Kind,
+    Plain,
+    Schema,
+    SchemaBook,
+    Wire,
+    not_json,
+)
+from haiway_bus._state.kinds.mismatch import describe, mismatch
 
 __all__ = ("CallableKind", "EnumKind", "LiteralKind", "ProtocolKind", "StateKind", "TypeKind")
 
 JSON_TYPES = frozenset({bool, int, float, str, type(None)})
+
+
+def as_number(plain: Any) -> Any:
+    """Give the int for 1.0, which is the same number in JSON."""
+    return int(plain) if type(plain) is float and plain.is_integer() else plain
+
+
+def read_as(types: Iterable[type]) -> frozenset[type]:
+    """The types of plain data in which JSON can carry values of these types."""
+    found = frozenset(kind for kind in types if kind in JSON_TYPES)
+    return found | {int, float} if found & {int, float} else found
 
 
 class ProtocolKind(Kind):
@@ -32,27 +52,31 @@ class ProtocolKind(Kind):
 
 
 class StateKind(Instance):
-    """A nested State. Its plain form is a mapping, which the class of the annotation reads.
-
-    So JSON carries an instance of exactly that class. It would lose the class of any other.
-    """
+    """A nested State. Its plain form is a mapping, which the class of the annotation reads and writes."""
 
     __slots__ = ()
+
+    reads = frozenset({dict})
 
     def __init__(self, owner: type) -> None:
         super().__init__(owner)
 
+    @property
+    def wire(self) -> Wire:
+        return self.owner.__state__  # type: ignore[no-any-return]
+
+    @property
+    def entries(self) -> dict[str, Entry]:
+        return self.owner.__state__.entries  # type: ignore[no-any-return]
+
+    @property
+    def closed_keys(self) -> bool:  # type: ignore[override] # an attribute of other kinds
+        return self.owner.__state__.unknown == "refuse"  # type: ignore[no-any-return]
+
     def dump(self, value: Any) -> Plain:
-        if type(value) is not self.owner:
-            reason = f"JSON would lose the class of {describe(value)}: annotate that class"
-            raise Mismatch([("", reason)])
         return self.owner.__state__.dump(value)
 
     def load(self, plain: Plain) -> Any:
-        if isinstance(plain, self.owner):
-            return plain
-        if not isinstance(plain, Mapping):
-            raise mismatch(self.expected, plain)
         return self.owner.__state__.load(plain)
 
     def schema(self, book: SchemaBook) -> Schema:
@@ -63,11 +87,18 @@ class StateKind(Instance):
 
 
 class EnumKind(Instance):
-    """A member of an Enum; its value in JSON."""
+    """A member of an Enum; its value in JSON. `texts`: the members by their values that are text."""
 
-    __slots__ = ()
+    __slots__ = ("reads", "texts")
 
     immutable = True
+    reads: frozenset[type[Any]]
+
+    def __init__(self, owner: type[Enum]) -> None:
+        super().__init__(owner)
+        values = owner._value2member_map_
+        self.reads = read_as(type(value) for value in values)
+        self.texts: dict[str, Any] = {v: m for v, m in values.items() if type(v) is str}
 
     def dump(self, value: Any) -> Plain:
         plain = value.value
@@ -80,12 +111,13 @@ class EnumKind(Instance):
     def load(self, plain: Plain) -> Any:
         if isinstance(plain, self.owner):
             return plain
+        number = as_number(plain)
         try:
-            member = self.owner(plain)
+            member = self.owner(number)
         except (ValueError, TypeError):
             raise mismatch(self.expected, plain) from None
-        # In Python True == 1 == 1.0. In JSON these are three values.
-        if not isinstance(member, Flag) and type(member.value) is not type(plain):
+        # In Python True == 1. JSON tells them apart.
+        if type(as_number(member.value)) is not type(number):
             raise mismatch(self.expected, plain)
         return member
 
@@ -102,21 +134,24 @@ class EnumKind(Instance):
 class LiteralKind(Kind):
     """One of the named values. Type and value both have to agree: True is not 1."""
 
-    __slots__ = ("plain", "values")
+    __slots__ = ("forms", "reads", "texts", "values")
 
     immutable = True
+    reads: frozenset[type[Any]]
 
     def __init__(self, expected: str, values: tuple[Any, ...]) -> None:
         super().__init__(expected)
         self.values: dict[tuple[type[Any], Any], Any] = {
             (type(value), value): value for value in values
         }
-        plain: dict[tuple[type, Any], Any] = {}
+        forms: dict[tuple[type, Any], Any] = {}
         for value in values:
-            form = value.value if isinstance(value, Enum) else value
+            form = as_number(value.value if isinstance(value, Enum) else value)
             if type(form) in JSON_TYPES:
-                plain.setdefault((type(form), form), value)
-        self.plain: dict[tuple[type[Any], Any], Any] = plain
+                forms.setdefault((type(form), form), value)
+        self.forms: dict[tuple[type[Any], Any], Any] = forms
+        self.reads = read_as(kind for kind, _ in forms)
+        self.texts: dict[str, Any] = {v: member for (t, v), member in forms.items() if t is str}
 
     def check(self, value: Any) -> Any:
         try:
@@ -126,18 +161,19 @@ class LiteralKind(Kind):
 
     def dump(self, value: Any) -> Plain:
         form = value.value if isinstance(value, Enum) else value
-        if self.plain.get((type(form), form)) is not value:
+        if self.forms.get((type(form), as_number(form))) is not value:
             raise not_json(describe(value))
         return form
 
     def load(self, plain: Plain) -> Any:
+        form = as_number(plain)
         try:
-            return self.plain[type(plain), plain]
+            return self.forms[type(form), form]
         except (KeyError, TypeError):
             return self.check(plain)
 
     def schema(self, book: SchemaBook) -> Schema:
-        return {"enum": [form for _, form in self.plain]}
+        return {"enum": [form for _, form in self.forms]}
 
 
 class TypeKind(Kind):

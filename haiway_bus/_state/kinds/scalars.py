@@ -11,7 +11,7 @@ from typing import Any, Final
 from haiway_bus._state.kinds.kind import Instance, Kind, Plain, Schema, SchemaBook, not_json
 from haiway_bus._state.kinds.mismatch import Mismatch, describe, mismatch
 
-__all__ = ("INT_KEY", "SCALARS", "AnyKind", "text_schema")
+__all__ = ("INT_KEY", "SCALARS", "AnyKind", "Exponents", "FloatKind", "ordinary", "text_schema")
 
 INT_KEY: Final = "0|-?[1-9][0-9]*"
 """An int as the key of a JSON object: as int writes it, so that no two texts stand for one key."""
@@ -35,6 +35,7 @@ class AnyKind(Kind):
 
     anything = True
     closed = False
+    reads = frozenset({type(None), bool, int, float, str, list, dict})
 
     def __init__(self) -> None:
         super().__init__("anything")
@@ -78,6 +79,8 @@ class NoneKind(Kind):
     __slots__ = ()
 
     immutable = True
+    plain = True
+    reads = frozenset({type(None)})
 
     def __init__(self) -> None:
         super().__init__("None", (type(None),))
@@ -98,6 +101,8 @@ class BoolKind(Instance):
     __slots__ = ()
 
     immutable = True
+    plain = True
+    reads = frozenset({bool})
 
     def dump(self, value: Any) -> Plain:
         return value
@@ -112,6 +117,8 @@ class IntKind(Instance):
     __slots__ = ()
 
     immutable = True
+    plain = True
+    reads = frozenset({int, float})
 
     def check(self, value: Any) -> Any:
         if isinstance(value, int) and type(value) is not bool:
@@ -148,6 +155,8 @@ class FloatKind(Instance):
     __slots__ = ()
 
     immutable = True
+    plain = True
+    reads = frozenset({int, float})
 
     def check(self, value: Any) -> Any:
         if isinstance(value, float):
@@ -196,6 +205,8 @@ class StrKind(Instance):
     __slots__ = ()
 
     immutable = True
+    plain = True
+    reads = frozenset({str})
 
     def dump(self, value: Any) -> Plain:
         # Not str(value): for a member of an Enum that derives from str, that is the member's name.
@@ -211,6 +222,7 @@ class BytesKind(Instance):
     __slots__ = ()
 
     immutable = True
+    reads = frozenset({str})
     samples = ("", "abcd", "P10D", "1200", "20260101", "1" * 32)
     """As in TextKind."""
 
@@ -233,11 +245,27 @@ class BytesKind(Instance):
         return {**text_schema(BASE64), "contentEncoding": "base64"}
 
 
+class Exponents:
+    """Tells the JSON writer whether it met a float that Python writes with an exponent, as 1e+16.
+
+    Other writers write it as 1e16. `last` is another object after each such float.
+    """
+
+    last: object = None
+
+
+def ordinary(value: float) -> bool:
+    """Whether the number is finite, and Python writes it without an exponent."""
+    return 1e-4 <= value < 1e16 or value == 0 or -1e16 < value <= -1e-4
+
+
 def finite(value: float) -> float:
     """Give the number, and refuse infinity and NaN, which JSON does not have."""
-    if isfinite(value):
-        return value
-    raise not_json(repr(value))
+    if not isfinite(value):
+        raise not_json(repr(value))
+    if not ordinary(value):
+        Exponents.last = object()
+    return value
 
 
 SCALARS: dict[type | None, Kind] = {

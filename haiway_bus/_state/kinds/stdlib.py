@@ -49,6 +49,7 @@ class TextKind(Instance):
     __slots__ = ("format", "matches", "parse", "pattern", "refused", "samples", "trusted", "write")
 
     immutable = True
+    reads = frozenset({str})
 
     def __init__(
         self,
@@ -165,6 +166,6 @@ def standard_kind(annotation: Any) -> Kind | None:
         return TextKind(kind, kind, DECIMAL, ("12", "1200", "20260101", "1" * 32))
     pathlib = sys.modules.get("pathlib")
     if pathlib is not None and issubclass(kind, pathlib.PurePath):
-        samples = ("2026-01-01T00:00:00", "2026-01-01", "12:00:00", "P10D", "1200", "1" * 32)
-        return TextKind(kind, kind, None, (".", NO_UUID, *samples))
+        texts = ("2026-01-01T00:00:00", "2026-01-01", "12:00:00", "P10D", "1200", "1" * 32)
+        return TextKind(kind, kind, None, (".", NO_UUID, *texts))
     return None

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from haiway_bus._state.kinds.frozen_map import FrozenMap
-from haiway_bus._state.kinds.kind import Kind, Plain, Schema, SchemaBook
-from haiway_bus._state.kinds.mismatch import Mismatch, Problem, mismatch, part_of
+from haiway_bus._state.kinds.kind import Entry, Kind, Plain, Schema, SchemaBook
+from haiway_bus._state.kinds.mismatch import LIMIT, Mismatch, Problem, listed, mismatch, part_of
 
-__all__ = ("Entry", "TypedDictKind")
-
-
-class Entry:
-    """One key of a TypedDict."""
-
-    __slots__ = ("kind", "required")
-
-    def __init__(self, kind: Kind, required: bool) -> None:
-        self.kind: Kind = kind
-        self.required: bool = required
+__all__ = ("TypedDictKind",)
 
 
 class TypedDictKind(Kind):
@@ -27,9 +17,16 @@ class TypedDictKind(Kind):
 
     __slots__ = ("entries",)
 
+    entries: dict[str, Entry]
+    reads = frozenset({dict})
+    kept = (FrozenMap,)
+
     def __init__(self, expected: str, entries: dict[str, Entry]) -> None:
         super().__init__(expected)
-        self.entries: dict[str, Entry] = entries
+        self.entries = entries
+
+    def parts(self) -> Iterable[Kind]:
+        return (entry.kind for entry in self.entries.values())
 
     def each(
         self, convert: Callable[[Kind], Callable[[Any], Any]], source: Mapping[Any, Any]
@@ -39,22 +36,21 @@ class TypedDictKind(Kind):
         for key, value in source.items():
             entry = self.entries.get(key)
             if entry is None:
-                problems.append((part_of(key), f"no such key, {self.expected} has {self.keys}"))
+                if len(problems) <= LIMIT:
+                    reason = f"no such key, {self.expected} has {listed(self.entries)}"
+                    problems.append((part_of(key), reason))
                 continue
             try:
                 converted[key] = convert(entry.kind)(value)
             except Mismatch as wrong:
-                problems += wrong.under(part_of(key))
+                if len(problems) <= LIMIT:
+                    problems += wrong.under(part_of(key))
         for key, entry in self.entries.items():
             if entry.required and key not in source:
                 problems.append((f"[{key!r}]", f"missing, expected {entry.kind.expected}"))
         if problems:
             raise Mismatch(problems)
         return converted
-
-    @property
-    def keys(self) -> str:
-        return ", ".join(self.entries) or "none"
 
     def check(self, value: Any) -> Any:
         if not isinstance(value, Mapping):
@@ -65,12 +61,12 @@ class TypedDictKind(Kind):
         return FrozenMap(checked)
 
     def dump(self, value: Any) -> Plain:
-        return self.each(lambda kind: kind.dump, value)
+        return self.each(lambda kind: kind.wire.dump, value)
 
     def load(self, plain: Plain) -> Any:
         if not isinstance(plain, Mapping):
             raise mismatch(self.expected, plain)
-        return FrozenMap(self.each(lambda kind: kind.load, plain))
+        return FrozenMap(self.each(lambda kind: kind.wire.load, plain))
 
     def schema(self, book: SchemaBook) -> Schema:
         return {

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from haiway_bus._state.kinds.kind import Kind, Plain, Schema, SchemaBook
+from haiway_bus._state.kinds.kind import Entry, Kind, Plain, Schema, SchemaBook, Wire
 from haiway_bus._state.kinds.mismatch import Mismatch, mismatch
+from haiway_bus._state.kinds.tags import Tag, tag_of
 
 __all__ = ("RecursiveKind", "UnionKind")
 
-UNAMBIGUOUS = frozenset({bool, int, float, type(None)})
-"""The types of plain values that mean one type only. Text may also be a date or a UUID."""
+
+class Attempts(threading.local):
+    """What the unions made of the values within one load or check, by union, method and value."""
+
+    made: dict[Any, tuple[Any, Any]] | None = None
+
+
+_attempts = Attempts()
 
 
 class UnionKind(Kind):
@@ -18,11 +27,17 @@ class UnionKind(Kind):
 
     A value of an exact type of a member belongs to that member. Any other value goes to the members
     in the order of the annotation, and to the first that accepts it: `float | str` makes 1.0 of 1,
-    and `int | float` keeps 1. Loading follows the same order. A number, true, false and null go to
-    the member of exactly that type, if the union has it.
+    and `int | float` keeps 1.
+
+    Loading asks the members that read the JSON type of the plain form, in the same order. A number,
+    text, true, false and null go to the member of exactly that type, if there is one. Mappings that
+    have a tag (`tags.py`) go to the member of that tag.
+
+    Invariants: `attempt` asks the members once for a value, and remembers the answer as long as the
+    value around it is read. So unions within unions cost the sum of their members, not the product.
     """
 
-    __slots__ = ("anything", "closed", "immutable", "members", "sole")
+    __slots__ = ("anything", "closed", "immutable", "members", "readers", "sole", "tag", "writers")
 
     anything: bool
     closed: bool
@@ -37,37 +52,103 @@ class UnionKind(Kind):
         # T | None: the error tells the problems of T, with their paths.
         others = [member for member in members if member.exact != (type(None),)]
         self.sole: Kind | None = others[0] if len(others) == 1 else None
+        # Filled when plain data is first used. Before, a member may name a class that does not exist yet.
+        self.readers: dict[type[Any], Wire] | None = None
+        self.writers: dict[type[Any], Wire] = {}
+        self.tag: Tag | None = None
+
+    @property
+    def reads(self) -> frozenset[type[Any]]:  # type: ignore[override] # an attribute of other kinds
+        return frozenset(kind for member in self.members for kind in member.reads)
+
+    @property
+    def kept(self) -> tuple[type[Any], ...]:
+        return tuple(kind for member in self.members for kind in member.kept)
+
+    def parts(self) -> Iterable[Kind]:
+        return self.members
 
     def check(self, value: Any) -> Any:
         if type(value) in self.exact_set:
             return value
-        return self.first("check", value)
+        return self.attempt("check", self.members, value)
 
-    def first(self, method: str, value: Any) -> Any:
+    def attempt(self, method: str, members: Iterable[Kind], value: Any) -> Any:
+        """Give what the first member that accepts the value makes of it. Raises Mismatch."""
+        outer = _attempts.made
+        made = _attempts.made = {} if outer is None else outer
+        key = (id(self), method, id(value))
+        try:
+            if key not in made:
+                # With the value, which stays alive so that no other value gets its id.
+                made[key] = (value, self.first(method, members, value))
+        finally:
+            _attempts.made = outer
+        result = made[key][1]
+        if type(result) is Mismatch:
+            raise Mismatch(result.problems)
+        return result
+
+    def first(self, method: str, members: Iterable[Kind], value: Any) -> Any:
         inner: list[tuple[str, str]] = []
-        for member in self.members:
+        for member in members:
             try:
                 return getattr(member, method)(value)
             except Mismatch as wrong:
                 if member is self.sole:
                     inner = [problem for problem in wrong.problems if problem[0]]
-        if inner:
-            raise Mismatch(inner)
+        return Mismatch(inner) if inner else mismatch(self.expected, value)
+
+    def prepare(self) -> dict[type[Any], Wire]:
+        """Find out which members read and write which types, and by which tag."""
+        readers: dict[type[Any], list[Kind]] = {}
+        writers: dict[type[Any], list[Kind]] = {}
+        for member in self.members:
+            for plain in member.reads:
+                readers.setdefault(plain, []).append(member)
+            for kept in member.kept:
+                writers.setdefault(kept, []).append(member)
+        for plain, found in readers.items():
+            readers[plain] = [m for m in found if m.plain and plain in m.exact_set][:1] or found
+        self.writers = {kept: found[0].wire for kept, found in writers.items() if len(found) == 1}
+        if len(readers.get(dict, ())) > 1:
+            self.tag = tag_of(readers[dict])
+        self.readers = {
+            plain: found[0].wire if len(found) == 1 else Alternatives(self, found)
+            for plain, found in readers.items()
+        }
+        return self.readers
+
+    def choose(self, plain: Plain) -> Wire:
+        """Give what loads the plain form. Raises Mismatch when its tag belongs to no member."""
+        readers = self.prepare() if self.readers is None else self.readers
+        found = readers.get(type(plain))
+        if found is None and isinstance(plain, Mapping):
+            found = readers.get(dict)
+        if self.tag is not None and found is readers.get(dict):
+            return self.tag.choose(plain)
+        return Alternatives(self, self.members) if found is None else found
+
+    def load(self, plain: Plain) -> Any:
+        return self.choose(plain).load(plain)
+
+    def writer(self, value: Any) -> Wire:
+        """Give what dumps the value. Raises Mismatch."""
+        if self.readers is None:
+            self.prepare()
+        found = self.writers.get(type(value))
+        if found is not None:
+            return found
+        for member in self.members:
+            try:
+                if member.check(value) is value:
+                    return member.wire
+            except Mismatch:
+                continue
         raise mismatch(self.expected, value)
 
     def dump(self, value: Any) -> Plain:
-        kind = type(value)
-        for member in self.members:
-            if kind in member.exact_set:
-                return member.dump(value)
-        for member in self.members:
-            try:
-                accepted = member.check(value)
-            except Mismatch:
-                continue
-            if accepted is value:
-                return member.dump(value)
-        raise mismatch(self.expected, value)
+        return self.writer(value).dump(value)
 
     def dump_key(self, value: Any) -> str:
         for member in self.members:
@@ -75,16 +156,27 @@ class UnionKind(Kind):
                 return member.dump_key(value)
         return super().dump_key(value)
 
-    def load(self, plain: Plain) -> Any:
-        if type(plain) in UNAMBIGUOUS and type(plain) in self.exact_set:
-            return plain
-        return self.first("load", plain)
-
     def load_key(self, plain: str) -> Any:
-        return self.first("load_key", plain)
+        return self.attempt("load_key", self.members, plain)
 
     def schema(self, book: SchemaBook) -> Schema:
         return {"anyOf": [member.schema(book) for member in self.members]}
+
+
+class Alternatives:
+    """The members of a union that read the same JSON type and have no tag."""
+
+    __slots__ = ("members", "union")
+
+    def __init__(self, union: UnionKind, members: Iterable[Kind]) -> None:
+        self.union: UnionKind = union
+        self.members: Iterable[Kind] = members
+
+    def dump(self, value: Any, /) -> Plain:
+        return self.union.dump(value)
+
+    def load(self, plain: Plain, /) -> Any:
+        return self.union.attempt("load", self.members, plain)
 
 
 class RecursiveKind(Kind):
@@ -104,6 +196,33 @@ class RecursiveKind(Kind):
         if self.target is None:
             raise RuntimeError(f"{self.expected} is used before it is known")
         return self.target
+
+    @property
+    def wire(self) -> Wire:
+        return self.known.wire
+
+    @property
+    def choose(self) -> Any:  # type: ignore[override] # an attribute of other kinds
+        return self.known.choose
+
+    @property
+    def reads(self) -> frozenset[type[Any]]:  # type: ignore[override] # an attribute of other kinds
+        return self.known.reads
+
+    @property
+    def kept(self) -> tuple[type[Any], ...]:
+        return self.known.kept
+
+    @property
+    def closed_keys(self) -> bool:  # type: ignore[override] # an attribute of other kinds
+        return self.known.closed_keys
+
+    @property
+    def entries(self) -> dict[str, Entry]:
+        return self.known.entries
+
+    def parts(self) -> Iterable[Kind]:
+        return (self.known,)
 
     def check(self, value: Any) -> Any:
         return self.known.check(value)
