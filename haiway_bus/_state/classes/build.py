@@ -98,11 +98,12 @@ def build(
         abstract = abstract_names(cls, body)
     if abstract:
         type.__setattr__(cls, "__abstractmethods__", abstract)
-    local: dict[str, Any] = {}
-    wanted = {found for annotation in annotations.values() for found in names_in(annotation)}
-    if wanted and frame is not None and frame.f_locals is not frame.f_globals:
+    around: Mapping[str, Any] = {}
+    if frame is not None and frame.f_locals is not frame.f_globals:
         # The local names of a function are gone when it returns. A module keeps its names.
-        local = {key: value for key, value in frame.f_locals.items() if key in wanted}
+        around = frame.f_locals
+    wanted = {found for each in annotations.values() for found in names_in(each, around)}
+    local = {key: around[key] for key in wanted if key in around}
     if wanted:
         local |= {variable.__name__: variable for variable in body.get("__type_params__", ())}
         local[name] = cls
