@@ -165,7 +165,12 @@ class UnionKind(Kind):
         return self.attempt("load_key", self.members, plain)
 
     def schema(self, book: SchemaBook) -> Schema:
-        return {"anyOf": [member.schema(book) for member in self.members]}
+        schema: Schema = {"anyOf": [member.schema(book) for member in self.members]}
+        self.prepare()
+        if self.tag is not None and self.tag.unnamed is None:
+            # Also where it has a default in each member: nothing else tells them apart.
+            schema["required"] = [self.tag.key]
+        return schema
 
 
 def names(member: Kind, plain: Mapping[Any, Any]) -> bool:
