@@ -46,7 +46,6 @@ _numbers = count()
 INLINE = 3
 """Up to so many exact types are compared in line. More of them are looked up in a frozenset."""
 
-
 UPDATED = Signature(
     [Parameter("self", Parameter.POSITIONAL_ONLY), Parameter("changes", Parameter.VAR_KEYWORD)]
 )
@@ -266,13 +265,7 @@ class Writer:
 
 
 def write_method(owner: type, fields: Sequence[Field], method: str) -> FunctionType:
-    """Write a method for the fields of a class.
-
-    Args:
-        owner: the class.
-        fields: its fields, in order.
-        method: `__new__`, `updated`, `__eq__`, `__hash__`, or `__repr__`.
-    """
+    """Write `__new__`, `updated`, `__eq__`, `__hash__` or `__repr__` for the fields of a class, in order."""
     writer = Writer(owner, fields)
     parts: dict[str, Callable[[], list[str]]] = {
         "__new__": writer.constructor,
