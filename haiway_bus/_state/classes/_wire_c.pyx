@@ -11,36 +11,30 @@ from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
 from haiway_bus._common.live cimport live_count, live_objects
+from haiway_bus._state.classes.quick_texts cimport (
+    HB_ALLOC, HB_MEMBER_OFFSET, HB_SLOT, HB_STORE, PyLong_AsUnsignedLongLongMask, hb_is_day, hb_is_decimal, hb_is_moment,
+    hb_uuid_bits, hb_uuid_text,
+)
 
-from sys import intern
+from sys import intern, modules
 
 from haiway_bus._state.annotations.default import MISSING
 from haiway_bus._state.classes.steps import (
     absent, dump_step, gathered, load_step, lost, not_a_dict, unknown_keys, with_unknown,
 )
 from haiway_bus._state.classes.validate import validated
-from haiway_bus._state.kinds.mismatch import LIMIT, Mismatch
+from haiway_bus._state.kinds.frozen_map import FrozenMap
+from haiway_bus._state.kinds.mismatch import LIMIT, Mismatch, part_of
+from haiway_bus._state.kinds.stdlib import TextKind
 
 __all__ = ("Wired",)
 
-cdef extern from *:
-    """
-    #include <structmember.h>   /* PyMemberDef, up to 3.11 */
-
-    #define HB_ALLOC(type) (((PyTypeObject *)(type))->tp_alloc((PyTypeObject *)(type), 0))
-    #define HB_SLOT(object, offset) (*(PyObject **)((char *)(object) + (offset)))
-    #define HB_STORE(object, offset, value) (HB_SLOT(object, offset) = (value))
-    #define HB_MEMBER_OFFSET(member) (((PyMemberDescrObject *)(member))->d_member->offset)
-    """
-    object HB_ALLOC(object)
-    PyObject *HB_SLOT(object, Py_ssize_t) noexcept
-    void HB_STORE(object, Py_ssize_t, PyObject *) noexcept
-    Py_ssize_t HB_MEMBER_OFFSET(object) noexcept
-
 cdef extern from "Python.h":
+    PyTypeObject *Py_TYPE(object) noexcept
     int Py_EnterRecursiveCall(const char *) except -1
     void Py_LeaveRecursiveCall() noexcept
     PyObject *PyDict_GetItemWithError(object, object) except? NULL
+    int PyDict_Update(object, object) except -1
     double PyFloat_AS_DOUBLE(object) noexcept
 
 cdef extern from "math.h":
@@ -52,7 +46,17 @@ cdef enum:  # the codes of steps.py
     TABLE = 2
     STATE = 3
     SEQUENCE = 4
-    UNION = 5
+    MAPPING = 5
+    UNION = 6
+    CALL = 7
+    # Kinds of CALL whose common values are converted here.
+    UUID = 8
+    MOMENT = 9
+    DAY = 10
+    DECIMAL = 11
+
+TEXTS = {("uuid", "UUID"): UUID, ("datetime", "datetime"): MOMENT, ("datetime", "date"): DAY, ("decimal", "Decimal"): DECIMAL}
+"""The codes by the module and the name of the class."""
 
 cdef object NO_VALUE = MISSING
 cdef Py_ssize_t MOST = LIMIT
@@ -69,29 +73,57 @@ cdef class Conversion:
     cdef bint none
     cdef bint anything
     cdef object kind
-    cdef object only            # the exact type of SAME, where it has a single one
+    cdef PyObject *only         # the exact type of SAME, where it has a single one; `exact` holds it
     cdef tuple exact
     cdef dict texts
     cdef Conversion item
     cdef Wired wired
+    cdef object tests           # a ConstrainedKind, whose predicates what is loaded has to satisfy, or None
+    cdef object owner           # the class of UUID, MOMENT, DAY and DECIMAL
+    cdef object parse
+    cdef object write
+    cdef object safety          # `is_safe` of a UUID
+    cdef Py_ssize_t int_offset
+    cdef Py_ssize_t safe_offset
 
     def __cinit__(self, step):
         self.code = step.code
+        self.tests = step.tests
+        owner = getattr(step.kind, "owner", None)
+        if self.code == CALL and type(step.kind) is TextKind and (owner.__module__, owner.__name__) in TEXTS:
+            self.code = TEXTS[owner.__module__, owner.__name__]
+            self.owner = owner
+            self.parse = getattr(owner, "fromisoformat", owner)
+            self.write = getattr(owner, "isoformat", owner.__str__)
+            if self.code == UUID:
+                self.int_offset = HB_MEMBER_OFFSET(owner.__dict__["int"])
+                self.safe_offset = HB_MEMBER_OFFSET(owner.__dict__["is_safe"])
+                self.safety = modules["uuid"].SafeUUID.unknown
         self.none = step.none
         self.kind = step.kind
         self.anything = step.exact is None
         self.exact = step.exact or ()
-        self.only = self.exact[0] if len(self.exact) == 1 else None
+        if self.code == SAME and self.tests is None and len(self.exact) == 1:
+            self.only = <PyObject *>self.exact[0]
         self.texts = step.texts
         self.item = None if step.item is None else Conversion(step.item)
 
-    cdef inline bint keeps(self, object value):
-        return self.anything or <object>type(value) is self.only or (self.only is None and type(value) in self.exact)
+    cdef inline bint stays(self, object plain) noexcept:
+        """Whether the value stays as it is, for the most common steps. A false no costs time only."""
+        return <PyObject *>Py_TYPE(plain) == self.only
+
+    cdef bint keeps(self, object value) except -1:
+        return self.anything or self.stays(value) or type(value) in self.exact
 
     cdef object load(self, object plain):
-        cdef PyObject *found
         if self.none and plain is None:
             return None
+        if self.tests is None:
+            return self.load_untested(plain)
+        return self.tests.satisfied(self.load_untested(plain))
+
+    cdef object load_untested(self, object plain):
+        cdef PyObject *found
         if self.code == SAME:
             if self.keeps(plain):
                 return plain
@@ -110,10 +142,87 @@ cdef class Conversion:
         elif self.code == SEQUENCE:
             if type(plain) is list:
                 return tuple(self.load_items(<list>plain))
+        elif self.code == MAPPING:
+            if type(plain) is dict:
+                return self.load_entries(<dict>plain)
         elif self.code == UNION:
             chosen = self.kind.choose(plain)
             return load_by(wired_of(chosen), chosen, plain)
+        elif self.code >= UUID:
+            loaded = self.load_text(plain)
+            if loaded is not None:
+                return loaded
         return self.kind.load(plain)
+
+    cdef object load_text(self, object text):
+        """Give the value of a text of the common form, or None."""
+        cdef unsigned long long bits[2]
+        if self.code == UUID:
+            bits[0] = bits[1] = 0
+            if not hb_uuid_bits(text, bits):
+                return None
+            value = HB_ALLOC(self.owner)
+            number = (<object>bits[0] << 64) | bits[1]
+            Py_INCREF(number)
+            HB_STORE(value, self.int_offset, <PyObject *>number)
+            Py_INCREF(self.safety)
+            HB_STORE(value, self.safe_offset, <PyObject *>self.safety)
+            return value
+        if (
+            hb_is_moment(text) if self.code == MOMENT else hb_is_day(text) if self.code == DAY else hb_is_decimal(text)
+        ):
+            try:
+                return self.parse(text)
+            except ValueError:
+                pass  # there is no such day or time
+        return None
+
+    cdef object dump_text(self, object value):
+        """Give the text of a value, or None where the kind has to write it."""
+        cdef unsigned long long bits[2]
+        if <object>type(value) is not self.owner:
+            return None
+        if self.code == UUID:
+            number = <object>HB_SLOT(value, self.int_offset)
+            bits[0] = PyLong_AsUnsignedLongLongMask(number >> 64)
+            bits[1] = PyLong_AsUnsignedLongLongMask(number)
+            return hb_uuid_text(bits)
+        text = self.write(value)
+        return text if self.code != DECIMAL or hb_is_decimal(text) else None
+
+    cdef object load_entries(self, dict plain):
+        cdef Conversion item = self.item
+        cdef dict loaded = {}
+        cdef list problems = None
+        for key, value in plain.items():
+            if type(key) is not str:
+                return self.kind.load(plain)
+            try:
+                loaded[key] = item.load(value)
+            except Mismatch as wrong:
+                problems = (problems or []) + wrong.under(part_of(key))
+                if len(problems) > MOST:
+                    break
+        if problems is not None:
+            raise Mismatch(problems)
+        frozen = dict.__new__(FrozenMap)
+        PyDict_Update(frozen, loaded)
+        return frozen
+
+    cdef dict dump_entries(self, dict values):
+        cdef Conversion item = self.item
+        cdef dict dumped = {}
+        cdef list problems = None
+        for key, value in values.items():
+            try:
+                dumped[key if type(key) is str else self.kind.key.dump_key(key)] = item.dump(value)
+            except Mismatch as wrong:
+                problems = (problems or []) + wrong.under(part_of(key))
+                if len(problems) > MOST:
+                    break
+        if problems is not None:
+            raise Mismatch(problems)
+        return dumped
 
     cdef list load_items(self, list plain):
         cdef Conversion item = self.item
@@ -133,6 +242,7 @@ cdef class Conversion:
 
     cdef object dump(self, object value):
         cdef double number
+        cdef PyObject *found
         if self.none and value is None:
             return None
         if self.code == SAME:
@@ -143,6 +253,12 @@ cdef class Conversion:
                 number = PyFloat_AS_DOUBLE(value)
                 if 1e-4 <= number < 1e16 or number == 0 or -1e16 < number <= -1e-4:  # as `ordinary` in scalars.py
                     return value
+        elif self.code == TABLE:
+            plain = value if type(value) is str else getattr(value, "_value_", None)
+            if type(plain) is str:
+                found = PyDict_GetItemWithError(self.texts, plain)
+                if found == <PyObject *>value or (found != NULL and plain is value and type(<object>found) is str):
+                    return plain
         elif self.code == STATE:
             if self.wired is None:
                 self.wired = wired_of(self.kind)
@@ -150,9 +266,16 @@ cdef class Conversion:
         elif self.code == SEQUENCE:
             if type(value) is tuple:
                 return self.dump_items(<tuple>value)
+        elif self.code == MAPPING:
+            if type(value) is FrozenMap:
+                return self.dump_entries(<dict>value)
         elif self.code == UNION:
             chosen = self.kind.writer(value)
             return dump_by(wired_of(chosen), chosen, value)
+        elif self.code >= UUID:
+            text = self.dump_text(value)
+            if text is not None:
+                return text
         return self.kind.dump(value)
 
     cdef list dump_items(self, tuple values):
@@ -271,6 +394,11 @@ cdef class Wired:
         instance = HB_ALLOC(self.owner)
         for place in self.places:
             found = PyDict_GetItemWithError(plain, place.key)
+            if found != NULL and place.loading.stays(<object>found):
+                count += 1
+                Py_INCREF(<object>found)
+                HB_STORE(instance, place.offset, found)
+                continue
             try:
                 if found != NULL:
                     count += 1
@@ -308,6 +436,9 @@ cdef class Wired:
         for place in self.places:
             value = <object>HB_SLOT(instance, place.offset)
             if place.omitted and place.is_default(value):
+                continue
+            if place.dumping.stays(value):
+                plain[place.key] = value
                 continue
             try:
                 plain[place.key] = place.dumping.dump(value)

@@ -1,7 +1,8 @@
 """From plain data to JSON text and back, by msgspec where it is installed, or else by the standard library.
 
-Both give the same data and the same texts. Where msgspec would not, the standard library serves: for texts that
-msgspec refuses, as it may accept them or says why they are wrong, and for floats that Python writes with an exponent.
+Both give the same data and the same texts. Where msgspec would not, the standard library serves: for texts and data
+that msgspec refuses, for it says why they are refused and accepts some of them, and for floats that Python writes
+with an exponent.
 
 The functions import both libraries themselves, so that a service without JSON starts without them.
 """
@@ -15,24 +16,37 @@ from typing import Any, Final, NoReturn
 
 from haiway_bus._common.switches import switch
 from haiway_bus._state.kinds.mismatch import LIMIT, Mismatch, Problem, describe, part_of
-from haiway_bus._state.kinds.scalars import Exponents
 
-__all__ = ("DEEP", "read_json", "write_json")
+__all__ = ("DEEP", "decode", "encode", "read_standard", "write_json")
 
 DEEP: Final = "nested too deeply, or in a circle"
 """The reason for a RecursionError: Python's limit of 1,000 frames is that of the nesting, too."""
 
 
-@cache
-def engine() -> tuple[Callable[[Any], bytes], Callable[[Any], Any]] | None:
-    """Give msgspec's encode and decode, or None where msgspec is not installed or switched off."""
-    if switch("HAIWAY_BUS_NO_MSGSPEC"):
-        return None
+def encode(plain: Any) -> bytes:
+    """Write plain data in UTF-8. What cannot be written raises any exception."""
+    choose_library()
+    return encode(plain)
+
+
+def decode(text: Any) -> Any:
+    """Read plain data. What cannot be read raises any exception."""
+    choose_library()
+    return decode(text)
+
+
+def choose_library() -> None:
+    """Let msgspec be `encode` and `decode`, or the standard library where msgspec is not installed or switched off."""
+    global encode, decode
     try:
+        if switch("HAIWAY_BUS_NO_MSGSPEC"):
+            raise ImportError
         from msgspec.json import Decoder, Encoder
     except ImportError:
-        return None
-    return Encoder().encode, Decoder().decode
+        encode, decode = encode_standard, read_standard
+    else:
+        encode = Encoder().encode
+        decode = Decoder().decode
 
 
 @cache
@@ -40,11 +54,16 @@ def standard() -> tuple[Callable[[Any], str], Callable[[str], Any]]:
     """Give the standard library's encode and decode."""
     from json import JSONDecoder, JSONEncoder
 
-    # check_circular costs a dict entry for each container. A circle ends in a RecursionError without it.
+    # check_circular costs a dict entry for each container. Without it a circle ends in a RecursionError.
     encoder = JSONEncoder(
         ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")
     )
     return encoder.encode, JSONDecoder(parse_constant=refuse_constant).decode
+
+
+def encode_standard(plain: Any) -> bytes:
+    text: str = standard()[0](plain)
+    return text.encode()
 
 
 def refuse_constant(name: str) -> NoReturn:
@@ -53,22 +72,15 @@ def refuse_constant(name: str) -> NoReturn:
 
 
 def write_json(dump: Callable[[Any], Any], value: Any, indent: int | None) -> bytes:
-    """Write JSON text in UTF-8, in a single line without spaces when `indent` is None. Raises Mismatch.
+    """Write JSON text in UTF-8. Raises Mismatch for what cannot be written.
 
     Args:
         dump: gives the plain data of the value. Raises Mismatch.
         value: what to write.
-        indent: the spaces of indentation for each level.
+        indent: the spaces of indentation for each level. None writes a single line without spaces.
     """
-    exponents = Exponents.last
     try:
         plain = dump(value)
-        quick = engine()
-        if quick is not None and indent is None and exponents is Exponents.last:
-            try:
-                return quick[0](plain)
-            except (TypeError, ValueError, OverflowError):
-                pass
         if indent is None:
             text = standard()[0](plain)
         else:
@@ -76,21 +88,16 @@ def write_json(dump: Callable[[Any], Any], value: Any, indent: int | None) -> by
 
             text = dumps(plain, ensure_ascii=False, allow_nan=False, indent=indent)
         try:
-            return text.encode()
+            written: bytes = text.encode()
         except UnicodeEncodeError:
             raise Mismatch(list(islice(surrogates(plain), LIMIT))) from None
+        return written
     except RecursionError:
         raise Mismatch([("", DEEP)]) from None
 
 
-def read_json(text: str | bytes | bytearray | memoryview) -> Any:
-    """Read plain data. Raises Mismatch."""
-    quick = engine()
-    if quick is not None:
-        try:
-            return quick[1](text)
-        except (TypeError, ValueError, RecursionError):
-            pass
+def read_standard(text: Any) -> Any:
+    """Read plain data. Raises Mismatch for what cannot be read."""
     try:
         if not isinstance(text, str):
             text = decoded(text)
@@ -98,7 +105,7 @@ def read_json(text: str | bytes | bytearray | memoryview) -> Any:
         if not text.isascii() or "\\u" in text:
             text.encode()
             if "\\ud" in text or "\\uD" in text:
-                standard()[0](plain).encode()
+                encode_standard(plain)
     except UnicodeEncodeError:
         raise Mismatch([("", "not JSON: a surrogate, which is half a character")]) from None
     except RecursionError:
