@@ -11,6 +11,7 @@ from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
 from haiway_bus._common.live cimport live_count, live_objects
+from haiway_bus._common.type_index cimport Slot, TypeIndex, index_add, index_allot, index_remove, index_reserve, slot_of
 from haiway_bus._state.classes.quick_texts cimport (
     HB_ALLOC, HB_MEMBER_OFFSET, HB_SLOT, HB_STORE, PyLong_AsUnsignedLongLongMask, hb_is_day, hb_is_decimal, hb_is_moment,
     hb_uuid_bits, hb_uuid_text,
@@ -24,10 +25,12 @@ from haiway_bus._state.classes.steps import (
 )
 from haiway_bus._state.classes.validate import validated
 from haiway_bus._state.kinds.frozen_map import FrozenMap
-from haiway_bus._state.kinds.mismatch import LIMIT, Mismatch, part_of
+from haiway_bus._state.kinds.mismatch import LIMIT, Mismatch, part_of, state_error
+from haiway_bus._state.kinds.scalars import EXPONENT
 from haiway_bus._state.kinds.stdlib import TextKind
+from haiway_bus._state.wire.json_text import DEEP, library
 
-__all__ = ("Wired",)
+__all__ = ("Wired", "quick_methods")
 
 cdef extern from "Python.h":
     PyTypeObject *Py_TYPE(object) noexcept
@@ -35,6 +38,7 @@ cdef extern from "Python.h":
     void Py_LeaveRecursiveCall() noexcept
     PyObject *PyDict_GetItemWithError(object, object) except? NULL
     int PyDict_Update(object, object) except -1
+    object PyUnicode_DecodeUTF8(const char *, Py_ssize_t, const char *)
     double PyFloat_AS_DOUBLE(object) noexcept
 
 cdef extern from "math.h":
@@ -59,6 +63,9 @@ TEXTS = {("uuid", "UUID"): UUID, ("datetime", "datetime"): MOMENT, ("datetime", 
 """The codes by the module and the name of the class."""
 
 cdef object NO_VALUE = MISSING
+
+cdef TypeIndex wireds           # from State classes to their Wireds. A Wired removes itself when it is freed.
+index_allot(&wireds, 16)
 cdef Py_ssize_t MOST = LIMIT
 
 
@@ -363,6 +370,7 @@ cdef class Wired:
     nobody has seen it.
     """
 
+    cdef PyObject *address      # of the class; not held, for the collector may take `owner` first
     cdef object owner
     cdef object blueprint
     cdef list places
@@ -375,6 +383,14 @@ cdef class Wired:
         self.places = [Place(blueprint, field) for field in blueprint.plain_fields]
         self.validates = blueprint.validate is not None
         self.hidden = blueprint.fields[-1] if blueprint.unknown == "keep" else None
+        index_reserve(&wireds, wireds.used + 1)
+        if slot_of(&wireds, <PyObject *>self.owner).type == NULL:
+            self.address = <PyObject *>self.owner
+            index_add(&wireds, self.address, <PyObject *>self)
+
+    def __dealloc__(self):
+        if self.address != NULL:
+            index_remove(&wireds, self.address)
 
     def load(self, plain, /):
         """Give the instance of a plain form. Raises Mismatch."""
@@ -449,6 +465,114 @@ cdef class Wired:
         if self.hidden is not None:
             return with_unknown(plain, getattr(instance, self.hidden.name), self.hidden)
         return plain
+
+
+cdef object slow_from_json
+cdef object slow_to_json
+cdef object slow_to_json_bytes
+
+
+cdef PyObject *from_json(PyObject *cls, PyObject *text) except NULL:
+    cdef Slot *slot = slot_of(&wireds, cls)
+    cdef Wired wired
+    if slot.type != NULL:
+        wired = <Wired>slot.value
+        try:
+            plain = library.decode(<object>text)
+        except Exception:
+            plain = None
+        if type(plain) is dict:
+            try:
+                return new_reference(wired.load_plain(plain))
+            except Mismatch as wrong:
+                problems = wrong.problems
+            except RecursionError:
+                problems = [("", DEEP)]
+            raise state_error(wired.owner.__name__, problems)
+    return new_reference(slow_from_json(<object>cls, <object>text))
+
+
+cdef object quickly_written(PyObject *self):
+    """The JSON text of an instance, or None where the methods in Python have to write it, or to tell what is wrong."""
+    cdef Slot *slot = slot_of(&wireds, <PyObject *>Py_TYPE(<object>self))
+    cdef Wired wired
+    if slot.type == NULL:
+        return None
+    wired = <Wired>slot.value
+    exponent = EXPONENT[0]
+    try:
+        text = library.encode(wired.dump_plain(<object>self))
+    except Exception:
+        return None
+    return text if (<list>EXPONENT)[0] is exponent else None
+
+
+cdef PyObject *to_json_bytes(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names) except NULL:
+    text = quickly_written(self) if count == 0 and names == NULL else None
+    if text is None:
+        text = call_with(slow_to_json_bytes, <object>self, args, count, names)
+    return new_reference(text)
+
+
+cdef PyObject *to_json(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names) except NULL:
+    text = quickly_written(self) if count == 0 and names == NULL else None
+    if text is None:
+        return new_reference(call_with(slow_to_json, <object>self, args, count, names))
+    return new_reference(PyUnicode_DecodeUTF8(text, len(<bytes>text), NULL))
+
+
+cdef object call_with(object method, object self, PyObject *const *args, Py_ssize_t count, PyObject *names):
+    cdef Py_ssize_t index
+    given = [self] + [<object>args[index] for index in range(count)]
+    named = {}
+    if names != NULL:
+        named = {name: <object>args[count + index] for index, name in enumerate(<tuple><object>names)}
+    return method(*given, **named)
+
+
+cdef inline PyObject *new_reference(object value) noexcept:
+    Py_INCREF(value)
+    return <PyObject *>value
+
+
+cdef extern from *:
+    """
+    static PyMethodDef hb_json_methods[] = {
+        {"from_json", NULL, METH_O, NULL},
+        {"to_json", NULL, METH_FASTCALL | METH_KEYWORDS, NULL},
+        {"to_json_bytes", NULL, METH_FASTCALL | METH_KEYWORDS, NULL},
+    };
+
+    static PyObject *hb_json_method(PyObject *type, int index, void *function, const char *documentation)
+    {
+        PyMethodDef *method = &hb_json_methods[index];
+        method->ml_meth = (PyCFunction)(void (*)(void))function;
+        method->ml_doc = documentation;
+        if (index == 0)
+            return PyDescr_NewClassMethod((PyTypeObject *)type, method);
+        return PyDescr_NewMethod((PyTypeObject *)type, method);
+    }
+    """
+    object hb_json_method(object, int, void *, const char *)
+
+
+cdef list documentations = []   # which the methods point to
+
+
+cdef object quick_method(object owner, str name, int index, void *function, str signature):
+    cdef bytes documentation = f"{name}({signature})\n--\n\n{getattr(owner, name).__doc__}".encode()
+    documentations.append(documentation)
+    type.__setattr__(owner, name, hb_json_method(owner, index, function, documentation))
+
+
+def quick_methods(object owner):
+    """Put the methods for JSON in C into State. They call those in Python for whatever is unusual."""
+    global slow_from_json, slow_to_json, slow_to_json_bytes
+    slow_from_json = owner.__dict__["from_json"].__func__
+    slow_to_json, slow_to_json_bytes = owner.to_json, owner.to_json_bytes
+    quick_method(owner, "from_json", 0, <void *>from_json, "$type, text, /")
+    quick_method(owner, "to_json", 1, <void *>to_json, "$self, *, indent=None")
+    quick_method(owner, "to_json_bytes", 2, <void *>to_json_bytes, "$self, *, indent=None")
 
 
 live_count(<PyObject *>Wired)  # before the first is made (see live.pxd)

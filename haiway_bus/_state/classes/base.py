@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
+from haiway_bus._state.classes.maker import made_in_c, quick_methods
 from haiway_bus._state.classes.meta import StateMeta
 from haiway_bus._state.kinds.mismatch import Mismatch, describe, state_error
-from haiway_bus._state.kinds.scalars import Exponents
-from haiway_bus._state.wire import json_text
-from haiway_bus._state.wire.json_text import DEEP
+from haiway_bus._state.wire.json_text import DEEP, read_json, write_json
 from haiway_bus._state.wire.schema import schema_document
 
 __all__ = ("State",)
@@ -120,14 +119,6 @@ class State(metaclass=StateMeta):
         Raises:
             StateError: JSON cannot carry a value.
         """
-        if indent is None:
-            exponents = Exponents.last
-            try:
-                text = json_text.encode(type(self).__state__.dump(self))
-                if exponents is Exponents.last:
-                    return text.decode()
-            except Exception:  # noqa: S110 - write_json tells what is wrong, or writes it
-                pass
         return self.to_json_bytes(indent=indent).decode()
 
     def to_json_bytes(self, *, indent: int | None = None) -> bytes:
@@ -142,17 +133,8 @@ class State(metaclass=StateMeta):
         Raises:
             StateError: JSON cannot carry a value.
         """
-        dump = type(self).__state__.dump
-        if indent is None:
-            exponents = Exponents.last
-            try:
-                text = json_text.encode(dump(self))
-                if exponents is Exponents.last:
-                    return text
-            except Exception:  # noqa: S110 - write_json tells what is wrong, or writes it
-                pass
         try:
-            return json_text.write_json(dump, self, indent)
+            return write_json(type(self).__state__.dump, self, indent)
         except Mismatch as wrong:
             raise state_error(type(self).__name__, wrong.problems) from None
 
@@ -171,10 +153,7 @@ class State(metaclass=StateMeta):
                 place with its path.
         """
         try:
-            try:
-                plain = json_text.decode(text)
-            except Exception:  # the standard library reads it, or tells what is wrong
-                plain = json_text.read_standard(text)
+            plain = read_json(text)
             if type(plain) is dict:
                 return cls.__state__.load(plain)  # type: ignore[no-any-return]
             problems = [("", f"expected a JSON object, given {describe(plain)}")]
@@ -255,6 +234,10 @@ class State(metaclass=StateMeta):
             raise AttributeError(
                 f"{type(self).__name__}.{name} cannot be deleted: a State does not change"
             )
+
+
+if made_in_c(State):
+    quick_methods(State)
 
 
 def restored(cls: type[State], values: dict[str, Any]) -> State:

@@ -11,7 +11,7 @@ from typing import Any
 from haiway_bus._state.kinds.kind import Instance, Kind, Plain, Schema, SchemaBook, not_json
 from haiway_bus._state.kinds.mismatch import Mismatch, describe, mismatch
 
-__all__ = ("SCALARS", "AnyKind", "Exponents", "FloatKind", "ordinary")
+__all__ = ("EXPONENT", "SCALARS", "AnyKind", "FloatKind", "ordinary")
 
 
 class AnyKind(Kind):
@@ -219,13 +219,11 @@ class BytesKind(Instance):
         return {"type": "string", "contentEncoding": "base64"}
 
 
-class Exponents:
-    """Tells the JSON writer whether it met a float that Python writes with an exponent, as 1e+16.
+EXPONENT: list[object] = [None]
+"""Tells whoever writes JSON of a float that Python writes with an exponent, as 1e+16, where others write 1e16.
 
-    Other writers write it as 1e16. `last` is another object after each such float.
-    """
-
-    last: object = None
+The element is another object after each such float.
+"""
 
 
 def ordinary(value: float) -> bool:
@@ -238,7 +236,7 @@ def finite(value: float) -> float:
     if not isfinite(value):
         raise not_json(repr(value))
     if not ordinary(value):
-        Exponents.last = object()
+        EXPONENT[0] = object()
     return value
 
 

@@ -10,43 +10,50 @@ The functions import both libraries themselves, so that a service without JSON s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from itertools import islice
 from typing import Any, Final, NoReturn
 
 from haiway_bus._common.switches import switch
 from haiway_bus._state.kinds.mismatch import LIMIT, Mismatch, Problem, describe, part_of
+from haiway_bus._state.kinds.scalars import EXPONENT
 
-__all__ = ("DEEP", "decode", "encode", "read_standard", "write_json")
+__all__ = ("DEEP", "library", "read_json", "write_json")
 
 DEEP: Final = "nested too deeply, or in a circle"
 """The reason for a RecursionError: Python's limit of 1,000 frames is that of the nesting, too."""
 
 
-def encode(plain: Any) -> bytes:
-    """Write plain data in UTF-8. What cannot be written raises any exception."""
-    choose_library()
-    return encode(plain)
+class Library:
+    """The library that serves. It is chosen at the first use.
+
+    encode: writes plain data in UTF-8. For what it cannot write it raises any exception.
+    decode: reads plain data. For what it cannot read it raises any exception.
+    """
+
+    def __init__(self) -> None:
+        self.encode: Callable[[Any], bytes] = self.first_encode
+        self.decode: Callable[[Any], Any] = self.first_decode
+
+    def choose(self) -> None:
+        self.encode, self.decode = encode_standard, read_standard
+        if not switch("HAIWAY_BUS_NO_MSGSPEC"):
+            with suppress(ImportError):
+                from msgspec.json import Decoder, Encoder
+
+                self.encode, self.decode = Encoder().encode, Decoder().decode
+
+    def first_encode(self, plain: Any) -> bytes:
+        self.choose()
+        return self.encode(plain)
+
+    def first_decode(self, text: Any) -> Any:
+        self.choose()
+        return self.decode(text)
 
 
-def decode(text: Any) -> Any:
-    """Read plain data. What cannot be read raises any exception."""
-    choose_library()
-    return decode(text)
-
-
-def choose_library() -> None:
-    """Let msgspec be `encode` and `decode`, or the standard library where msgspec is not installed or switched off."""
-    global encode, decode
-    try:
-        if switch("HAIWAY_BUS_NO_MSGSPEC"):
-            raise ImportError
-        from msgspec.json import Decoder, Encoder
-    except ImportError:
-        encode, decode = encode_standard, read_standard
-    else:
-        encode = Encoder().encode
-        decode = Decoder().decode
+library = Library()
 
 
 @cache
@@ -80,7 +87,11 @@ def write_json(dump: Callable[[Any], Any], value: Any, indent: int | None) -> by
         indent: the spaces of indentation for each level. None writes a single line without spaces.
     """
     try:
+        exponent = EXPONENT[0]
         plain = dump(value)
+        if indent is None and EXPONENT[0] is exponent:
+            with suppress(Exception):  # the standard library writes it, or tells what is wrong
+                return library.encode(plain)
         if indent is None:
             text = standard()[0](plain)
         else:
@@ -94,6 +105,14 @@ def write_json(dump: Callable[[Any], Any], value: Any, indent: int | None) -> by
         return written
     except RecursionError:
         raise Mismatch([("", DEEP)]) from None
+
+
+def read_json(text: Any) -> Any:
+    """Read plain data. Raises Mismatch."""
+    try:
+        return library.decode(text)
+    except Exception:  # the standard library reads it, or tells what is wrong
+        return read_standard(text)
 
 
 def read_standard(text: Any) -> Any:
