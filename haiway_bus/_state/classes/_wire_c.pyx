@@ -28,7 +28,8 @@ from haiway_bus._state.kinds.frozen_map import FrozenMap
 from haiway_bus._state.kinds.mismatch import LIMIT, Mismatch, part_of, state_error
 from haiway_bus._state.kinds.scalars import EXPONENT
 from haiway_bus._state.kinds.stdlib import TextKind
-from haiway_bus._state.wire.json_text import DEEP, library
+from haiway_bus._state.wire.json_text import DEEP, LIBRARY
+from haiway_bus._state.wire.twins import decoder_of, struct_of
 
 __all__ = ("Wired", "quick_methods")
 
@@ -38,6 +39,7 @@ cdef extern from "Python.h":
     void Py_LeaveRecursiveCall() noexcept
     PyObject *PyDict_GetItemWithError(object, object) except? NULL
     int PyDict_Update(object, object) except -1
+    object PyObject_Vectorcall(object, PyObject **, size_t, PyObject *)
     object PyUnicode_DecodeUTF8(const char *, Py_ssize_t, const char *)
     double PyFloat_AS_DOUBLE(object) noexcept
 
@@ -68,6 +70,9 @@ cdef TypeIndex wireds           # from State classes to their Wireds. A Wired re
 index_allot(&wireds, 16)
 cdef Py_ssize_t MOST = LIMIT
 
+cdef enum:
+    MOST_FIELDS = 40            # an instance with more is dumped to a dict
+
 
 @cython.final
 cdef class Conversion:
@@ -88,7 +93,6 @@ cdef class Conversion:
     cdef object tests           # a ConstrainedKind, whose predicates what is loaded has to satisfy, or None
     cdef object owner           # the class of UUID, MOMENT, DAY and DECIMAL
     cdef object parse
-    cdef object write
     cdef object safety          # `is_safe` of a UUID
     cdef Py_ssize_t int_offset
     cdef Py_ssize_t safe_offset
@@ -101,7 +105,6 @@ cdef class Conversion:
             self.code = TEXTS[owner.__module__, owner.__name__]
             self.owner = owner
             self.parse = getattr(owner, "fromisoformat", owner)
-            self.write = getattr(owner, "isoformat", owner.__str__)
             if self.code == UUID:
                 self.int_offset = HB_MEMBER_OFFSET(owner.__dict__["int"])
                 self.safe_offset = HB_MEMBER_OFFSET(owner.__dict__["is_safe"])
@@ -194,8 +197,10 @@ cdef class Conversion:
             bits[0] = PyLong_AsUnsignedLongLongMask(number >> 64)
             bits[1] = PyLong_AsUnsignedLongLongMask(number)
             return hb_uuid_text(bits)
-        text = self.write(value)
-        return text if self.code != DECIMAL or hb_is_decimal(text) else None
+        if self.code == DECIMAL:
+            text = str(value)
+            return text if hb_is_decimal(text) else None
+        return value.isoformat()
 
     cdef object load_entries(self, dict plain):
         cdef Conversion item = self.item
@@ -216,13 +221,13 @@ cdef class Conversion:
         PyDict_Update(frozen, loaded)
         return frozen
 
-    cdef dict dump_entries(self, dict values):
+    cdef dict dump_entries(self, dict values, bint for_text):
         cdef Conversion item = self.item
         cdef dict dumped = {}
         cdef list problems = None
         for key, value in values.items():
             try:
-                dumped[key if type(key) is str else self.kind.key.dump_key(key)] = item.dump(value)
+                dumped[key if type(key) is str else self.kind.key.dump_key(key)] = item.dump(value, for_text)
             except Mismatch as wrong:
                 problems = (problems or []) + wrong.under(part_of(key))
                 if len(problems) > MOST:
@@ -247,13 +252,14 @@ cdef class Conversion:
             raise Mismatch(problems)
         return loaded
 
-    cdef object dump(self, object value):
+    cdef object dump(self, object value, bint for_text):
         cdef double number
         cdef PyObject *found
         if self.none and value is None:
             return None
         if self.code == SAME:
-            if self.keeps(value):
+            # msgspec refuses what is no plain data, such as a text of a derived class.
+            if for_text or self.keeps(value):
                 return value
         elif self.code == FLOAT:
             if type(value) is float:
@@ -269,29 +275,35 @@ cdef class Conversion:
         elif self.code == STATE:
             if self.wired is None:
                 self.wired = wired_of(self.kind)
-            return dump_by(self.wired, self.kind, value)
+            return dump_by(self.wired, self.kind, value, for_text)
         elif self.code == SEQUENCE:
             if type(value) is tuple:
-                return self.dump_items(<tuple>value)
+                if for_text and self.item.code == SAME:
+                    return value
+                return self.dump_items(<tuple>value, for_text)
         elif self.code == MAPPING:
             if type(value) is FrozenMap:
-                return self.dump_entries(<dict>value)
+                if for_text and self.item.code == SAME:
+                    return value
+                return self.dump_entries(<dict>value, for_text)
         elif self.code == UNION:
             chosen = self.kind.writer(value)
-            return dump_by(wired_of(chosen), chosen, value)
+            return dump_by(wired_of(chosen), chosen, value, for_text)
         elif self.code >= UUID:
+            if for_text and self.code == UUID and <object>type(value) is self.owner:
+                return value  # msgspec writes it in the same form
             text = self.dump_text(value)
             if text is not None:
                 return text
         return self.kind.dump(value)
 
-    cdef list dump_items(self, tuple values):
+    cdef list dump_items(self, tuple values, bint for_text):
         cdef Conversion item = self.item
         cdef list dumped = []
         cdef list problems = None
         for value in values:
             try:
-                dumped.append(item.dump(value))
+                dumped.append(item.dump(value, for_text))
             except Mismatch as wrong:
                 problems = (problems or []) + wrong.under(f"[{len(dumped)}]")
                 if len(problems) > MOST:
@@ -318,13 +330,13 @@ cdef object load_by(Wired wired, object wire, object plain):
         Py_LeaveRecursiveCall()
 
 
-cdef object dump_by(Wired wired, object wire, object value):
+cdef object dump_by(Wired wired, object wire, object value, bint for_text):
     """Dump a nested instance, as `load_by` loads it."""
     if wired is None:
         return wire.dump(value)
     Py_EnterRecursiveCall(" while a State is dumped")
     try:
-        return wired.dump_plain(value)
+        return wired.dump_plain(value, for_text)
     finally:
         Py_LeaveRecursiveCall()
 
@@ -335,6 +347,7 @@ cdef class Place:
 
     cdef str key
     cdef Py_ssize_t offset
+    cdef Py_ssize_t struct_offset   # in the Struct
     cdef object field
     cdef object default
     cdef bint omitted           # the plain form is without it when it has its default
@@ -375,6 +388,8 @@ cdef class Wired:
     cdef object blueprint
     cdef list places
     cdef object hidden          # the field `__unknown__`, or None
+    cdef object struct          # what stands in place of dicts where msgspec reads and writes, or None
+    cdef object decode          # reads a text as a Struct, or None
     cdef bint validates         # whether the class has a `__validate__`
 
     def __cinit__(self, blueprint):
@@ -383,6 +398,11 @@ cdef class Wired:
         self.places = [Place(blueprint, field) for field in blueprint.plain_fields]
         self.validates = blueprint.validate is not None
         self.hidden = blueprint.fields[-1] if blueprint.unknown == "keep" else None
+        self.struct = struct_of(blueprint)
+        if self.struct is not None:
+            self.decode = decoder_of(self.struct)
+            for index, place in enumerate(self.places):
+                (<Place>place).struct_offset = HB_MEMBER_OFFSET(getattr(self.struct, f"f{index}"))
         index_reserve(&wireds, wireds.used + 1)
         if slot_of(&wireds, <PyObject *>self.owner).type == NULL:
             self.address = <PyObject *>self.owner
@@ -398,18 +418,22 @@ cdef class Wired:
 
     def dump(self, instance, /):
         """Give the plain form of an instance. Raises Mismatch."""
-        return self.dump_plain(instance)
+        return self.dump_plain(instance, False)
 
     cdef object load_plain(self, object plain):
         cdef Place place
         cdef PyObject *found
         cdef Py_ssize_t count = 0
         cdef list problems = None
-        if type(plain) is not dict:
+        cdef bint from_struct = self.struct is not None and <object>type(plain) is self.struct
+        if not from_struct and type(plain) is not dict:
             return not_a_dict(self.blueprint, plain)
         instance = HB_ALLOC(self.owner)
         for place in self.places:
-            found = PyDict_GetItemWithError(plain, place.key)
+            if from_struct:
+                found = HB_SLOT(plain, place.struct_offset)
+            else:
+                found = PyDict_GetItemWithError(plain, place.key)
             if found != NULL and place.loading.stays(<object>found):
                 count += 1
                 Py_INCREF(<object>found)
@@ -431,7 +455,7 @@ cdef class Wired:
             Py_INCREF(value)
             HB_STORE(instance, place.offset, <PyObject *>value)
         kept = None if self.hidden is None else self.hidden.default
-        if count != len(<dict>plain):
+        if not from_struct and count != len(<dict>plain):
             problems, kept = unknown_keys(problems, self.blueprint, plain)
         if problems is not None:
             raise Mismatch(problems)
@@ -442,12 +466,15 @@ cdef class Wired:
             validated(self.blueprint, instance)
         return instance
 
-    cdef object dump_plain(self, object instance):
+    cdef object dump_plain(self, object instance, bint for_text):
+        """Give the plain form. For a text of msgspec, Structs stand in place of dicts, and some values as they are."""
         cdef Place place
         cdef list problems = None
         cdef dict plain
         if <object>type(instance) is not self.owner:
             raise lost(instance)
+        if for_text and self.struct is not None and len(self.places) <= MOST_FIELDS:
+            return self.dump_struct(instance)
         plain = {}
         for place in self.places:
             value = <object>HB_SLOT(instance, place.offset)
@@ -457,7 +484,7 @@ cdef class Wired:
                 plain[place.key] = value
                 continue
             try:
-                plain[place.key] = place.dumping.dump(value)
+                plain[place.key] = place.dumping.dump(value, for_text)
             except Mismatch as wrong:
                 problems = gathered(problems, place.field, wrong)
         if problems is not None:
@@ -465,6 +492,24 @@ cdef class Wired:
         if self.hidden is not None:
             return with_unknown(plain, getattr(instance, self.hidden.name), self.hidden)
         return plain
+
+    cdef object dump_struct(self, object instance):
+        cdef Place place
+        cdef PyObject *values[MOST_FIELDS]
+        cdef Py_ssize_t index
+        cdef Py_ssize_t count = 0
+        try:
+            for place in self.places:
+                value = <object>HB_SLOT(instance, place.offset)
+                if place.dumping.code != SAME:
+                    value = place.dumping.dump(value, True)
+                Py_INCREF(value)
+                values[count] = <PyObject *>value
+                count += 1
+            return PyObject_Vectorcall(self.struct, values, count, NULL)
+        finally:
+            for index in range(count):
+                Py_DECREF(<object>values[index])
 
 
 cdef object slow_from_json
@@ -478,10 +523,10 @@ cdef PyObject *from_json(PyObject *cls, PyObject *text) except NULL:
     if slot.type != NULL:
         wired = <Wired>slot.value
         try:
-            plain = library.decode(<object>text)
+            plain = (wired.decode or (<list>LIBRARY)[1])(<object>text)
         except Exception:
             plain = None
-        if type(plain) is dict:
+        if plain is not None and (type(plain) is dict or <object>type(plain) is wired.struct):
             try:
                 return new_reference(wired.load_plain(plain))
             except Mismatch as wrong:
@@ -501,7 +546,7 @@ cdef object quickly_written(PyObject *self):
     wired = <Wired>slot.value
     exponent = EXPONENT[0]
     try:
-        text = library.encode(wired.dump_plain(<object>self))
+        text = (<list>LIBRARY)[0](wired.dump_plain(<object>self, True))
     except Exception:
         return None
     return text if (<list>EXPONENT)[0] is exponent else None

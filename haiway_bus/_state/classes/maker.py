@@ -34,7 +34,7 @@ _compiled = (
 if _compiled:
     from haiway_bus._state.classes._maker_c import equip, updated_of  # type: ignore[import-not-found, no-redef, unused-ignore]
     from haiway_bus._state.classes._wire_c import Wired as wired  # type: ignore[import-not-found, no-redef, unused-ignore]  # noqa: N813
-    from haiway_bus._state.classes._wire_c import quick_methods
+    from haiway_bus._state.classes._wire_c import quick_methods  # type: ignore[no-redef, unused-ignore]
 
 
 def made_in_c(owner: Any) -> bool:

@@ -19,41 +19,38 @@ from haiway_bus._common.switches import switch
 from haiway_bus._state.kinds.mismatch import LIMIT, Mismatch, Problem, describe, part_of
 from haiway_bus._state.kinds.scalars import EXPONENT
 
-__all__ = ("DEEP", "library", "read_json", "write_json")
+__all__ = ("DEEP", "LIBRARY", "msgspec_serves", "read_json", "write_json")
 
 DEEP: Final = "nested too deeply, or in a circle"
 """The reason for a RecursionError: Python's limit of 1,000 frames is that of the nesting, too."""
 
 
-class Library:
-    """The library that serves. It is chosen at the first use.
+def msgspec_serves() -> bool:
+    """Choose the library at the first use. Says whether it is msgspec."""
+    if LIBRARY[0] is not first_encode:
+        return LIBRARY[0] is not encode_standard
+    LIBRARY[:] = encode_standard, read_standard
+    if not switch("HAIWAY_BUS_NO_MSGSPEC"):
+        with suppress(ImportError):
+            from msgspec.json import Decoder, Encoder
 
-    encode: writes plain data in UTF-8. For what it cannot write it raises any exception.
-    decode: reads plain data. For what it cannot read it raises any exception.
-    """
-
-    def __init__(self) -> None:
-        self.encode: Callable[[Any], bytes] = self.first_encode
-        self.decode: Callable[[Any], Any] = self.first_decode
-
-    def choose(self) -> None:
-        self.encode, self.decode = encode_standard, read_standard
-        if not switch("HAIWAY_BUS_NO_MSGSPEC"):
-            with suppress(ImportError):
-                from msgspec.json import Decoder, Encoder
-
-                self.encode, self.decode = Encoder().encode, Decoder().decode
-
-    def first_encode(self, plain: Any) -> bytes:
-        self.choose()
-        return self.encode(plain)
-
-    def first_decode(self, text: Any) -> Any:
-        self.choose()
-        return self.decode(text)
+            LIBRARY[:] = Encoder().encode, Decoder().decode
+    return msgspec_serves()
 
 
-library = Library()
+def first_encode(plain: Any) -> bytes:
+    msgspec_serves()
+    encoded: bytes = LIBRARY[0](plain)
+    return encoded
+
+
+def first_decode(text: Any) -> Any:
+    msgspec_serves()
+    return LIBRARY[1](text)
+
+
+LIBRARY: list[Callable[[Any], Any]] = [first_encode, first_decode]
+"""Writes plain data in UTF-8, and reads it. What they cannot write or read raises any exception."""
 
 
 @cache
@@ -91,7 +88,8 @@ def write_json(dump: Callable[[Any], Any], value: Any, indent: int | None) -> by
         plain = dump(value)
         if indent is None and EXPONENT[0] is exponent:
             with suppress(Exception):  # the standard library writes it, or tells what is wrong
-                return library.encode(plain)
+                encoded: bytes = LIBRARY[0](plain)
+                return encoded
         if indent is None:
             text = standard()[0](plain)
         else:
@@ -110,7 +108,7 @@ def write_json(dump: Callable[[Any], Any], value: Any, indent: int | None) -> by
 def read_json(text: Any) -> Any:
     """Read plain data. Raises Mismatch."""
     try:
-        return library.decode(text)
+        return LIBRARY[1](text)
     except Exception:  # the standard library reads it, or tells what is wrong
         return read_standard(text)
 
