@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -48,6 +48,53 @@ HEADERS = {"Haiway-Type": "Order", "Haiway-Version": "1"}
 def order(body: Any, wire: WireType | None = None, **headers: str) -> Any:
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
     return decode(wire or WireType(Order), HEADERS | headers, text)
+
+
+class Card(State):
+    kind: Literal["card"]
+    number: str = ""
+
+
+class Wire(State):
+    kind: Literal["wire"]
+    iban: str = ""
+
+
+class Paid(State):
+    by: Card | Wire | None
+    others: Sequence[Card | Wire] = ()
+
+
+class Metres(State):
+    length: int
+    metres: int = 0
+
+
+class Feet(State):
+    length: int
+    feet: int
+
+
+class Node(State):
+    next: Node | None = None
+
+
+class Measured(State):
+    value: Metres | Feet
+
+
+def test_an_unknown_field_does_not_make_a_member_of_a_union_another() -> None:
+    """Guarantee 7.7: the tag says whose fields these are, and where there is none, the fields that are known."""
+    wire = {"kind": "wire", "iban": "DE", "new": 1}
+    assert prune(Paid, {"by": wire, "others": [wire], "new": 1}) == {
+        "by": {"kind": "wire", "iban": "DE"},
+        "others": [{"kind": "wire", "iban": "DE"}],
+    }
+    unknown = {"by": {"kind": "cash", "iban": "DE", "new": 1}}
+    assert prune(Paid, unknown) == unknown  # the class says what is wrong with it
+    assert prune(Measured, {"value": {"length": 1, "feet": 2, "new": 3}}) == {
+        "value": {"length": 1, "feet": 2}
+    }
 
 
 def test_unknown_fields_are_passed_over_at_any_depth_and_missing_ones_have_defaults() -> None:

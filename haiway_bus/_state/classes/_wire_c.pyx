@@ -33,9 +33,15 @@ from haiway_bus._state.wire.twins import decoder_of, struct_of
 
 __all__ = ("Wired", "quick_methods")
 
+cdef extern from *:
+    """
+    /* Where it raises, Py_EnterRecursiveCall returns 1. */
+    #define HB_ENTER(where) (Py_EnterRecursiveCall(where) ? -1 : 0)
+    """
+    int HB_ENTER(const char *) except -1
+
 cdef extern from "Python.h":
     PyTypeObject *Py_TYPE(object) noexcept
-    int Py_EnterRecursiveCall(const char *) except -1
     void Py_LeaveRecursiveCall() noexcept
     PyObject *PyDict_GetItemWithError(object, object) except? NULL
     int PyDict_Update(object, object) except -1
@@ -323,7 +329,7 @@ cdef object load_by(Wired wired, object wire, object plain):
     """Load a nested instance. Called in C, each level of nesting counts once against Python's limit."""
     if wired is None:
         return wire.load(plain)
-    Py_EnterRecursiveCall(" while a State is loaded")
+    HB_ENTER(" while a State is loaded")
     try:
         return wired.load_plain(plain)
     finally:
@@ -334,7 +340,7 @@ cdef object dump_by(Wired wired, object wire, object value, bint for_text):
     """Dump a nested instance, as `load_by` loads it."""
     if wired is None:
         return wire.dump(value)
-    Py_EnterRecursiveCall(" while a State is dumped")
+    HB_ENTER(" while a State is dumped")
     try:
         return wired.dump_plain(value, for_text)
     finally:

@@ -58,6 +58,8 @@ def decode(wire: WireType, headers: Mapping[str, str], body: bytes) -> State:
     plain = _upcast(wire, version, _plain(body))
     try:
         return wire.event.from_mapping(prune(wire.event, plain))
+    except RecursionError:
+        raise Undecodable("not JSON of this type: it is nested too deeply") from None
     except StateError as wrong:
         raise Undecodable(str(wrong)) from (first if version == wire.version else None)
 
@@ -162,16 +164,36 @@ def _object(
 
 
 def _branch(branches: Any, definitions: Mapping[str, Any], plain: Any) -> Any:
-    """Return the first alternative that allows data of this shape; None if no alternative does."""
+    """Return the alternative that this data means; None if no alternative allows data of this shape.
+
+    The values of an object's tag have to agree. Of several alternatives the one that knows most of the keys is taken: a
+    key that another alternative knows is not a new one, and must not be lost.
+    """
+    found, most = None, -1
     for branch in branches:
-        resolved = branch
-        if isinstance(branch, Mapping) and isinstance(branch.get("$ref"), str):
-            resolved = definitions.get(branch["$ref"].rpartition("/")[2])
-        if not isinstance(resolved, Mapping):
+        schema = _resolved(branch, definitions)
+        if isinstance(plain, list) and schema.get("type") == "array":
+            return schema
+        if not isinstance(plain, dict) or schema.get("type") != "object":
             continue
-        if isinstance(plain, dict) and resolved.get("type") == "object":
-            if all(key in plain for key in resolved.get("required", ())):
-                return resolved
-        elif isinstance(plain, list) and resolved.get("type") == "array":
-            return resolved
-    return None
+        known = schema.get("properties", {})
+        mine = [key for key in plain if key in known]
+        if (
+            len(mine) > most
+            and all(key in plain for key in schema.get("required", ()))
+            and all(_allows(_resolved(known[key], definitions), plain[key]) for key in mine)
+        ):
+            found, most = schema, len(mine)
+    return found
+
+
+def _resolved(schema: Any, definitions: Mapping[str, Any]) -> Schema:
+    if isinstance(schema, Mapping) and isinstance(schema.get("$ref"), str):
+        schema = definitions.get(schema["$ref"].rpartition("/")[2])
+    return schema if isinstance(schema, Mapping) else {}
+
+
+def _allows(schema: Schema, plain: Any) -> bool:
+    """Whether a schema that lists its values lists this one. Other schemas allow anything here."""
+    values = schema.get("enum", [schema["const"]] if "const" in schema else None)
+    return values is None or any(type(one) is type(plain) and one == plain for one in values)
