@@ -27,7 +27,7 @@ from haiway_bus._state.classes.validate import validated
 from haiway_bus._state.kinds.frozen_map import FrozenMap
 from haiway_bus._state.kinds.mismatch import LIMIT, Mismatch, part_of, state_error
 from haiway_bus._state.kinds.scalars import EXPONENT
-from haiway_bus._state.kinds.stdlib import TextKind
+from haiway_bus._state.kinds.stdlib import TextKind, standard_kind
 from haiway_bus._state.wire.json_text import DEEP, LIBRARY
 from haiway_bus._state.wire.twins import decoder_of, struct_of
 
@@ -107,10 +107,10 @@ cdef class Conversion:
         self.code = step.code
         self.tests = step.tests
         owner = getattr(step.kind, "owner", None)
-        if self.code == CALL and type(step.kind) is TextKind and (owner.__module__, owner.__name__) in TEXTS:
-            self.code = TEXTS[owner.__module__, owner.__name__]
+        if self.code == CALL and type(step.kind) is TextKind and step.kind.pattern == standard_kind(owner).pattern:
+            self.code = TEXTS.get((owner.__module__, owner.__name__), CALL)
             self.owner = owner
-            self.parse = getattr(owner, "fromisoformat", owner)
+            self.parse = step.kind.parse
             if self.code == UUID:
                 self.int_offset = HB_MEMBER_OFFSET(owner.__dict__["int"])
                 self.safe_offset = HB_MEMBER_OFFSET(owner.__dict__["is_safe"])
@@ -189,7 +189,7 @@ cdef class Conversion:
         ):
             try:
                 return self.parse(text)
-            except ValueError:
+            except (ValueError, ArithmeticError):
                 pass  # there is no such day or time
         return None
 

@@ -113,8 +113,8 @@ cdef extern from *:
     /* -12.50 */
     static int hb_is_decimal(PyObject *text)
     {
-        Py_ssize_t length;
-        const char *at = hb_ascii(text, &length);
+        Py_ssize_t length = 0;
+        const char *at = hb_ascii(text, &length), *end = at + length;
         int whole = 0, fraction = 0;
         if (at == NULL || length > 40)
             return 0;
@@ -127,7 +127,7 @@ cdef extern from *:
             if (fraction == 0)
                 return 0;
         }
-        return whole > 0 && *at == 0;
+        return whole > 0 && at == end;
     }
     """
     object HB_ALLOC(object)

@@ -91,18 +91,15 @@ def write_json(dump: Callable[[Any], Any], value: Any, indent: int | None) -> by
                 encoded: bytes = LIBRARY[0](plain)
                 return encoded
         if indent is None:
-            text = standard()[0](plain)
-        else:
-            from json import dumps
+            return encode_standard(plain)
+        from json import dumps
 
-            text = dumps(plain, ensure_ascii=False, allow_nan=False, indent=indent)
-        try:
-            written: bytes = text.encode()
-        except UnicodeEncodeError:
-            raise Mismatch(list(islice(surrogates(plain), LIMIT))) from None
-        return written
+        text = dumps(plain, ensure_ascii=False, allow_nan=False, indent=indent)
+        return text.encode()
     except RecursionError:
         raise Mismatch([("", DEEP)]) from None
+    except ValueError:
+        raise Mismatch(list(islice(unwritable(plain), LIMIT))) from None
 
 
 def read_json(text: Any) -> Any:
@@ -143,18 +140,19 @@ def decoded(text: Any) -> str:
     return whole.decode(detect_encoding(whole))
 
 
-def surrogates(plain: Any, path: str = "") -> Iterator[Problem]:
-    """Find the texts that UTF-8 cannot carry."""
+def unwritable(plain: Any, path: str = "") -> Iterator[Problem]:
+    """Find the texts that UTF-8 cannot carry, and the integers that are too long for Python to write."""
     if isinstance(plain, dict):
         for key, value in plain.items():
-            part = f".{key}" if key.isidentifier() else part_of(key)
-            yield from surrogates(key, path + part_of(key))
-            yield from surrogates(value, path + part)
+            yield from unwritable(key, path + part_of(key))
+            yield from unwritable(value, path + (f".{key}" if key.isidentifier() else part_of(key)))
     elif isinstance(plain, list):
         for index, value in enumerate(plain):
-            yield from surrogates(value, f"{path}[{index}]")
-    elif isinstance(plain, str):
+            yield from unwritable(value, f"{path}[{index}]")
+    else:
         try:
-            plain.encode()
+            str(plain).encode()
         except UnicodeEncodeError:
             yield path, f"JSON cannot carry half a character, a surrogate: given {describe(plain)}"
+        except ValueError:
+            yield path, f"JSON cannot carry {describe(plain)}, which has too many digits"
