@@ -1135,6 +1135,48 @@ class TestGenericMixIns:
         assert fields_of(Page) == ["name", "count", "items"]
 
 
+class TestDefaultsOfTypeVariables:
+    """PEP 696, which Python has from 3.13 on, and typing_extensions before."""
+
+    @pytest.fixture
+    def variable(self):
+        return pytest.importorskip("typing_extensions").TypeVar
+
+    @pytest.mark.parametrize(
+        ("constraints", "limits", "text"),
+        [((), {"bound": int}, "at most int"), ((int, bytes), {}, "one of int, bytes")],
+    )
+    def test_a_default_outside_of_its_limits_is_refused(self, variable, constraints, limits, text):
+        """Guarantee 7.3: at the class statement, before anybody leaves the argument out."""
+        wrong = variable("V", *constraints, default=str, **limits)
+        with pytest.raises(StateError, match=rf"^Bad: V is {text}, given str"):
+
+            class Bad(State, Generic[wrong]):
+                x: wrong
+
+    def test_a_default_fills_in(self, variable):
+        """Guarantee 7.3: also one that is the parameter before it."""
+        first = variable("A")
+        same = variable("B", default=first)
+        last = variable("C", default=Sequence[same])
+        bounded = variable("D", bound=int, default=bool)
+
+        class Pair(State, Generic[first, same, last]):
+            a: first
+            b: same
+            c: last
+
+        class Box(State, Generic[bounded]):
+            x: bounded
+
+        assert Pair[int] is Pair[int, int] is Pair[int, int, Sequence[int]]
+        assert Pair[int, str] is Pair[int, str, Sequence[str]]
+        assert Pair[int](a=1, b=2, c=[3]).c == (3,)
+        with pytest.raises(StateError, match=r"^Pair\[int, int, .*\]\.b: expected int"):
+            Pair[int](a=1, b="x", c=[])
+        assert Box[()] is Box[bool]
+
+
 class TestLists:
     @pytest.mark.parametrize(
         ("annotation", "given", "kept"),
