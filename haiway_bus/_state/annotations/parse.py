@@ -287,9 +287,7 @@ def is_abstract(annotation: type) -> bool:
 def parse(annotation: Any, lookup: Lookup | None = None) -> Kind:
     """Find the kind of an annotation in which names are resolved and type variables bound.
 
-    Args:
-        annotation: the annotation.
-        lookup: of the class that has the annotation.
+    `lookup` is that of the class with the annotation.
 
     Raises:
         Uncheckable: values of the annotation cannot be checked.

@@ -336,6 +336,8 @@ class Blueprint:
 
     def schema(self, book: SchemaBook) -> Schema:
         """Put the schema of this class into the book, and give the reference to it. Raises Mismatch."""
+        if not self.mixin:
+            self.ready()  # a schema of a union that plain data cannot tell apart would say what is not true
         reference, new = book.reference(self.owner)
         if new:
             book.define(

@@ -88,11 +88,12 @@ def build(
     body.setdefault("__match_args__", shown)
     body["__slots__"] = slots if blueprints else (*slots, "__weakref__")
     cls = make_class(metaclass, name, bases, body, options)
-    local: dict[str, Any] = {}
-    wanted = {found for annotation in annotations.values() for found in names_in(annotation)}
-    if wanted and frame is not None and frame.f_locals is not frame.f_globals:
+    around: Mapping[str, Any] = {}
+    if frame is not None and frame.f_locals is not frame.f_globals:
         # The local names of a function are gone when it returns. A module keeps its names.
-        local = {key: value for key, value in frame.f_locals.items() if key in wanted}
+        around = frame.f_locals
+    wanted = {found for each in annotations.values() for found in names_in(each, around)}
+    local = {key: around[key] for key in wanted if key in around}
     if wanted:
         local |= {variable.__name__: variable for variable in body.get("__type_params__", ())}
         local[name] = cls

@@ -164,11 +164,11 @@ class TupleKind(Kind):
         if self.head:
             schema["prefixItems"] = [kind.schema(book) for kind in self.head]
         if self.middle is None:
-            if self.tail or not self.head:
-                schema.pop("prefixItems", None)
             schema["maxItems"] = fixed
-        elif not self.tail:
-            schema["items"] = self.middle.schema(book)
+        else:
+            # How long the middle is, JSON schema cannot tell.
+            rest = [kind.schema(book) for kind in (self.middle, *self.tail)]
+            schema["items"] = {"anyOf": rest} if self.tail else rest[0]
         return schema
 
     def requires(self) -> Iterable[type]:
@@ -327,16 +327,18 @@ class MappingKind(Kind):
 
     def schema(self, book: SchemaBook) -> Schema:
         schema: Schema = {"type": "object", "additionalProperties": self.value.schema(book)}
-        names = self.key.schema(book)
-        # A number as a key is written as text, which its own schema does not describe.
-        if names.get("type") not in ("string", "integer"):
-            if "enum" not in names and "$ref" not in names and names:
-                raise Mismatch([("", f"JSON keys are strings, {self.key.expected} is none")])
-        elif names["type"] == "integer":
-            names = text_schema(INT_KEY)
+        names = self.names(self.key.schema(book))
         if names and names != {"type": "string"}:
             schema["propertyNames"] = names
         return schema
+
+    def names(self, key: Schema) -> Schema:
+        """Give the schema of the keys. A number is written as text there, which its own schema does not describe."""
+        if "anyOf" in key and "type" not in key:
+            return {**key, "anyOf": [self.names(member) for member in key["anyOf"]]}
+        if key.get("type", "string") not in ("string", "integer"):
+            raise Mismatch([("", f"JSON keys are strings, {self.key.expected} is none")])
+        return text_schema(INT_KEY) if "type" in key and key["type"] == "integer" else key
 
 
 def apply(method: str, kinds: list[Kind], values: Sequence[Any]) -> list[Any]:
