@@ -304,3 +304,79 @@ def test_what_has_no_instances_has_no_strategy(hb):
 def test_hypothesis_does_not_import_the_package(backend):
     code = "import hypothesis, sys; print(*[name for name in sys.modules if name == 'haiway_bus'])"
     assert python("-c", code, backend=backend) == b"\n"
+
+
+def test_rich_breaks_a_long_instance_into_lines(hb):
+    pretty = pytest.importorskip("rich.pretty")
+
+    class Item(hb.State):
+        sku: str
+        numbers: Sequence[int]
+
+    item = Item(sku="x" * 30, numbers=[1, 2])
+    shown = pretty.pretty_repr(item, max_width=40)
+    assert shown.splitlines() == ["Item(", f"    sku='{'x' * 30}',", "    numbers=(1, 2)", ")"]
+    assert pretty.pretty_repr(item, max_width=200) == repr(item)
+
+
+def test_a_script_shows_and_stores_instances_as_it_does_others(tmp_path):
+    """Guarantee 7.1: with every protocol of pickle, in shelves, and in processes that are started anew."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    for backend in sorted(COPIES):
+        said = python("-W", "error", str(script), str(tmp_path / backend), backend=backend)
+        assert said.decode().split() == ["done"]
+
+
+SCRIPT = '''
+import copy, dataclasses, doctest, functools, inspect, multiprocessing, pickle, shelve, sys, typing, weakref
+from collections.abc import Hashable, Sequence
+from haiway_bus import State
+
+class Item(State):
+    """An item.
+
+    >>> Item(sku="a")
+    Item(sku='a', price=1.0)
+    """
+
+    sku: str
+    price: float = 1.0
+
+class Order(State):
+    items: Sequence[Item] = ()
+
+@functools.singledispatch
+def kind(value): return "other"
+
+@kind.register
+def _(value: Item): return "item"
+
+def changed(order): return order.updated(items=())
+
+def main():
+    item = Item(sku="a")
+    order = Order(items=[item])
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        assert pickle.loads(pickle.dumps((order, Order), protocol)) == (order, Order)
+    with shelve.open(sys.argv[1]) as shelf:
+        shelf["order"] = order
+    with shelve.open(sys.argv[1]) as shelf:
+        assert shelf["order"] == order
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.map(changed, [order]) == [Order()]
+    assert (kind(item), kind(order)) == ("item", "other")
+    assert doctest.testmod(sys.modules["__main__"]) == (0, 1)
+    assert not dataclasses.is_dataclass(order) and not dataclasses.is_dataclass(Order)
+    assert weakref.WeakKeyDictionary({order: 1})[order] == 1
+    assert inspect.getsource(Item).startswith("class Item(State):")
+    assert typing.get_type_hints(Order) == {"items": Sequence[Item]}
+    assert dict(inspect.getmembers(order))["items"] == (item,)
+    assert isinstance(order, Hashable) and copy.copy(order) is order
+    if sys.version_info >= (3, 13):
+        assert copy.replace(order, items=()) == Order()
+    print("done")
+
+if __name__ == "__main__":
+    main()
+'''
