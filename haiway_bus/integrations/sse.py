@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from asyncio import CancelledError
 from collections.abc import Callable
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
-from haiway_bus import State, Subscription, ctx
+from haiway_bus import State, StateError, Subscription, ctx
 from haiway_bus._common.arguments import is_coroutine, is_number, is_seconds
 from haiway_bus._common.printable import described, name_of_type
 from haiway_bus._common.signatures import check_takes_event, is_async
@@ -76,8 +77,12 @@ def as_json(event: Any) -> ServerSentEvent:
             "EventStream makes JSON of State events only:"
             f" for {name_of_type(type(event))} give it encode="
         )
-    # UTF-8 has no bytes for half a surrogate pair. JSON can escape it, so that the reader gets the text that was sent.
-    return ServerSentEvent(event.to_json().encode(errors="backslashreplace").decode())
+    try:
+        return ServerSentEvent(event.to_json())
+    except StateError:
+        # UTF-8 has no bytes for half a surrogate pair. JSON can escape it, so that the reader gets the text that was
+        # sent. Whatever else is wrong with the event, `to_mapping` says.
+        return ServerSentEvent(json.dumps(event.to_mapping(), separators=(",", ":")))
 
 
 class EventStream(Generic[Event]):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
+from haiway_bus._state.classes.maker import made_in_c, quick_methods
 from haiway_bus._state.classes.meta import StateMeta
 from haiway_bus._state.kinds.json_value import JsonValue
 from haiway_bus._state.kinds.mismatch import Mismatch, describe, state_error
@@ -256,6 +257,10 @@ class State(metaclass=StateMeta):
             raise AttributeError(
                 f"{type(self).__name__}.{name} cannot be deleted: a State does not change"
             )
+
+
+if made_in_c(State):
+    quick_methods(State)
 
 
 def restored(cls: type[State], values: dict[str, Any]) -> State:

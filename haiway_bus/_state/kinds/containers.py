@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from operator import is_
-from typing import Any, cast
+from typing import Any
 
 from haiway_bus._state.kinds.frozen_map import FrozenMap
 from haiway_bus._state.kinds.kind import Kind, Plain, Schema, SchemaBook, Wire
@@ -108,7 +108,7 @@ class SequenceKind(Kind):
 class TupleKind(Kind):
     """tuple[A, B], tuple[T, ...], and tuple[A, *tuple[T, ...], B]: a head, a middle, a tail.
 
-    Only a tuple is accepted, as by type checkers. From JSON comes a list.
+    A list is accepted as for a Sequence. From JSON comes a list, too.
     """
 
     __slots__ = ("head", "immutable", "middle", "tail")
@@ -144,7 +144,7 @@ class TupleKind(Kind):
 
     def check(self, value: Any) -> Any:
         if type(value) is not tuple:
-            if not isinstance(value, tuple):
+            if not isinstance(value, tuple | list):
                 raise mismatch(self.expected, value)
             value = tuple(value)
         checked = apply("check", self.placed(value), value)
@@ -177,34 +177,35 @@ class TupleKind(Kind):
 
 
 class SetKind(Kind):
-    """Set[T] of collections.abc, kept as a frozenset. For frozenset[T], only a frozenset is accepted."""
+    """Set[T] of collections.abc, or frozenset[T], kept as a frozenset. A list or a tuple is accepted, too."""
 
-    __slots__ = ("accepted", "immutable", "item")
+    __slots__ = ("immutable", "item")
 
     immutable: bool
     reads = frozenset({list})
     kept = (frozenset,)
 
-    def __init__(self, expected: str, item: Kind, accepted: type) -> None:
+    def __init__(self, expected: str, item: Kind) -> None:
         super().__init__(expected)
         self.item: Kind = item
-        self.accepted: type[Any] = accepted
         self.immutable = item.immutable
 
     def parts(self) -> Iterable[Kind]:
         return (self.item,)
 
     def check(self, value: Any) -> Any:
+        kept: list[Any] = []
         if type(value) is not frozenset:
-            if not isinstance(value, self.accepted):
+            if not isinstance(value, AbstractSet | list | tuple):
                 raise mismatch(self.expected, value)
-            value = frozenset(cast(Iterable[Any], value))
+            value = kept = list(value)
         item = self.item
-        if item.anything or item.exact_set.issuperset(map(type, value)):
-            return value
-        kept = list(value)
-        checked = self.each(item.check, kept)
-        return value if all(map(is_, checked, kept)) else self.gathered(checked)
+        if not (item.anything or item.exact_set.issuperset(map(type, value))):
+            kept = kept or list(value)
+            checked = self.each(item.check, kept)
+            if value is kept or not all(map(is_, checked, kept)):
+                value = checked
+        return self.gathered(value)
 
     def each(self, convert: Callable[[Any], Any], values: Iterable[Any]) -> list[Any]:
         """Convert every value. An element of a set has no index, so that its path is `{}`."""
@@ -221,7 +222,7 @@ class SetKind(Kind):
             raise Mismatch(problems)
         return converted
 
-    def gathered(self, values: list[Any]) -> frozenset[Any]:
+    def gathered(self, values: Iterable[Any]) -> frozenset[Any]:
         try:
             return frozenset(values)
         except TypeError as wrong:
