@@ -206,6 +206,10 @@ class RecursiveKind(Kind):
         return self.known.choose
 
     @property
+    def writer(self) -> Any:  # type: ignore[override] # an attribute of other kinds
+        return self.known.writer
+
+    @property
     def reads(self) -> frozenset[type[Any]]:  # type: ignore[override] # an attribute of other kinds
         return self.known.reads
 
