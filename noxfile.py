@@ -21,6 +21,7 @@ WITH_SERVERS = [
     "tests/test_example_service.py",
     "tests/test_live_page.py",
     "tests/test_pytest_plugin.py",
+    "tests/test_state_web.py",
     "tests/nats",
 ]
 PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
@@ -83,6 +84,13 @@ def servers(session: nox.Session) -> None:
     """What needs a web server, a NATS server, or, where one is found, a browser (chromium with chromedriver)."""
     session.install(".", *group("servers"), env=COMPILED)
     session.run(*PYTEST, *(session.posargs or ["-q", *WITH_SERVERS]))
+
+
+@nox.session(python="3.11")
+def ray(session: nox.Session) -> None:
+    """State classes in Ray's tasks and actors. Ray is 80 MB, and has no wheel for the newest Pythons."""
+    session.install(".", *group("ray"), env=COMPILED)
+    session.run(*PYTEST, "-q", "tests/test_state_tools.py", "-k", "ray")
 
 
 @nox.session

@@ -7,7 +7,7 @@ from haiway_bus._bus.stats import EventStats
 from haiway_bus._scope.disposables import Disposable
 from haiway_bus._scope.scope import Scope
 from haiway_bus._scope.waiting import WaitingTask
-from haiway_bus._state import MISSING, Alias, Default, FrozenMap, JsonValue, State
+from haiway_bus._state import MISSING, Alias, Default, Epoch, FrozenMap, JsonValue, State
 from haiway_bus.ctx import ctx
 from haiway_bus.errors import (
     ContextMissing,
@@ -25,6 +25,7 @@ __all__ = (
     "ContextStateMissing",
     "Default",
     "Disposable",
+    "Epoch",
     "EventStats",
     "FrozenMap",
     "JsonValue",

@@ -184,8 +184,8 @@ class TestSurface:
         assert self.public(Order) == self.public(order) == self.METHODS | fields
         assert self.public(Deep) == self.METHODS | fields | {"color"}
 
-    def test_one_name_is_internal(self, order):
-        """Beside what any class with slots has, the protocols of `copy`, and `__validate__`."""
+    def test_two_names_are_internal(self, order):
+        """Beside what any class with slots has, the protocols of `copy`, and `__validate__`. Both carry the class."""
 
         class Plain:
             __slots__ = ("__weakref__", "value")
@@ -194,10 +194,13 @@ class TestSurface:
 
         fields = set(inspect.signature(Order).parameters)
         protocols = {"__copy__", "__deepcopy__", "__replace__", "__validate__"}
+        protocols |= {"__get_pydantic_core_schema__", "__get_pydantic_json_schema__"}
         for thing in (Order, order):
             assert set(dir(thing)) - set(dir(Plain)) - fields - self.METHODS - protocols == {
-                "__state__"
+                "__dict__",
+                "__state__",
             }
+            assert not hasattr(order, "__dict__")
 
     def test_a_field_may_have_the_name_of_anything_inside(self, hb):
         """Guarantee 7.1: what the package keeps for a class is out of the way of its fields."""

@@ -5,6 +5,8 @@ others of the suite have them as text.
 """
 
 import copy
+import json
+import math
 import pathlib
 import pickle
 import sys
@@ -51,8 +53,11 @@ from annotated_types import (
     Predicate,
     Timezone,
 )
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
-from haiway_bus._state import Default, FrozenMap, JsonValue, State, StateError
+from haiway_bus._state import Alias, Default, Epoch, FrozenMap, JsonValue, State, StateError
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -62,6 +67,15 @@ Text = TypeVar("Text", str, bytes)
 
 UserId = NewType("UserId", str)
 Admin = NewType("Admin", UserId)
+
+
+class Mute(Exception):
+    def __str__(self):
+        raise RuntimeError
+
+
+def mute(value):
+    raise Mute
 
 
 class Size(IntEnum):
@@ -132,7 +146,10 @@ def package(hb):
     globals().update(
         {
             name: getattr(hb, name)
-            for name in ("State", "Default", "StateError", "FrozenMap", "JsonValue")
+            for name in (
+                *("State", "Default", "StateError", "FrozenMap", "JsonValue"),
+                *("Alias", "Epoch"),
+            )
         }
     )
     define()
@@ -247,10 +264,28 @@ class TestPredicates:
         with pytest.raises(StateError, match=r"Held.value: .*but testing str 'a' failed"):
             held(Annotated[str, Gt(3)])(value="a")
 
-    def test_a_bug_in_a_predicate_is_not_hidden(self):
-        """Guarantee 7.2: only what a value can cause is the value's fault."""
-        with pytest.raises(ZeroDivisionError):
-            held(Annotated[int, Predicate(lambda value: 1 / 0)])(value=1)
+    @pytest.mark.parametrize(
+        ("annotation", "value", "reason"),
+        [
+            (Annotated[int, Predicate(lambda value: {}[value])], 1, "KeyError: 1"),
+            (Annotated[int, MultipleOf(0)], 1, "ZeroDivisionError: "),
+            (Annotated[Decimal, Ge(0)], Decimal("NaN"), "InvalidOperation: "),
+            (Annotated[Decimal, Ge(0)], Decimal("sNaN"), "InvalidOperation: "),
+            (Annotated[Decimal, MultipleOf(Decimal(1))], Decimal("1E+9999"), "InvalidOperation: "),
+            (Annotated[datetime, Gt(NOW)], datetime(2026, 1, 1), "TypeError: can't compare"),
+            (Annotated[str, Predicate(mute)], "a", "Mute: its text cannot be made"),
+            (Annotated[Decimal, Len(1)], Decimal(1), "TypeError: "),
+        ],
+        ids=lambda one: str(one)[:50],
+    )
+    def test_a_predicate_lets_no_other_exception_out(self, annotation, value, reason):
+        """Guarantee 7.2, 7.7: whatever a value makes of it, in the constructor and from plain data."""
+        for make in (
+            held(annotation),
+            lambda value: held(annotation).from_mapping({"value": value}),
+        ):
+            with pytest.raises(StateError, match=rf"Held.value: .*but testing .* failed: {reason}"):
+                make(value=value)
 
     def test_an_unknown_predicate_is_refused_at_class_creation(self):
         """Guarantee 7.3: an annotation it cannot check."""
@@ -420,9 +455,169 @@ class TestJsonValue:
         assert Box[JsonValue](value={"a": []}).value == {"a": ()}
         assert Box[JsonValue].__name__ == "Box[JsonValue]"
 
+    def test_in_a_union(self):
+        """Guarantee 7.7: what JSON carries belongs to it, also where another member is kept in the same type."""
+        made = held(JsonValue | Sequence[Plain])
+        assert made(value=[Plain(x=1)]).value == (Plain(x=1),)
+        with pytest.raises(StateError, match=r"Held.value: .* is fine in memory"):
+            made(value=[Plain(x=1)]).to_json()
+        made = held(None | int | JsonValue)(value=[1])
+        assert type(made).from_json(made.to_json()) == made
+
     def test_it_has_no_instances(self):
         with pytest.raises(TypeError, match=r"JsonValue is an annotation"):
             JsonValue()
+
+
+def in_units(datetime_or_timedelta, unit):
+    return held(Annotated[datetime_or_timedelta, Epoch(unit)])
+
+
+class TestEpoch:
+    START = datetime(1970, 1, 1, tzinfo=UTC)
+
+    @pytest.mark.parametrize(
+        ("unit", "text", "kind"),
+        [
+            ("s", "1714979289.00001", "number"),
+            ("ms", "1714979289000.01", "number"),
+            ("us", "1714979289000010", "integer"),
+            ("ns", "1714979289000010000", "integer"),
+        ],
+    )
+    def test_json_has_a_number(self, unit, text, kind):
+        """Guarantee 7.7."""
+        made = in_units(datetime, unit)(value=NOW)
+        assert made.to_json() == f'{{"value":{text}}}'
+        assert type(made).from_json(made.to_json()) == made
+        assert type(made).from_mapping({"value": NOW}) == made
+        schema = type(made).json_schema()["$defs"]["Held"]["properties"]["value"]
+        assert schema["type"] == kind
+
+    def test_a_whole_number_is_an_integer(self):
+        """Guarantee 7.7."""
+        cls = in_units(datetime, "s")
+        made = cls.from_json('{"value": 1.7e9}')
+        assert made.value == datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
+        assert made.to_json() == '{"value":1700000000}'
+
+    @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+    def test_it_reads_back_what_it_writes(self, unit):
+        """Guarantee 7.7: to the microsecond, from 1965 to 2112."""
+        classes = {owner: in_units(owner, unit) for owner in (datetime, timedelta)}
+
+        @given(st.integers(-(2**47), 2**52))
+        def there_and_back(microseconds):
+            span = timedelta(microseconds=microseconds)
+            for value in (span, self.START + span):
+                made = classes[type(value)](value=value)
+                again = type(made).from_json(made.to_json())
+                assert again.value == value
+                assert getattr(again.value, "tzinfo", UTC) is UTC
+
+        there_and_back()
+
+    def test_near_the_beginning_the_text_is_pythons(self):
+        """Guarantee 7.7: with any encoder."""
+        made = in_units(timedelta, "s")(value=timedelta(microseconds=-1))
+        assert made.to_json() == json.dumps(made.to_mapping(), separators=(",", ":"))
+
+    def test_the_edges_of_time(self):
+        """Guarantee 7.7: what no float can tell apart is refused when written."""
+        for unit in ("us", "ns"):
+            for value in (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)):
+                made = in_units(datetime, unit)(value=value)
+                assert type(made).from_json(made.to_json()) == made
+            for value in (timedelta.min, timedelta.max):
+                made = in_units(timedelta, unit)(value=value)
+                assert type(made).from_json(made.to_json()) == made
+        with pytest.raises(StateError, match=r"Held.value: no float is exactly datetime .*'us'"):
+            in_units(datetime, "s")(value=datetime.max.replace(tzinfo=UTC)).to_json()
+
+    @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+    @pytest.mark.parametrize("owner", [datetime, timedelta])
+    def test_the_schema_takes_what_it_reads(self, owner, unit):
+        """Guarantee 7.7."""
+        cls = in_units(owner, unit)
+        (schema,) = cls.json_schema()["$defs"]["Held"]["properties"].values()
+        least, above = schema["minimum"], schema["exclusiveMaximum"]
+        for number, fits in (
+            (least, True),
+            (least - 1, False),
+            (math.nextafter(least, -math.inf), False),
+            (above - 1, True),
+            (above, False),
+            (float(above), False),
+            (math.nextafter(above, 0), True),
+            (1.5, unit in ("s", "ms")),
+            (2.0, True),
+            (True, False),
+            ("1", False),
+            (None, False),
+        ):
+            assert Draft202012Validator(schema).is_valid(number) is fits, number
+            if fits:
+                cls.from_mapping({"value": number})
+            else:
+                with pytest.raises(StateError, match=r"^Held.value: expected .*seconds.* a number"):
+                    cls.from_mapping({"value": number})
+        for text in ("1e999", "NaN", "1" + "0" * 4000):
+            with pytest.raises(StateError):
+                cls.from_json(f'{{"value": {text}}}')
+
+    def test_nanoseconds_are_cut_off(self):
+        """Guarantee 7.7: Python has none."""
+        made = in_units(datetime, "ns").from_json('{"value": 1544712660300000999}')
+        assert made.value == datetime(2018, 12, 13, 14, 51, 0, 300000, tzinfo=UTC)
+
+    def test_an_instance_holds_utc(self):
+        """Guarantee 7.4: the value that JSON gives back."""
+        east = timezone(timedelta(hours=2))
+        made = in_units(datetime, "s")(value=NOW.astimezone(east))
+        assert (made.value, made.value.tzinfo) == (NOW, UTC)
+        for wrong, reason in (
+            (NOW.replace(tzinfo=None), "expected datetime with a time zone, given datetime"),
+            (datetime.min.replace(tzinfo=east), "expected datetime that UTC has, too, given"),
+            (1714979289, "expected datetime, given int 1714979289"),
+        ):
+            with pytest.raises(StateError, match=f"^Held.value: {reason}"):
+                in_units(datetime, "s")(value=wrong)
+
+    def test_with_predicates_and_an_alias(self):
+        """Guarantee 7.3."""
+
+        class Event(State):
+            at: Annotated[datetime, Epoch("ms"), Ge(NOW), Timezone("UTC"), Alias("timeMs")] = NOW
+            ended: Annotated[datetime, Epoch("s")] | None = None
+
+        made = Event.from_json('{"timeMs": 1800000000001}')
+        assert made.to_mapping() == {"timeMs": 1800000000001, "ended": None}
+        with pytest.raises(StateError, match=r"^Event.at: expected datetime >= "):
+            Event.from_json('{"timeMs": 1}')
+
+    def test_in_a_union(self):
+        """Guarantee 7.7: JSON tells a number from a text, and not from another number."""
+        for annotation, value, plain in (
+            (Annotated[datetime, Epoch("us")] | datetime, NOW, 1714979289000010),
+            (datetime | Annotated[datetime, Epoch("us")], NOW, "2024-05-06T07:08:09.000010+00:00"),
+            (str | Annotated[timedelta, Epoch("us")], timedelta(seconds=1), 1_000_000),
+        ):
+            made = held(annotation)(value=value)
+            assert made.to_mapping() == {"value": plain}
+            assert type(made).from_mapping({"value": plain}) == made
+        with pytest.raises(StateError, match=r"Held.value: .* is fine in memory"):
+            held(Annotated[datetime, Epoch("us")] | int)(value=1).to_json()
+
+    def test_it_marks_a_time_itself(self):
+        """Guarantee 7.3."""
+        for annotation in (str, date, datetime | None, Sequence[datetime]):
+            with pytest.raises(StateError, match=r"Held.value: Epoch marks a datetime or a time"):
+                in_units(annotation, "s")
+        with pytest.raises(TypeError, match=r"takes the unit 's', 'ms', 'us', 'ns', given 'min'"):
+            Epoch("min")
+        assert Epoch("s") == Epoch("s") != Epoch("ms")
+        assert len({Epoch("s"), Epoch("s")}) == 1
+        assert repr(Epoch("s")) == "Epoch('s')"
 
 
 class TestSelf:

@@ -77,7 +77,7 @@ def hashable_specs():
             plain(datetime, st.datetimes(timezones=st.none() | st.timezones()), date(2020, 1, 1)),
             plain(time, st.times(), "10:00"),
             plain(timedelta, st.timedeltas(), 1),
-            plain(Decimal, st.decimals(allow_nan=False), 1, 1.5),
+            plain(Decimal, st.decimals(allow_nan=False, allow_infinity=False), 1, 1.5),
             plain(Color, st.sampled_from(Color), "red", 1),
             plain(Literal["a", 1], st.sampled_from(["a", 1]), "b", True, 1.0),
             plain(Annotated[int, annotated_types.Ge(0)], st.integers(min_value=0), -1, "x"),

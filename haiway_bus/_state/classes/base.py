@@ -177,6 +177,18 @@ class State(metaclass=StateMeta):
         except Mismatch as wrong:
             raise state_error(cls.__name__, wrong.problems) from None
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: object) -> Any:
+        from haiway_bus._bridges.pydantic import core_schema_of
+
+        return core_schema_of(cls)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: object, handler: Any) -> dict[str, Any]:
+        from haiway_bus._bridges.pydantic import json_schema_of
+
+        return json_schema_of(cls, handler)
+
     def __eq__(self, other: object, /) -> bool:
         if type(other) is not type(self):
             return NotImplemented
@@ -237,4 +249,10 @@ class State(metaclass=StateMeta):
 
 def restored(cls: type[State], values: dict[str, Any]) -> State:
     """Make an instance of pickled values. They are checked again: the class may have changed meanwhile."""
+    if vars(cls)["__dict__"].arriving:
+        # cloudpickle is on the way to the Facts of the class: the instance is an attribute of it.
+        instance = object.__new__(cls)
+        for name, value in values.items():
+            getattr(cls, name).__set__(instance, value)
+        return instance
     return cls(**values)

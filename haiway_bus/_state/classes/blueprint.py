@@ -21,7 +21,7 @@ from haiway_bus._state.annotations.resolve import (
 )
 from haiway_bus._state.classes.blank import blank_of
 from haiway_bus._state.classes.clashes import clashes
-from haiway_bus._state.classes.deferred import METHODS, Deferred
+from haiway_bus._state.classes.deferred import METHODS, Constructor, Deferred
 from haiway_bus._state.classes.maker import equip, made_in_c, updated_of
 from haiway_bus._state.classes.options import UNKNOWN, UnknownKeys, renamed
 from haiway_bus._state.classes.source import write_method
@@ -294,10 +294,9 @@ class Blueprint:
     def write(self, name: str) -> Any:
         """Write a method for the fields of the class, and put it into the class."""
         if name == "updated" and self.maker is not None:
-            return self.put(name, updated_of(self.owner))
-        blank = self.made_blank() if name in ("__new__", "updated") else None
-        function = write_method(self.owner, self.fields, blank, name)
-        return self.put(name, staticmethod(function) if name == "__new__" else function)
+            return self.put(name, updated_of(next(iter(self.bases())).owner))
+        function = write_method(self.owner, self.fields, name)
+        return self.put(name, Constructor(function) if name == "__new__" else function)
 
     def made_blank(self) -> Callable[[], Any]:
         if self.blank is None:
@@ -316,6 +315,14 @@ class Blueprint:
             and field.default is not MISSING
             and not isinstance(field.kind, LiteralKind)
         )
+
+    def ready(self) -> None:
+        """Let the class convert plain data, now and not at its first use. Raises StateError."""
+        try:
+            if self.load == self.first_load:
+                wire(self)
+        except Mismatch as wrong:
+            raise state_error(self.owner.__name__, wrong.problems) from None
 
     def first_load(self, plain: Any, /) -> Any:
         """Give the instance of a plain form. Raises Mismatch."""

@@ -16,7 +16,7 @@ from haiway_bus._state.annotations.resolve import (
 from haiway_bus._state.classes.blank import blank_of
 from haiway_bus._state.classes.blueprint import Blueprint, Owner
 from haiway_bus._state.classes.class_body import check_namespace
-from haiway_bus._state.classes.deferred import METHODS
+from haiway_bus._state.classes.deferred import METHODS, Constructor
 from haiway_bus._state.classes.maker import made_in_c
 from haiway_bus._state.classes.options import UNKNOWN, check_options
 from haiway_bus._state.classes.validate import check_hooks
@@ -127,7 +127,7 @@ def build(
             # Now, before the class has a `__new__`: the blank would inherit that, and its allocation would pass by it.
             blueprint.blank = blank_of(cls)
     constructor = refuse_instance if mixin else make_when_complete
-    type.__setattr__(cls, "__new__", staticmethod(constructor))
+    type.__setattr__(cls, "__new__", Constructor(constructor))
     if origin is not None:
         # Before the class is complete, because `Node[int]` may hold a `Node[int]`.
         known = origin.__state__.variants.setdefault(arguments, cls)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ("METHODS", "Deferred")
+__all__ = ("METHODS", "Constructor", "Deferred")
 
 METHODS = ("__eq__", "__hash__", "__repr__", "updated")
 """The methods that each class gets for its own fields, unless its author wrote them. `__new__` is always deferred."""
@@ -29,3 +29,12 @@ class Deferred:
 
     def __get__(self, instance: Any, cls: type | None = None) -> Any:
         return self.owner.__state__.write(self.name).__get__(instance, cls)
+
+
+class Constructor(staticmethod):  # type: ignore[type-arg]
+    """A `__new__` of the package. A class that is carried by value gets another."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Deferred, (None, "__new__")

@@ -60,6 +60,7 @@ def parameterized(cls: Owner, arguments: Any) -> Owner:
         "__module__": cls.__module__,
         "__qualname__": f"{cls.__qualname__}[{listed(given)}]",
         "__doc__": cls.__doc__,
+        "__dict__": type(vars(cls)["__dict__"])(),
     }
     bases = (cls, *bound_bases(cls, given))
     return build(

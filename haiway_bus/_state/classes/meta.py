@@ -11,6 +11,7 @@ from haiway_bus._state.annotations.default import MISSING, Default, Factory
 from haiway_bus._state.classes.blank import Shield
 from haiway_bus._state.classes.blueprint import Blueprint
 from haiway_bus._state.classes.build import build
+from haiway_bus._state.classes.by_value import ByValue, Facts, Outline, is_rewritten
 from haiway_bus._state.classes.deferred import METHODS
 from haiway_bus._state.classes.generic import parameterized
 from haiway_bus._state.classes.options import UNKNOWN
@@ -51,12 +52,15 @@ class StateMeta(type):
         mixin: bool = False,
         **options: Any,
     ) -> Any:
+        arriving = namespace.get("__state__") or namespace.get("__dict__")
+        if isinstance(arriving, (Facts, Outline)):
+            return arriving.arrive(namespace)
         settings = {"unknown": unknown, "rename": rename, "omit_defaults": omit_defaults}
         return build(
             metaclass,
             name,
             bases,
-            namespace,
+            {**namespace, "__dict__": ByValue()},
             frame=sys._getframe(1),
             settings={option: value for option, value in settings.items() if value is not None},
             mixin=mixin,
@@ -73,10 +77,13 @@ class StateMeta(type):
             return parameterized(cls, arguments)
 
         def __setattr__(cls, name, value):
-            refuse_field(cls, name)
-            super().__setattr__(name, value)
-            if name in METHODS:
-                cls.__state__.let_super_mean_all_fields(name)
+            if isinstance(value, Facts):
+                value.assign(cls)
+            elif not is_rewritten(cls, name, value):
+                refuse_field(cls, name)
+                super().__setattr__(name, value)
+                if name in METHODS:
+                    cls.__state__.let_super_mean_all_fields(name)
 
         def __delattr__(cls, name):
             refuse_field(cls, name)

@@ -92,11 +92,9 @@ class Writer:
     Fields cannot begin with two underscores. Every other name in the source does.
     """
 
-    def __init__(
-        self, owner: Any, fields: Sequence[Field], blank: Callable[[], Any] | None
-    ) -> None:
+    def __init__(self, owner: Any, fields: Sequence[Field]) -> None:
         def refuse(positional: Any, unknown: Any, given: dict[str, Any]) -> StateError:
-            return refusal(owner, fields, positional, unknown, given)
+            return refusal(owner, owner.__state__.fields, positional, unknown, given)
 
         self.fields = fields
         self.validates = owner.__state__.validate is not None
@@ -108,7 +106,7 @@ class Writer:
             "__hash": hash,
             "__object": object.__new__,
             "__owner": owner,
-            "__blank": blank,
+            "__state": owner.__state__,
             "__missing": MISSING,
             "__Mismatch": Mismatch,
             "__refuse": refuse,
@@ -174,11 +172,14 @@ class Writer:
     def given(self) -> str:
         return "{" + ", ".join(f"{field.name!r}: {field.name}" for field in self.fields) + "}"
 
-    def stored(self) -> list[str]:
+    def stored(self, blank: str = "__blank") -> list[str]:
         lines = ["    __new = __object(__owner)"]
         if self.fields:
+            made = self.names["__state"].made_blank()
+            if blank == "__blank":
+                self.names[blank] = made
             lines = [
-                "    __new = __blank()",
+                f"    __new = {blank}()",
                 *(f"    __new.{field.name} = {field.name}" for field in self.fields),
                 "    __new.__class__ = __owner",
             ]
@@ -240,7 +241,8 @@ class Writer:
             "    except __Mismatch:",
             *kept,
             f"        raise __refuse(__positional, __unknown, {self.given()}) from None",
-            *self.stored(),
+            # cloudpickle takes along what this method names, but for a class in an attribute.
+            *self.stored("__state.blank"),
         ]
 
     def equality(self) -> list[str]:
@@ -263,18 +265,15 @@ class Writer:
         return ["def __repr__(__self, /):", f"    return f'{{__self.__class__.__name__}}({parts})'"]
 
 
-def write_method(
-    owner: type, fields: Sequence[Field], blank: Callable[[], Any] | None, method: str
-) -> FunctionType:
+def write_method(owner: type, fields: Sequence[Field], method: str) -> FunctionType:
     """Write a method for the fields of a class.
 
     Args:
         owner: the class.
         fields: its fields, in order.
-        blank: makes a blank, which only `__new__` and `updated` need.
         method: `__new__`, `updated`, `__eq__`, `__hash__`, or `__repr__`.
     """
-    writer = Writer(owner, fields, blank)
+    writer = Writer(owner, fields)
     parts: dict[str, Callable[[], list[str]]] = {
         "__new__": writer.constructor,
         "updated": writer.updated,

@@ -94,8 +94,7 @@ def tried(names: dict[str, Any], field: Field, step: Step, direction: str) -> li
 
 def writer_for(blueprint: Any) -> Writer:
     """Make a Writer, whose names are those of the source."""
-    blank = blueprint.made_blank() if blueprint.names else None
-    writer = Writer(blueprint.owner, blueprint.fields, blank)
+    writer = Writer(blueprint.owner, blueprint.fields)
     writer.names |= {
         "__len": len,
         "__inf": inf,

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from math import ceil, floor, inf, nextafter
 from types import ModuleType
 from typing import Any
 
+from haiway_bus._common.printable import name_of_function, name_of_type, text_of
 from haiway_bus._state.kinds.kind import Entry, Kind, Plain, Schema, SchemaBook
 from haiway_bus._state.kinds.mismatch import Mismatch, describe
+from haiway_bus._state.kinds.stdlib import zoned
 
 __all__ = ("ConstrainedKind", "Constraint", "Unsupported", "constraints")
 
@@ -26,18 +29,21 @@ class Constraint:
     text: the predicate in an error.
     test: whether a value satisfies it.
     keywords: by JSON type, the keywords of the JSON schema: a bound of numbers is `minimum`, a
-        length is `minItems` or `maxLength`.
+        length is `minItems` or `maxLength`. What they cannot say, the schema does not say.
+    narrow: gives the kind of the values that can pass, for a kind that reads and describes them otherwise.
     """
 
-    __slots__ = ("keywords", "test", "text")
+    __slots__ = ("keywords", "narrow", "test", "text")
 
     def __init__(
         self,
         text: str,
         test: Callable[[Any], Any],
         keywords: dict[str, Schema] | None = None,
+        narrow: Callable[[Kind], Kind] | None = None,
     ) -> None:
         self.text: str = text
+        self.narrow: Callable[[Kind], Kind] | None = narrow
         self.test: Callable[[Any], Any] = test
         self.keywords: dict[str, Schema] = keywords or {}
 
@@ -47,18 +53,51 @@ NOTES = ("Unit",)
 
 
 def number(keyword: str, bound: Any) -> dict[str, Schema]:
-    """The keywords of a bound. The bound and the value both have to be JSON numbers."""
-    if type(bound) not in (int, float):
+    """The keywords of a bound, which may be a Decimal or a Fraction: the int and the float next to it, exactly."""
+    # The numbers above 0.1 are those from the next one on, and those at least 0.1 are the same.
+    up = keyword in ("minimum", "exclusiveMaximum")
+    try:
+        whole = ceil(bound) if up else floor(bound)
+        near: float = bound if type(bound) is int else float(bound)
+    except (TypeError, ValueError, ArithmeticError):  # no number, or NaN or infinity
         return {}
-    return {"integer": {keyword: bound}, "number": {keyword: bound}}
+    if near < bound if up else near > bound:
+        near = nextafter(near, inf if up else -inf)
+    return {"integer": {keyword: whole}, "number": {keyword: near}}
 
 
 def length(side: str, bound: int) -> dict[str, Schema]:
+    """The keywords of a length. The length of bytes is told by the length of their base64 and the "=" at its end."""
+    characters, fewer = -(-bound // 3) * 4, -bound % 3
+    key = f"{side}Length"
+    of_bytes: Schema = {key: characters}
+    if side == "max" and fewer:
+        of_bytes["anyOf"] = [{key: characters - 1}, {"pattern": "=" * fewer + "$"}]
+    elif side == "min" and fewer < 2:
+        of_bytes["anyOf"] = [{key: characters + 1}, {"pattern": "[^=]" + "=?" * fewer + "$"}]
     return {
-        "string": {f"{side}Length": bound},
+        "bytes": of_bytes,
+        "string": {key: bound},
         "array": {f"{side}Items": bound},
         "object": {f"{side}Properties": bound},
     }
+
+
+def multiple(step: Any) -> dict[str, Schema]:
+    if type(step) is not int or not step:
+        return {}
+    return {"integer": {"multipleOf": abs(step)}, "number": {"multipleOf": abs(step)}}
+
+
+def narrowed(schema: Schema, keywords: dict[str, Schema]) -> Schema:
+    """Give the schema with the keywords of its type, each member of a union with those of its own."""
+    if "anyOf" in schema and "type" not in schema:
+        return {**schema, "anyOf": [narrowed(member, keywords) for member in schema["anyOf"]]}
+    kind = "bytes" if "contentEncoding" in schema else schema.get("type", "")
+    added = keywords.get(kind, {})
+    if added.keys() & schema.keys():
+        return {**schema, "allOf": [*schema.get("allOf", ()), added]}
+    return {**schema, **added}
 
 
 def constraints(metadata: Iterable[Any]) -> list[Constraint]:
@@ -96,7 +135,7 @@ def of_predicate(types: ModuleType, item: Any) -> list[Constraint]:
         return [Constraint(f"<= {bound!r}", lambda v: v <= bound, number("maximum", bound))]
     if isinstance(item, types.MultipleOf):
         step = item.multiple_of
-        return [Constraint(f"a multiple of {step!r}", lambda v: v % step == 0)]
+        return [Constraint(f"a multiple of {step!r}", lambda v: v % step == 0, multiple(step))]
     if isinstance(item, types.MinLen):
         least = item.min_length
         if not least:
@@ -108,16 +147,13 @@ def of_predicate(types: ModuleType, item: Any) -> list[Constraint]:
         most = item.max_length
         return [Constraint(f"at most {most} long", lambda v: len(v) <= most, length("max", most))]
     if isinstance(item, types.Timezone):
-        return [Constraint(zone_text(item.tz), zone_test(item.tz))]
+        zone, test = item.tz, zone_test(item.tz)
+        return [Constraint(zone_text(zone), test, narrow=lambda kind: zoned(kind, zone, test))]
     if isinstance(item, types.Predicate):
-        return [Constraint(f"that satisfies {name_of(item.func)}", item.func)]
+        return [Constraint(f"that satisfies {name_of_function(item.func)}", item.func)]
     if type(item).__name__ in NOTES:
         return []
     raise Unsupported(f"the predicate {item!r} is not known")
-
-
-def name_of(function: Any) -> str:
-    return getattr(function, "__qualname__", None) or repr(function)
 
 
 def zone_text(zone: Any) -> str:
@@ -144,6 +180,8 @@ class ConstrainedKind(Kind):
 
     def __init__(self, inner: Kind, tests: list[Constraint]) -> None:
         super().__init__(f"{inner.expected} {' and '.join(test.text for test in tests)}")
+        for test in tests:
+            inner = inner if test.narrow is None else test.narrow(inner)
         self.inner: Kind = inner
         self.tests: list[Constraint] = tests
         self.closed = inner.closed
@@ -171,9 +209,10 @@ class ConstrainedKind(Kind):
     def satisfied(self, value: Any) -> Any:
         for constraint in self.tests:
             try:
-                holds = constraint.test(value)
-            except (TypeError, ValueError, AttributeError) as wrong:
-                reason = f"expected {self.expected}, but testing {describe(value)} failed: {wrong}"
+                holds = bool(constraint.test(value))
+            except Exception as wrong:  # whatever a text from outside makes of a predicate
+                reason = f"{name_of_type(type(wrong), qualified=False)}: {text_of(wrong)}"
+                reason = f"expected {self.expected}, but testing {describe(value)} failed: {reason}"
                 raise Mismatch([("", reason)]) from wrong
             if not holds:
                 raise Mismatch([("", f"expected {self.expected}, given {describe(value)}")])
@@ -197,7 +236,7 @@ class ConstrainedKind(Kind):
     def schema(self, book: SchemaBook) -> Schema:
         schema = self.inner.schema(book)
         for constraint in self.tests:
-            schema = {**schema, **constraint.keywords.get(schema.get("type", ""), {})}
+            schema = narrowed(schema, constraint.keywords)
         return schema
 
     def requires(self) -> Iterable[type]:

@@ -15,6 +15,7 @@ from typing import Any, cast
 from haiway_bus._state.kinds.frozen_map import FrozenMap
 from haiway_bus._state.kinds.kind import Kind, Plain, Schema, SchemaBook, Wire
 from haiway_bus._state.kinds.mismatch import LIMIT, Mismatch, Problem, describe, mismatch, part_of
+from haiway_bus._state.kinds.scalars import INT_KEY, text_schema
 
 __all__ = ("MappingKind", "SequenceKind", "SetKind", "TupleKind", "each")
 
@@ -342,7 +343,7 @@ class MappingKind(Kind):
             if "enum" not in names and "$ref" not in names and names:
                 raise Mismatch([("", f"JSON keys are strings, {self.key.expected} is none")])
         elif names["type"] == "integer":
-            names = {"pattern": "^-?[0-9]+$"}
+            names = text_schema(INT_KEY)
         if names and names != {"type": "string"}:
             schema["propertyNames"] = names
         return schema

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-__all__ = ("duration_from_text", "duration_to_text")
+__all__ = ("DURATION", "duration_from_text", "duration_to_text")
 
-_DURATION = (
-    r"(?P<sign>[+-]?)P(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+)D)?"
-    r"(?:T(?=\d)(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?"
-    r"(?:(?P<seconds>\d+)(?:[.,](?P<fraction>\d{1,6}))?S)?)?"
+# Any number of up to eight digits is within a timedelta's range. Nine digits of days stand alone, or before the hours,
+# minutes and seconds of less than a day, as `duration_to_text` writes them.
+N: Final = "[0-9]{1,8}"
+SECONDS: Final = rf"{N}(?:[.,][0-9]+)?S"
+TIME: Final = rf"T(?:{N}H(?:{N}M)?(?:{SECONDS})?|{N}M(?:{SECONDS})?|{SECONDS})"
+CLOCK: Final = r"T(?:1?[0-9]|2[0-3])H[1-5]?[0-9]M[1-5]?[0-9](?:\.[0-9]+)?S"
+NOT_MOST: Final = "|".join(f"9{{{nines}}}[0-8][0-9]{{{8 - nines}}}" for nines in range(9))
+DURATION: Final = (
+    rf"[+-]?P(?:{N}[WD]|(?:{N}D)?{TIME}|[0-9]{{9}}D|(?:{NOT_MOST})D{CLOCK})|\+?P9{{9}}D{CLOCK}"
 )
+"""The durations of fixed length that a timedelta can hold: no years or months."""
+
+UNITS: Final = {"W": 604_800, "D": 86_400, "H": 3_600, "M": 60, "S": 1}
 
 
 def duration_to_text(value: timedelta) -> str:
@@ -34,21 +42,12 @@ def duration_to_text(value: timedelta) -> str:
 
 
 def duration_from_text(text: str) -> timedelta:
-    """Read a duration.
-
-    Raises:
-        ValueError: the text is no duration, or has years or months, which have no fixed length.
-    """
-    found = re.fullmatch(_DURATION, text, re.ASCII)
-    if found is None or text.endswith(("P", "T")):
-        raise ValueError(f"not an ISO 8601 duration of fixed length: {text!r}")
-    parts = {
-        name: int(found[name] or 0) for name in ("weeks", "days", "hours", "minutes", "seconds")
-    }
-    microseconds = int((found["fraction"] or "").ljust(6, "0"))
+    """Read a text that matches DURATION, its fraction down to the microsecond, as a datetime's is read."""
+    seconds = microseconds = 0
+    for whole, fraction, unit in re.findall(r"([0-9]+)(?:[.,]([0-9]+))?([A-Z])", text):
+        seconds += int(whole) * UNITS[unit]
+        microseconds += int(fraction[:6].ljust(6, "0"))
+    sign = -1 if text[0] == "-" else 1
     length = sys.modules["datetime"].timedelta
-    if found["sign"] == "-":
-        parts = {name: -number for name, number in parts.items()}
-        microseconds = -microseconds
-    value: timedelta = length(**parts, microseconds=microseconds)
+    value: timedelta = length(seconds=sign * seconds, microseconds=sign * microseconds)
     return value

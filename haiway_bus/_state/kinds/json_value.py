@@ -45,6 +45,7 @@ class JsonKind(Kind):
 
     immutable = True
     reads = ATOMS | {list, dict}
+    kept = (*ATOMS, tuple, FrozenMap)
 
     def __init__(self) -> None:
         super().__init__("JsonValue", ATOMS)

@@ -108,6 +108,10 @@ class Kind:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.expected}>"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Written methods name kinds. cloudpickle takes them along and they are written again, with kinds of their own.
+        return object, ()
+
     @property
     def entries(self) -> dict[str, Entry]:
         """The keys of the plain form, for a kind whose plain forms are mappings with these keys."""
