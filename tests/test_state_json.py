@@ -456,6 +456,35 @@ class TestRefusals:
         with pytest.raises(StateError, match=r"Held.value: Kitten | Cat is fine in memory, but"):
             held(Kitten | Cat)(value=Kitten()).to_mapping()
 
+    @pytest.mark.parametrize("unknown", ["refuse", "ignore", "keep"])
+    def test_members_with_a_required_key_of_their_own_are_told_apart_by_it(self, unknown):
+        """Guarantee 7.7: unless a member writes back keys that it kept, which may be those of the other."""
+
+        class Text(State, unknown=unknown):
+            text: str
+
+        class Number(State, unknown=unknown):
+            number: int
+
+        class Both(State, unknown=unknown):
+            text: str = ""
+            number: int
+
+        if unknown == "keep":
+            with pytest.raises(StateError, match=r"Held.value: Text | Number is fine in memory"):
+                held(Text | Number).from_mapping({"value": {"text": "a"}})
+            return
+        for value in (Text(text="a"), Number(number=1)):
+            assert (
+                held(Text | Number).from_json(held(Text | Number)(value=value).to_json()).value
+                == value
+            )
+        if unknown == "ignore":
+            with pytest.raises(StateError, match=r"Held.value: Number | Both is fine in memory"):
+                held(Number | Both).from_mapping({"value": {"number": 1}})
+        else:
+            held(Number | Both).from_mapping({"value": {"number": 1}})
+
     def test_an_error_of_what_a_default_factory_calls_is_left_as_it_is(self):
         """Guarantee 7.5."""
 

@@ -131,13 +131,18 @@ class Pairs:
         for key, entry in first.entries.items():
             other = second.entries.get(key)
             if other is None:
-                if entry.required and second.closed_keys:
+                if entry.required and not keeps_keys(second):
                     return False
             elif other.written and not may_read(entry.kind, other.kind):
                 return False
         return not first.closed_keys or not any(
             entry.written and key not in first.entries for key, entry in second.entries.items()
         )
+
+
+def keeps_keys(kind: Kind) -> bool:
+    """Whether the kind writes keys that are none of its entries."""
+    return isinstance(kind, StateKind) and kind.owner.__state__.unknown == "keep"
 
 
 def bare(kind: Kind) -> Kind:
