@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from asyncio import CancelledError
 from collections.abc import Callable
+from json import dumps
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
-from haiway_bus import State, Subscription, ctx
+from haiway_bus import State, StateError, Subscription, ctx
 from haiway_bus._common.arguments import is_coroutine, is_number, is_seconds
 from haiway_bus._common.printable import described, name_of_type
 from haiway_bus._common.signatures import check_takes_event, is_async
@@ -70,14 +71,20 @@ def as_json(event: Any) -> ServerSentEvent:
 
     Raises:
         TypeError: The event is no State.
+        StateError: JSON cannot carry a value of the event.
     """
     if not issubclass(type(event), State):
         raise TypeError(
             "EventStream makes JSON of State events only:"
             f" for {name_of_type(type(event))} give it encode="
         )
-    # UTF-8 has no bytes for half a surrogate pair. JSON can escape it, so that the reader gets the text that was sent.
-    return ServerSentEvent(event.to_json().encode(errors="backslashreplace").decode())
+    try:
+        return ServerSentEvent(event.to_json())
+    except StateError:
+        # UTF-8 has no bytes for half a surrogate pair. JSON can escape it, so that the reader gets the text that was
+        # sent, and one such text does not end the streams of all clients. Whatever else is wrong is refused again.
+        text = dumps(event.to_mapping(), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return ServerSentEvent(text.encode(errors="backslashreplace").decode())
 
 
 class EventStream(Generic[Event]):
@@ -125,6 +132,7 @@ class EventStream(Generic[Event]):
         Raises:
             ValueError: `ping` is no number of seconds above 0.
             TypeError: `subscription` is no subscription, or `encode` is no plain function of a single event.
+            StateError: The events have a union whose members JSON cannot tell apart.
         """
         if not is_number(ping) or not is_seconds(ping) or ping <= 0:
             raise ValueError(f"ping is a number of seconds above 0, not {described(ping)}")
@@ -136,6 +144,8 @@ class EventStream(Generic[Event]):
         check_takes_event("EventStream", "a function of one event for encode", encode)
         if is_async(encode):
             raise TypeError(_NOT_ASYNC)
+        if encode is as_json and issubclass(subscription.event_type, State):
+            subscription.event_type.__state__.ready()
         self._subscription = subscription
         self._encode = encode
         self._greeting = greeting

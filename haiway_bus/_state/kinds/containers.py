@@ -337,16 +337,24 @@ class MappingKind(Kind):
 
     def schema(self, book: SchemaBook) -> Schema:
         schema: Schema = {"type": "object", "additionalProperties": self.value.schema(book)}
-        names = self.key.schema(book)
-        # A number as a key is written as text, which its own schema does not describe.
-        if names.get("type") not in ("string", "integer"):
-            if "enum" not in names and "$ref" not in names and names:
-                raise Mismatch([("", f"JSON keys are strings, {self.key.expected} is none")])
-        elif names["type"] == "integer":
-            names = text_schema(INT_KEY)
+        names = schema_of_names(self.key.schema(book))
+        if names is None:
+            raise Mismatch([("", f"JSON keys are strings, {self.key.expected} is none")])
         if names and names != {"type": "string"}:
             schema["propertyNames"] = names
         return schema
+
+
+def schema_of_names(schema: Schema) -> Schema | None:
+    """Give the schema of keys, of the schema of their kind. None: they are no text."""
+    if "anyOf" in schema:
+        members = [found for each in schema["anyOf"] if (found := schema_of_names(each))]
+        return {"anyOf": members} if members else None
+    if schema.get("type") == "integer":
+        return text_schema(INT_KEY)  # written as text, which its own schema does not describe
+    if schema.get("type") == "string" or "enum" in schema or "$ref" in schema or not schema:
+        return schema
+    return None
 
 
 def count_hash(hashes: dict[int, int], value: Any) -> None:

@@ -154,7 +154,13 @@ class UnionKind(Kind):
         for member in self.members:
             if type(value) in member.exact_set:
                 return member.dump_key(value)
-        return super().dump_key(value)
+        for member in self.members:
+            try:
+                member.check(value)
+            except Mismatch:
+                continue
+            return member.dump_key(value)
+        raise mismatch(self.expected, value)
 
     def load_key(self, plain: str) -> Any:
         return self.attempt("load_key", self.members, plain)
