@@ -8,9 +8,10 @@ from __future__ import annotations
 import enum
 import importlib
 import sys
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence, Sized
 from datetime import datetime, timezone
-from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
 import annotated_types as at
 
@@ -105,6 +106,28 @@ class Cached(State, Mutable):
     x: int = 1
 
 
+class Priced(State, ABC):
+    x: int = 1
+
+    @abstractmethod
+    def price(self) -> float: ...
+
+
+class Greeting(Protocol):
+    x: int
+
+    def greet(self) -> str:
+        return f"hello {self.x}"
+
+
+class Concrete(Priced, Greeting, Sized):
+    def price(self) -> float:
+        return 2.0
+
+    def __len__(self) -> int:
+        return self.x
+
+
 class Box(State, Generic[T]):
     value: T
 
@@ -138,6 +161,7 @@ instances = [
     Kept(sku="s", trace="t", __unknown__={"z": [1]}),  # type: ignore[call-arg]
     Tagged(),
     Cached(),
+    Concrete(),
     local(),
 ]
 if library.__name__ != "dill":
@@ -159,6 +183,7 @@ def looks(instance: Any) -> dict[str, Any]:
         "bases": [base.__qualname__ for base in cls.__mro__],
         "hash": hash(instance) == hash(instance.updated()),
         "dict": hasattr(instance, "__dict__"),
+        "abstract": [inspect.isabstract(base) for base in cls.__mro__],
     }
     for call in (
         lambda: cls(no=1),

@@ -608,6 +608,17 @@ class TestEpoch:
         with pytest.raises(StateError, match=r"Held.value: .* is fine in memory"):
             held(Annotated[datetime, Epoch("us")] | int)(value=1).to_json()
 
+    def test_as_a_key(self):
+        """Guarantee 7.7: integers are keys in JSON, floats are none."""
+        made = held(Mapping[Annotated[datetime, Epoch("us")], int])(value={NOW: 1})
+        assert made.to_json() == '{"value":{"1714979289000010":1}}'
+        assert type(made).from_json(made.to_json()) == made
+        assert type(made).json_schema()
+        made = held(Mapping[Annotated[datetime, Epoch("s")], int])(value={NOW: 1})
+        for use in (made.to_json, made.json_schema):
+            with pytest.raises(StateError, match=r"JSON keys are strings, datetime is none"):
+                use()
+
     def test_it_marks_a_time_itself(self):
         """Guarantee 7.3."""
         for annotation in (str, date, datetime | None, Sequence[datetime]):
@@ -1028,6 +1039,20 @@ class TestLateAliases:
                 StateError, match=r"^Early.x: .* cannot be checked: its names never"
             ):
                 self.run(f"{statement}\nclass Early(State):\n    x: {annotation}\n")
+
+
+def test_a_local_name_behind_a_local_name():
+    """Guarantee 7.3: in a function the class sees what was there before it."""
+
+    class Inner(State):
+        x: int
+
+    kept = NewType("kept", "Sequence[Inner]")  # read by name alone, below
+
+    class Early(State):
+        many: "kept | None" = None
+
+    assert Early(many=[Inner(x=1)]).many[0].x == 1
 
 
 def test_an_alias_of_typing_extensions():

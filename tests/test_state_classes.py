@@ -8,11 +8,11 @@ import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, Protocol, TypeVar
+from typing import Annotated, Any, Generic, Protocol, TypedDict, TypeVar
 
 import pytest
 
-from haiway_bus._state import Alias, Default, State, StateError
+from haiway_bus._state import MISSING, Alias, Default, FrozenMap, State, StateError
 
 T = TypeVar("T")
 
@@ -20,13 +20,19 @@ T = TypeVar("T")
 @pytest.fixture(autouse=True)
 def package(hb):
     globals().update(
-        {name: getattr(hb, name) for name in ("State", "Default", "StateError", "Alias")}
+        {name: getattr(hb, name) for name in ("State", "Default", "StateError", "Alias")},
+        MISSING=hb.MISSING,
+        FrozenMap=hb._state.FrozenMap,
     )
 
 
 def declare(name, annotations, **body):
     """The class that a class statement with these annotations would make."""
     return type(State)(name, (State,), {"__annotations__": annotations, **body})
+
+
+class Movie(TypedDict):
+    title: str
 
 
 class NotRuntime(Protocol):
@@ -78,14 +84,54 @@ class TestRefusedAtClassCreation:
         with pytest.raises(StateError, match=r"Bad.value: .*decorate it with @runtime_checkable"):
             declare("Bad", {"value": NotRuntime})
 
-    @pytest.mark.parametrize("default", [[], {}, set(), bytearray()])
-    @pytest.mark.parametrize("annotation", [Any, Sequence[int], Mapping[str, int]], ids=str)
-    def test_a_mutable_default(self, default, annotation):
+    @pytest.mark.parametrize(
+        ("annotation", "default"),
+        [
+            *((Any, default) for default in ([], {}, set(), bytearray())),
+            (Sequence[Any], [[]]),
+            (Mapping[str, Any], {"a": []}),
+            (tuple[Any, ...], [{}]),
+        ],
+        ids=str,
+    )
+    def test_a_mutable_default(self, annotation, default):
         """Guarantee 7.5: names class and field."""
         with pytest.raises(
             StateError, match=r"^Bad\.value: the default .* can be changed.*factory"
         ):
             declare("Bad", {"value": annotation}, value=default)
+
+    @pytest.mark.parametrize(
+        ("annotation", "default", "kept"),
+        [
+            (Sequence[int], [1], (1,)),
+            (Sequence[Any], [], ()),
+            (Sequence[Sequence[int]], [[1]], ((1,),)),
+            (Mapping[str, int], {"a": 1}, {"a": 1}),
+            (Mapping[str, Sequence[int]], {"a": [1]}, {"a": (1,)}),
+            (AbstractSet[int], {1}, frozenset({1})),
+            (AbstractSet[int], [1, 1], frozenset({1})),
+            (tuple[int, ...], [1], (1,)),
+            (tuple[int, str], [1, "a"], (1, "a")),
+            (Movie, {"title": "x"}, {"title": "x"}),
+            (Sequence[int] | None, [1], (1,)),
+        ],
+        ids=str,
+    )
+    def test_a_default_that_the_field_freezes_is_taken(self, annotation, default, kept):
+        """Guarantee 7.4, 7.5: what all instances share cannot change."""
+        default = copy.deepcopy(default)
+        cls = declare("Good", {"value": annotation}, value=default)
+        default.clear()
+        assert cls().value == kept
+        assert type(cls().value) in (tuple, frozenset, FrozenMap)
+        assert isinstance(hash(cls()), int)
+        assert cls(value=MISSING).updated().value is cls().value
+
+    def test_a_default_that_does_not_fit_is_told_as_such(self):
+        """Guarantee 7.5: not that it can be changed, for a factory would not make it fit."""
+        with pytest.raises(StateError, match=r"^Bad\.value: expected int, given list \[\]"):
+            declare("Bad", {"value": int}, value=[])
 
     def test_a_default_without_an_annotation(self):
         """Guarantee 7.5."""

@@ -485,6 +485,39 @@ class TestRefusals:
         else:
             held(Number | Both).from_mapping({"value": {"number": 1}})
 
+    def test_the_error_is_about_the_only_member_whose_required_keys_are_there(self):
+        """Guarantee 7.7: the path of a refusal leads to what is wrong."""
+
+        class Text(State):
+            text: str
+
+        class Number(State):
+            number: int
+
+            def __validate__(self):
+                if self.number < 0:
+                    raise ValueError("below zero")
+
+        class Many(State):
+            many: Sequence[Text | Number | Many]
+
+        deep = {"many": [{"text": "a"}, {"many": [{"number": "7"}]}]}
+        for plain, error in (
+            ({"number": "7"}, r"Held\.value\.number: expected int, given str '7'"),
+            ({"number": 7, "x": 1}, r"Held\.value\['x'\]: no such key"),
+            ({"number": -7}, r"Held\.value: below zero"),
+            (deep, r"Held\.value\.many\[1\]\.many\[0\]\.number: expected int, given str '7'"),
+            (
+                {"number": 7, "text": "a"},
+                r"Held\.value: expected Text \| Number \| Many, given dict",
+            ),
+            ({}, r"Held\.value: expected Text \| Number \| Many, given dict"),
+        ):
+            with pytest.raises(StateError, match=f"^{error}"):
+                held(Text | Number | Many).from_mapping({"value": plain})
+        with pytest.raises(StateError, match=r"^Held\.value: expected Text | Number, given dict"):
+            held(Text | Number)(value={"number": "7"})
+
     def test_an_error_of_what_a_default_factory_calls_is_left_as_it_is(self):
         """Guarantee 7.5."""
 

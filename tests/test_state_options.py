@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
-from collections.abc import Callable, Hashable, Sequence  # noqa: F401 - for annotations as text
-from typing import Annotated, Any, Generic, Literal, TypeVar  # noqa: F401
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Sequence, Sized  # noqa: F401 - in text
+from collections.abc import Set as AbstractSet  # noqa: F401
+from dataclasses import dataclass
+from functools import cached_property
+from typing import (  # noqa: F401
+    Annotated,
+    Any,
+    Generic,
+    Literal,
+    Protocol,
+    TypeVar,
+    runtime_checkable,
+)
 
 import annotated_types  # noqa: F401
 import pytest
@@ -14,6 +27,10 @@ from haiway_bus._state import MISSING, Alias, Default, State, StateError
 
 T = TypeVar("T")
 Missing = type(MISSING)
+
+
+class Text(str):
+    """No plain str."""
 
 
 @pytest.fixture(autouse=True)
@@ -670,3 +687,445 @@ class TestMissing:
             with pytest.raises(StateError) as caught:
                 make(x=MISSING, y="no")
             assert [path for path, _ in caught.value.problems] == ["Patch.y"]
+
+
+def fields_of(cls):
+    return [field.name for field in cls.__state__.fields]
+
+
+class TestOtherTools:
+    """Class statements and decorators of other tools work, or are refused, the same on both backends."""
+
+    def test_a_dataclass_decorator_is_refused(self):
+        """Guarantee 7.1: the constructor that it sets would never run, or take the place of the checks."""
+        for decorator in (dataclass, dataclass(frozen=True), dataclass(slots=True)):
+            with pytest.raises(StateError, match=r"^Bad is a State, which has .*: remove @datacl"):
+
+                @decorator
+                class Bad(State):
+                    x: int
+
+    @pytest.mark.parametrize(
+        "name", ["__init__", "__setattr__", "__delattr__", "__validate__", "x"]
+    )
+    def test_what_would_let_an_instance_change_cannot_be_set_later(self, name):
+        """Guarantee 7.1."""
+
+        class Order(State):
+            x: int
+
+        with pytest.raises(AttributeError, match=rf"^Order\.{name} belongs to a State"):
+            setattr(Order, name, lambda self, *args: None)
+        assert Order(x=1).x == 1
+
+    def test_a_new_that_a_decorator_sets_is_called(self):
+        """Guarantee 7.1: as `warnings.deprecated` does, which warns there."""
+
+        deprecated = pytest.importorskip("typing_extensions").deprecated
+
+        @deprecated("use Order")
+        class Old(State):
+            x: int
+
+        class Derived(State):
+            x: int
+
+        with pytest.warns(DeprecationWarning, match="use Order"):
+            old = Old(x=1)
+        assert (old, old.updated(x=2).x) == (old, 2)
+        with (
+            pytest.warns(DeprecationWarning, match="use Order"),
+            pytest.raises(StateError, match=r"^Old\.x: expected"),
+        ):
+            Old(x="x")
+        with pytest.warns(DeprecationWarning, match="use Order"):
+
+            class New(Old):
+                y: int = 1
+
+        assert New(x=1) == New(x=1)
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "ﬁeld",
+            "\u017fize",
+            "class",
+            "None",
+            "x y",
+            "",
+            "1",
+            "__x",
+            "__x__",
+            "\ud800",
+            Text("x"),
+            5,
+        ],
+    )
+    def test_a_name_that_no_class_statement_can_have_is_refused(self, name):
+        """Guarantee 7.5: the constructors would understand different names."""
+        with pytest.raises(StateError, match=r"^Patch"):
+            declare({name: int})
+
+    @pytest.mark.parametrize(
+        "name",
+        ["print", "self", "cls", "type", "match", "case", "_", "_x", "größe", "名", "field", "owner",
+         "positional", "unknown", "changes", "old", "new", "other", "missing", "object", "tuple",
+         "Mismatch", "int", "mro", "register", "instance", "key", "default", "name"],
+    )  # fmt: skip
+    def test_any_other_name_works_for_every_method(self, name):
+        """Guarantee 7.1: also one that the source of a method could use."""
+        cls = declare({name: "int", "last": "str"}, last="")
+        one = cls(**{name: 1})
+        assert getattr(one.updated(**{name: 2}), name) == 2
+        assert getattr(one.__replace__(**{name: 3}), name) == 3
+        assert State.updated(one, **{name: 2}) == one.updated(**{name: 2}) != one
+        assert repr(one) == f"Patch({name}=1, last='')"
+        assert hash(one) == hash(cls(**{name: 1}))
+        assert cls.from_json(one.to_json()) == copy.deepcopy(one) == one
+        with pytest.raises(StateError, match=rf"^Patch\.{name}: expected int"):
+            cls(**{name: "x"})
+
+    def test_three_hundred_fields(self):
+        """Guarantee 7.1."""
+        names = [f"field_{number}" for number in range(300)]
+        cls = declare(dict.fromkeys(names, int))
+        values = {name: number for number, name in enumerate(names)}
+        one = cls(**values)
+        assert cls(**dict(reversed(values.items()))) == one
+        assert cls.from_json(one.to_json()).updated(field_299=5).field_299 == 5
+        with pytest.raises(StateError, match=r"^Patch\.field_299: missing"):
+            cls(**dict(list(values.items())[:-1]))
+
+    def test_a_base_that_hides_an_inherited_field_is_refused(self):
+        """Guarantee 7.5: the constructor could not store the value."""
+
+        class Plain:
+            __slots__ = ()
+            x = property(lambda self: 5)
+
+        class Base(State):
+            x: int
+
+        class Fine(Base, Plain):
+            pass
+
+        assert Fine(x=1).x == 1
+        with pytest.raises(StateError, match=r"^Bad\.x: is hidden by property .* of a base that"):
+
+            class Bad(Plain, Base):
+                pass
+
+    def test_the_signature_has_values_that_the_constructor_takes(self):
+        """Guarantee 7.1: inspect, and the tools that build on it."""
+
+        class Order(State, unknown="keep"):
+            id: int
+            note: str | None = None
+            tags: Sequence[str] = Default(factory=list)
+
+        parameters = inspect.signature(Order).parameters
+        given = {n: p.default for n, p in parameters.items() if p.default is not p.empty}
+        assert Order(id=1, **given) == Order(id=1)
+        assert "id" not in given
+
+
+class TestAbstract:
+    def test_a_class_without_its_abstract_methods_has_no_instances(self):
+        """Guarantee 7.1: with ABC among the bases or without."""
+
+        class Priced(State, ABC):
+            x: int
+
+            @abstractmethod
+            def price(self) -> float: ...
+
+        class Named(State):
+            x: int
+
+            @property
+            @abstractmethod
+            def name(self) -> str: ...
+
+        class Both(Priced):
+            @classmethod
+            @abstractmethod
+            def default(cls): ...
+
+        for cls, lacks in ((Priced, "price"), (Named, "name"), (Both, "default, price")):
+            assert inspect.isabstract(cls)
+            for make in (
+                lambda cls=cls: cls(x=1),
+                lambda cls=cls: cls.__new__(cls, x=1),
+            ):
+                with pytest.raises(
+                    StateError, match=rf"{cls.__name__} is abstract, it lacks {lacks}:"
+                ):
+                    make()
+
+            for read in (cls.from_mapping, lambda _, cls=cls: cls.from_json('{"x": 1}')):
+                with pytest.raises(StateError, match=rf"^{cls.__name__}: has no instances, it is"):
+                    read({"x": 1})
+
+        class Done(Both):
+            def price(self) -> float:
+                return self.x * 2.0
+
+            @classmethod
+            def default(cls):
+                return cls(x=1)
+
+        assert Done(x=2).price() == 4.0
+        assert Done.default() == Done.from_json('{"x":1}')
+        assert not inspect.isabstract(Done)
+
+        class Holder(State):
+            held: Priced
+
+        with pytest.raises(StateError, match=r"^Holder\.held: has no instances, it is"):
+            Holder(held=Done(x=1)).to_mapping()
+        with pytest.raises(StateError, match=r"^Holder\.held: has no instances, it is"):
+            Holder.from_mapping({"held": {"x": 1}})
+
+    def test_abstract_base_classes_of_others(self):
+        """Guarantee 7.1: State, ABC and collections.abc together."""
+
+        class Counted(State, Sized):
+            items: Sequence[int]
+
+            def __len__(self):
+                return len(self.items)
+
+        class Sorted(State, ABC, unknown="ignore"):
+            x: int
+
+        sized = Counted(items=[1, 2])
+        assert len(sized) == 2
+        assert isinstance(sized, Sized)
+        assert isinstance(sized, Counted)
+        assert issubclass(Counted, Sized)
+        assert not isinstance([], Counted)
+        assert not issubclass(list, Counted)
+        assert Sorted(x=1).updated(x=2) == Sorted(x=2)
+        assert type(State) in (type(Counted), type(Sorted))
+        with pytest.raises(TypeError, match="Sorted has no virtual subclasses: derive from it"):
+            Sorted.register(int)
+        assert not isinstance(5, ABC)
+
+    def test_a_field_implements_an_abstract_attribute(self):
+        """Guarantee 7.1, 7.5."""
+
+        class Identified(ABC):
+            @property
+            @abstractmethod
+            def id(self) -> str: ...
+
+        class Event(State, Identified):
+            id: str
+
+        class First(Identified, State):
+            id: str
+
+        for cls in (Event, First):
+            assert cls(id="a").id == "a"
+            assert isinstance(cls(id="a"), Identified)
+            assert cls(id="a").updated(id="b") == cls.from_json('{"id":"b"}')
+
+    def test_a_state_implements_a_protocol(self):
+        """Guarantee 7.1: named as a base, as type checkers like it."""
+
+        @runtime_checkable
+        class Named(Protocol):
+            name: str
+
+            def greet(self) -> str:
+                return f"hello {self.name}"
+
+            @property
+            def size(self) -> int: ...
+
+        class Boxed(Protocol[T]):
+            def get(self) -> T: ...
+
+        class Person(State, Named):
+            name: str
+            size: int = 3
+
+        class Other(Person, Boxed[int]):
+            age: int = 1
+
+            def get(self):
+                return self.age
+
+        class Last(Boxed[int], State, Named):
+            name: str
+            size: int = 1
+
+        for cls in (Person, Other, Last):
+            one = cls(name="a")
+            assert one.greet() == "hello a"
+            assert isinstance(one, Named)
+            assert one.updated(name="b") == cls.from_mapping({**one.to_mapping(), "name": "b"})
+            assert pickle.loads(pickle.dumps(one.to_mapping())) == one.to_mapping()
+            with pytest.raises(StateError, match=rf"^{cls.__name__}\.name: missing"):
+                cls()
+        assert Other(name="a", age=3).get() == 3
+
+    def test_a_state_is_no_protocol_itself(self):
+        """Guarantee 7.5."""
+        with pytest.raises(StateError, match=r"^Bad: a State is no protocol"):
+
+            class Bad(State, Protocol):
+                x: int
+
+    def test_another_metaclass_is_joined_by_hand(self):
+        """Guarantee 7.1: what to do where Python finds a conflict."""
+
+        class Meta(type):
+            def loud(cls):
+                return cls.__name__.upper()
+
+        class Loud(metaclass=Meta):
+            pass
+
+        class Both(type(State), Meta):
+            pass
+
+        class Order(State, Loud, metaclass=Both):
+            x: int
+
+        assert Order.loud() == "ORDER"
+        assert Order(x=1).updated(x=2).x == 2
+
+
+class TestCachedProperty:
+    def test_works_and_is_no_part_of_the_value(self):
+        """Guarantee 7.1."""
+        runs = []
+
+        class Mixed(State, mixin=True):
+            @cached_property
+            def mixed(self):
+                return 1
+
+        class Base(State):
+            x: int
+
+        class Order(Base):
+            y: int = 1
+
+            @cached_property
+            def total(self):
+                runs.append(self.x)
+                return self.x + self.y
+
+        class Later(Mixed, Order):
+            z: int = 1
+
+            @cached_property
+            def more(self):
+                return self.total + self.z
+
+        for cls in (Order, Later):
+            runs.clear()
+            one = cls(x=1)
+            assert (one.total, one.total, runs) == (2, 2, [1])
+            assert one == cls(x=1)
+            assert hash(one) == hash(cls(x=1))
+            assert "total" not in repr(one)
+            assert one.updated(x=2).total == 3
+            assert "total" not in one.to_mapping()
+            function, arguments = one.__reduce__()
+            assert function(*arguments) == copy.deepcopy(one) == one
+            with pytest.raises(AttributeError, match="cannot be set: a State does not change"):
+                one.total = 5
+            with pytest.raises(AttributeError, match="cannot be set: a State does not change"):
+                one.note = 5
+        assert (Later(x=1).more, Later(x=1).mixed) == (3, 1)
+        assert not hasattr(Base(x=1), "__dict__")
+
+    def test_a_field_is_not_reached_by_the_dict(self):
+        """Guarantee 7.1: the slot wins."""
+
+        class Order(State):
+            x: int
+            total = cached_property(lambda self: self.x)
+
+        one = Order(x=1)
+        one.__dict__["x"] = 2
+        assert one.x == 1
+
+
+class TestGenericMixIns:
+    def test_a_parameterized_mix_in_is_one_still(self):
+        """Guarantee 7.1, 7.3."""
+
+        class Paged(State, Generic[T], mixin=True):
+            items: Sequence[T]
+
+        class Counted(State, Generic[T], mixin=True):
+            count: T
+
+        class Named(State):
+            name: str
+
+        class Page(Paged[int], Counted[int], Named):
+            pass
+
+        class Open(Named, Paged[T], Counted[T], Generic[T]):
+            pass
+
+        with pytest.raises(StateError, match=r"^Paged\[int\] is a mix-in: make an instance of a "):
+            Paged[int](items=[1])
+        page = Page(items=[1], count=1, name="a")
+        assert page.items == (1,)
+        with pytest.raises(StateError, match=r"^Page\.items\[0\]: expected int"):
+            Page(items=["x"], count=1, name="a")
+        assert Open[str](items=["x"], count="x", name="a").items == ("x",)
+        with pytest.raises(StateError, match=r"^Open\[str\]\.count: expected str"):
+            Open[str](items=["x"], count=1, name="a")
+        assert issubclass(Page, Paged[int])
+        assert fields_of(Page) == ["name", "count", "items"]
+
+
+class TestLists:
+    @pytest.mark.parametrize(
+        ("annotation", "given", "kept"),
+        [
+            ("tuple[int, str]", [1, "a"], (1, "a")),
+            ("tuple[int, ...]", [], ()),
+            ("tuple[float, *tuple[str, ...]]", [1, "a"], (1.0, "a")),
+            ("tuple", [1], (1,)),
+            ("tuple[Sequence[int], ...]", [[1]], ((1,),)),
+            ("AbstractSet[int]", [1, 2, 1], frozenset({1, 2})),
+            ("AbstractSet[float]", (1, 2.0), frozenset({1.0, 2.0})),
+            ("AbstractSet[Sequence[int]]", [[1], [1], [2]], frozenset({(1,), (2,)})),
+            ("AbstractSet", {1: 2}.keys(), frozenset({1})),
+            ("frozenset[int]", {1}, frozenset({1})),
+            ("frozenset[int]", [], frozenset()),
+        ],
+    )
+    def test_a_list_is_taken_for_a_tuple_and_a_set(self, annotation, given, kept):
+        """Guarantee 7.4: as for a Sequence."""
+        cls = declare({"x": annotation})
+        for value in (cls(x=given).x, cls(x=kept).x, cls(x=kept).updated(x=given).x):
+            assert (value, type(value)) == (kept, type(kept))
+        assert cls(x=kept).x is kept
+
+    @pytest.mark.parametrize(
+        ("annotation", "given"),
+        [
+            ("tuple[int, str]", [1]),
+            ("tuple[int, ...]", "12"),
+            ("tuple[int, ...]", {1}),
+            ("AbstractSet[str]", "ab"),
+            ("AbstractSet[int]", ["a"]),
+            ("AbstractSet[Any]", [[]]),
+            ("AbstractSet[str]", {"a": 1}),
+            ("frozenset[bytes]", b"ab"),
+        ],
+    )
+    def test_what_is_no_list_is_refused_still(self, annotation, given):
+        """Guarantee 7.2."""
+        with pytest.raises(StateError, match=r"^Patch\.x"):
+            declare({"x": annotation})(x=given)

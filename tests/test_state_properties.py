@@ -132,7 +132,7 @@ def set_of(spec):
     good = st.lists(spec.good, max_size=3).map(
         lambda pairs: ({a for a, _ in pairs}, frozenset(b for _, b in pairs))
     )
-    return Spec(AbstractSet[spec.annotation], good, st.just(([], "")))
+    return Spec(AbstractSet[spec.annotation], good, st.just(({}, "")))
 
 
 def pair_of(spec):

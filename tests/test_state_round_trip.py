@@ -591,7 +591,6 @@ def test_keys_that_json_tells_apart():
         (date | datetime, date(2026, 1, 1)),
         (Text | uuid.UUID, Text.RED),
         (Annotated[int, annotated_types.Ge(0)] | Annotated[int, annotated_types.Lt(-5)], 3),
-        (date | None, date(2026, 1, 1)),
     ):
         made = held(Mapping[annotation, int])(value={key: 1})
         comes_back(made)

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from enum import Flag, FlagBoundary, IntEnum, IntFlag
 from fractions import Fraction
 from itertools import product
-from typing import Annotated
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 import annotated_types as at
@@ -96,9 +97,35 @@ TEXTS = {
          "2026-01-01T00:00:00,5Z", "2026-01-01T00:00:00+00:00:01", "2026-02-29T00:00:00Z"],
     ),
     NAIVE: (["2026-01-01T00:00:00", "2026-01-01 00:00"], ["2026-01-01T00:00:00Z", "2026-01-01T00:00:00+00:00"]),
+    Annotated[time, at.Timezone(...)]: (["12:00Z", "12:00:00+01:00"], ["12:00", "12:00:00"]),
+    Annotated[time, at.Timezone(None)]: (["12:00", "12:00:00"], ["12:00Z", "12:00:00+01:00"]),
     IN_PARIS: (["2026-01-01T00:00:00+01:00", "2026-07-01T00:00:00Z"], ["2026-01-01T00:00:00"]),
 }  # fmt: skip
 """By annotation: texts that it reads, and texts that it refuses."""
+
+
+class Right(Flag):
+    READ = 1
+    WRITE = 2
+
+
+class Fresh(Flag):
+    READ = 1
+
+
+class Free(IntFlag):
+    READ = 1
+
+
+class Left(Flag, boundary=FlagBoundary.EJECT):
+    READ = 1
+    WRITE = 2
+
+
+class Size(IntEnum):
+    SMALL = 1
+    LARGE = 2
+
 
 OTHERS = {
     int: ([0, -1, 1.0, 1e3, 10**30, 1e300], [1.5, True, "1", math.inf, math.nan]),
@@ -138,6 +165,19 @@ OTHERS = {
             {"1.0": 1},
         ],
     ),
+    Mapping[date | uuid.UUID, int]: (
+        [{"2026-01-01": 1, "00000000-0000-0000-0000-000000000007": 2}],
+        [{"1": 1}, {"2026-02-29": 1}],
+    ),
+    Right: ([0, 1, 2.0, 3], [4, -1, True, False, 1.5, "1", 10**30]),
+    Free: ([0, 3, 4, 1024], [-1, True, False, "1"]),
+    Left: ([0, 1, 3], [4, -1, False]),
+    Size: ([1, 2.0], [True, 0, "1"]),
+    Literal[1, "a"] | None: ([1, 1.0, "a", None], [True, "1", 0]),
+    tuple[int, str]: ([[1, "a"]], [[1], ["a", 1], [1, "a", 1]]),
+    tuple[()]: ([[]], [[1]]),
+    tuple[int, *tuple[str, ...]]: ([[1], [1, "a"]], [[], [1, 1]]),
+    tuple[int, *tuple[str, ...], bool]: ([[1, True], [1, "a", True]], [[1], [1, None], [1, 1]]),
     AbstractSet[int]: ([[], [1, 2]], [[1, 1], [1, 1.0], ["1"], [1.5]]),
     Mapping[date, int]: ([{}, {"2026-01-01": 1}], [{"2026-02-29": 1}, {"2026-01-01\n": 1}]),
     Mapping[Decimal, int]: ([{"1": 1, "2": 2}], [{"NaN": 1}, {"1_0": 1}, {"\uff11": 1}]),
@@ -201,6 +241,45 @@ class TestAgreement:
         assert [value for value in bad if accepted(cls, value)] == []
         finite = [value for value in bad if type(value) is not float or math.isfinite(value)]
         assert [value for value in finite if valid(value)] == []
+
+    def test_a_union_told_apart_by_a_literal_with_a_default(self):
+        """Guarantee 7.7: the key is needed all the same, as it alone tells them apart."""
+
+        class Cat(State):
+            kind: Literal["cat"] = "cat"
+
+        class Dog(State):
+            kind: Literal["dog"] = "dog"
+            name: str = ""
+
+        class Cow(State):
+            kind: Literal["cow"]
+
+        for annotation, value, taken in (
+            (Cat | Dog, {"kind": "cat"}, True),
+            (Cat | Dog, {"kind": "dog", "name": "a"}, True),
+            (Cat | Dog, {"kind": "cow"}, False),
+            (Cat | Dog, {"kind": "dog", "name": 1}, False),
+            (Cat | Dog, {"name": "a"}, False),
+            (Cat | Dog, {}, False),
+            (Sequence[Cat | Dog | None], [None, {"kind": "cat"}], True),
+            (Sequence[Cat | Dog | None], [{}], False),
+            (Cat | Cow, {}, True),
+        ):
+            cls = held(annotation)
+            assert (validator_of(cls)(value), accepted(cls, value)) == (taken, taken), value
+
+    def test_a_false_does_not_spoil_a_flag(self):
+        """Guarantee 7.7: a Flag keeps what it makes of a number, and so of False."""
+        cls = held(Fresh)
+        assert not accepted(cls, False)
+        assert accepted(cls, 0)
+        assert cls(value=Fresh(0)).to_json() == '{"value":0}'
+
+    def test_a_union_that_cannot_be_told_apart_has_no_schema(self):
+        """Guarantee 7.7."""
+        with pytest.raises(StateError, match=r"^Held.value: str \| datetime is fine in memory"):
+            held(str | datetime).json_schema()
 
     @pytest.mark.parametrize("annotation", TEXTS, ids=str)
     def test_every_text_in_every_place(self, annotation):

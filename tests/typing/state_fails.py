@@ -48,6 +48,7 @@ Derived(name="a")  # wrong
 Box[int](value="x")  # wrong
 item.name = "b"  # wrong
 item.other = 1  # wrong
+item.__unknown__ = {}  # wrong
 other = item.other  # wrong
 wrong: int = item.updated(name="b")  # wrong
 text: str = Box(value=1).value  # wrong

@@ -80,6 +80,16 @@ if isinstance(payload, Mapping):
 boxes: Sequence[Box[int]] = [Box(value=1), Box[int](value=2)]
 handler: Callable[..., Order] = Order
 
+
+class Open(State, unknown="keep"):
+    payload: JsonValue = None
+
+    def __validate__(self) -> None:
+        assert_type(self.__unknown__, Mapping[str, JsonValue])
+
+
+assert_type(Open.from_json("{}").__unknown__["a"], JsonValue)
+
 match order:
     case Order(user_id=user_id, items=[Item(price=price), *_]):
         assert_type(user_id, str)

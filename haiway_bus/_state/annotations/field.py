@@ -7,6 +7,7 @@ from types import MemberDescriptorType
 from typing import Any
 
 from haiway_bus._state.annotations.default import MISSING, Factory
+from haiway_bus._state.kinds.frozen_map import FrozenMap
 from haiway_bus._state.kinds.kind import Kind
 from haiway_bus._state.kinds.mismatch import Mismatch, describe, mismatch
 from haiway_bus.errors import StateError
@@ -110,18 +111,26 @@ def checked_default(kind: Kind, default: Any) -> tuple[Any, Callable[[], Any] | 
         return MISSING, default.make
     if default is MISSING:
         return MISSING, None
-    if type(default).__hash__ is None:
-        # A value that can change has no hash: so it is with Python's containers, and by convention with others.
-        reason = (
-            f"the default {describe(default)} can be changed, and all instances would share it: "
-            "write Default(factory=...)"
-        )
-        raise Mismatch([("", reason)])
     try:
-        return kind.check(default), None
+        checked = kind.check(default)
     except Mismatch as wrong:
         if wrong.problems and wrong.problems[0][0]:
             raise Mismatch(
                 [(path, f"{reason}, in the default") for path, reason in wrong.problems]
             ) from None
         raise mismatch(kind.expected, default) from None
+    # A value that can change has no hash: so it is with Python's containers, and by convention with others. A list
+    # given for a Sequence is none any more, but may hold another list.
+    changeable = type(checked).__hash__ is None
+    if checked is not default and type(checked) in (tuple, frozenset, FrozenMap):
+        try:
+            hash(checked)
+        except TypeError:
+            changeable = True
+    if changeable:
+        reason = (
+            f"the default {describe(default)} can be changed, and all instances would share it: "
+            "write Default(factory=...)"
+        )
+        raise Mismatch([("", reason)])
+    return checked, None

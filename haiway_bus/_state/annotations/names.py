@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import typing
+from collections.abc import Mapping
 from typing import Any, ForwardRef, NewType, TypeVar, Union, get_args
 
 from haiway_bus._state.annotations.resolve import (
@@ -37,6 +38,8 @@ def meaning(name: Any) -> Any:
 
     A type variable stands for its constraints, its bound, or anything.
     """
+    if isinstance(name, (type, str)):
+        return name
     if type(name).__name__ == "TypeAliasType":  # of typing, from 3.12 on, and of typing_extensions
         value = evaluated(name, "__value__")
         if value is name:
@@ -71,8 +74,13 @@ def meaning_in(name: Any, lookup: Lookup) -> Any:
     return resolve(found, Lookup("", local, names))
 
 
-def names_in(annotation: Any) -> set[str]:
-    """Collect the names in the texts and forward references of an annotation, and of the aliases in it."""
+def names_in(annotation: Any, local: Mapping[str, Any]) -> set[str]:
+    """Collect the names in the texts of an annotation, and in what the names and aliases in it stand for.
+
+    Args:
+        annotation: the annotation.
+        local: the values of local names.
+    """
     found: set[str] = set()
     seen: list[Any] = []
 
@@ -86,18 +94,20 @@ def names_in(annotation: Any) -> set[str]:
             rebuild(behind, note)
         if isinstance(leaf, ForwardRef):
             leaf = leaf.__forward_arg__
-        if isinstance(leaf, str):
-            if leaf.isidentifier():
-                found.add(leaf)
-                return leaf
-            try:
-                code = compile(leaf, "<annotation>", "eval")
-            except SyntaxError:
-                return leaf
-            found.update(code.co_names)
-            for constant in code.co_consts:
-                if isinstance(constant, str):
-                    note(constant)
+        if isinstance(leaf, str) and leaf not in found:
+            names: tuple[str, ...] = (leaf,)
+            texts: tuple[Any, ...] = ()
+            if not leaf.isidentifier():
+                try:
+                    code = compile(leaf, "<annotation>", "eval")
+                except SyntaxError:
+                    return leaf
+                names, texts = code.co_names, code.co_consts
+            for name in set(names) - found:
+                found.add(name)
+                rebuild(local.get(name), note)
+            for text in texts:
+                note(text)
         return leaf
 
     rebuild(annotation, note)

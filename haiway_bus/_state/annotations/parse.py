@@ -143,7 +143,7 @@ class Parser:
         if origin is Mapping or origin is FrozenMap:
             return MappingKind(show(annotation), self.kind(arguments[0]), self.kind(arguments[1]))
         if origin is AbstractSet or origin is frozenset:
-            return SetKind(show(annotation), self.kind(arguments[0]), origin)
+            return SetKind(show(annotation), self.kind(arguments[0]))
         if origin is Callable:
             return CallableKind("a callable")
         if meaning(origin) is not origin:
@@ -228,7 +228,7 @@ class Parser:
         if annotation is Mapping or annotation is FrozenMap:
             return MappingKind("Mapping", AnyKind(), AnyKind())
         if annotation is AbstractSet or annotation is frozenset:
-            return SetKind(annotation.__name__, AnyKind(), annotation)
+            return SetKind(annotation.__name__, AnyKind())
         if annotation is tuple:
             return TupleKind("tuple", [], AnyKind(), [])
         if annotation is type:
@@ -287,9 +287,7 @@ def is_abstract(annotation: type) -> bool:
 def parse(annotation: Any, lookup: Lookup | None = None) -> Kind:
     """Find the kind of an annotation in which names are resolved and type variables bound.
 
-    Args:
-        annotation: the annotation.
-        lookup: of the class that has the annotation.
+    `lookup` is that of the class with the annotation.
 
     Raises:
         Uncheckable: values of the annotation cannot be checked.

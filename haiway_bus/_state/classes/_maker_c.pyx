@@ -28,7 +28,7 @@ from haiway_bus._state.annotations.default import MISSING
 from haiway_bus._state.classes.source import refusal
 from haiway_bus._state.classes.validate import validate_new
 
-__all__ = ("equip", "updated_of")
+__all__ = ("equip", "release", "updated_of")
 
 
 cdef extern from *:
@@ -314,6 +314,11 @@ def equip(object owner, tuple fields):
     hb_let_classes_have_vectorcall(<PyObject *>Py_TYPE(<PyObject *>owner))
     HB_KEEP(<PyObject *>owner, <vectorcallfunc>construct)
     return maker
+
+
+def release(object owner):
+    """Let the class's `__new__` make the instances from now on, for somebody has replaced it (`@deprecated` does)."""
+    HB_KEEP(<PyObject *>owner, NULL)
 
 
 def updated_of(object owner):

@@ -7,6 +7,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from haiway_bus._state.classes.meta import StateMeta
+from haiway_bus._state.kinds.json_value import JsonValue
 from haiway_bus._state.kinds.mismatch import Mismatch, describe, state_error
 from haiway_bus._state.wire.json_text import DEEP, read_json, write_json
 from haiway_bus._state.wire.schema import schema_document
@@ -232,7 +233,13 @@ class State(metaclass=StateMeta):
         values = {name: getattr(self, name) for name in type(self).__state__.names}
         return restored, (type(self), values)
 
-    if not TYPE_CHECKING:
+    if TYPE_CHECKING:
+
+        @property
+        def __unknown__(self) -> Mapping[str, JsonValue]:
+            """The unknown keys that an instance keeps. A class has it with `unknown="keep"`."""
+
+    else:
         # Hidden from type checkers. They know that the class is frozen; a __setattr__ would tell them
         # that any attribute can be assigned.
 

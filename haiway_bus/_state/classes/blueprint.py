@@ -26,7 +26,7 @@ from haiway_bus._state.classes.maker import equip, made_in_c, updated_of
 from haiway_bus._state.classes.options import UNKNOWN, UnknownKeys, renamed
 from haiway_bus._state.classes.source import write_method
 from haiway_bus._state.kinds.kind import Entry, Schema, SchemaBook
-from haiway_bus._state.kinds.mismatch import Mismatch, Problem, state_error
+from haiway_bus._state.kinds.mismatch import Mismatch, Problem, describe, state_error
 from haiway_bus._state.kinds.objects import LiteralKind
 from haiway_bus._state.wire.schema import schema_of_fields
 from haiway_bus.errors import StateError
@@ -53,6 +53,7 @@ class Blueprint:
     variants: the parameterized forms of this class, by their arguments.
     immutable: whether no value of any field can change, so that copies may be the instance itself.
     blank: makes a blank for the written constructor (`blank.py`); None until it is needed.
+    makes: whether the class has instances of its own. A mix-in has none, nor has an abstract class.
     maker: what makes instances in C; None where the written constructor does.
     settings: the options of the class statement, with the inherited ones. unknown, rename, omit_defaults: from these.
     plain_fields: the fields without `__unknown__`; `entries`: what is in a mapping for them, by key.
@@ -76,6 +77,7 @@ class Blueprint:
         "load",
         "lookup",
         "maker",
+        "makes",
         "mixin",
         "names",
         "omit_defaults",
@@ -121,6 +123,7 @@ class Blueprint:
         self.rename: str = settings.get("rename", "off")
         self.omit_defaults: bool = settings.get("omit_defaults", False)
         self.mixin: bool = mixin
+        self.makes: bool = not (mixin or getattr(owner, "__abstractmethods__", False))
         self.options: dict[str, Any] = options
         self.origin: Any = origin
         self.arguments: tuple[Any, ...] = arguments
@@ -242,7 +245,9 @@ class Blueprint:
                 kind = parse(read, self.lookup)
                 default, _ = checked_default(kind, default)
         member = None if self.mixin else getattr(self.owner, name)
-        assert member is None or isinstance(member, MemberDescriptorType)  # noqa: S101 - a slot
+        if member is not None and not isinstance(member, MemberDescriptorType):
+            reason = f"is hidden by {describe(member)} of a base that comes before, reorder them"
+            raise Mismatch([("", reason)])
         key = "" if name == UNKNOWN else alias or renamed(name, self.rename)
         return Field(
             self.owner.__name__, name, annotation, kind, default, factory, member, alias, key
@@ -260,7 +265,7 @@ class Blueprint:
             for field in self.plain_fields
         }
         self.fields_or_none = fields
-        if not self.mixin:
+        if self.makes:
             self.defer("__new__")
             if made_in_c(self.owner):
                 self.maker = equip(self.owner, fields)
@@ -336,6 +341,8 @@ class Blueprint:
 
     def schema(self, book: SchemaBook) -> Schema:
         """Put the schema of this class into the book, and give the reference to it. Raises Mismatch."""
+        if not self.mixin:
+            self.ready()  # a schema of a union that plain data cannot tell apart would say what is not true
         reference, new = book.reference(self.owner)
         if new:
             book.define(

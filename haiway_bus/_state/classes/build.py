@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from types import FunctionType
 from typing import Any, Generic, NoReturn, TypeVar, get_origin
 
@@ -37,6 +38,7 @@ def build(
     settings: dict[str, Any],
     mixin: bool = False,
     options: dict[str, Any],
+    abstract: frozenset[str] | None = None,
     origin: Owner | None = None,
     arguments: tuple[Any, ...] = (),
 ) -> Owner:
@@ -51,6 +53,7 @@ def build(
         settings: the class options in the statement: unknown, rename, omit_defaults.
         mixin: whether the class is a mix-in, which has fields and no instances.
         options: keywords of the class statement for `__init_subclass__`.
+        abstract: the methods that the class lacks. None finds them in the class body.
         origin: the generic class, when this class is a parameterized form of it.
         arguments: the type arguments of that form.
 
@@ -87,12 +90,20 @@ def build(
     body = {key: value for key, value in namespace.items() if key not in annotations}
     body.setdefault("__match_args__", shown)
     body["__slots__"] = slots if blueprints else (*slots, "__weakref__")
+    caches = any(isinstance(value, cached_property) for value in body.values())
+    if caches and not any(base.__dictoffset__ for base in bases):
+        bases = (*bases, HasDict)
     cls = make_class(metaclass, name, bases, body, options)
-    local: dict[str, Any] = {}
-    wanted = {found for annotation in annotations.values() for found in names_in(annotation)}
-    if wanted and frame is not None and frame.f_locals is not frame.f_globals:
+    if abstract is None:
+        abstract = abstract_names(cls, body)
+    if abstract:
+        type.__setattr__(cls, "__abstractmethods__", abstract)
+    around: Mapping[str, Any] = {}
+    if frame is not None and frame.f_locals is not frame.f_globals:
         # The local names of a function are gone when it returns. A module keeps its names.
-        local = {key: value for key, value in frame.f_locals.items() if key in wanted}
+        around = frame.f_locals
+    wanted = {found for each in annotations.values() for found in names_in(each, around)}
+    local = {key: around[key] for key in wanted if key in around}
     if wanted:
         local |= {variable.__name__: variable for variable in body.get("__type_params__", ())}
         local[name] = cls
@@ -123,10 +134,10 @@ def build(
         return cls
     if not mixin:
         blueprint.defer_methods()
-        if names and not made_in_c(cls):
+        if blueprint.makes and names and not made_in_c(cls):
             # Now, before the class has a `__new__`: the blank would inherit that, and its allocation would pass by it.
             blueprint.blank = blank_of(cls)
-    constructor = refuse_instance if mixin else make_when_complete
+    constructor = make_when_complete if blueprint.makes else refuse_instance
     type.__setattr__(cls, "__new__", Constructor(constructor))
     if origin is not None:
         # Before the class is complete, because `Node[int]` may hold a `Node[int]`.
@@ -140,6 +151,12 @@ def build(
             origin.__state__.variants.pop(arguments, None)
         raise
     return cls
+
+
+class HasDict:
+    """The base by which instances have a `__dict__`, where a cached_property keeps its value."""
+
+    __slots__ = ("__dict__",)
 
 
 def make_class(
@@ -158,6 +175,9 @@ def make_class(
             f"{name}: two of its bases have fields of their own: "
             "make one of them a mix-in, class Base(State, mixin=True)"
         ) from conflict
+    if cls.__init__.__name__ == "_no_init_or_replace_init":
+        # A protocol has it, against instances of its own. A class derived from it is to have none.
+        type.__setattr__(cls, "__init__", object.__init__)
     if cls.__init__ is not object.__init__:
         holder = next(base for base in cls.__mro__ if "__init__" in vars(base))
         raise StateError(
@@ -166,6 +186,13 @@ def make_class(
         )
     check_hooks(cls)
     return cls
+
+
+def abstract_names(cls: Owner, body: dict[str, Any]) -> frozenset[str]:
+    """The methods that a class lacks, as ABCMeta finds them, with and without ABC among the bases."""
+    names = set(body).union(*(getattr(base, "__abstractmethods__", ()) for base in cls.__bases__))
+    found = ((name, getattr(cls, name, None)) for name in names)
+    return frozenset(name for name, value in found if getattr(value, "__isabstractmethod__", False))
 
 
 def parameters_of(
@@ -192,5 +219,8 @@ def make_when_complete(cls: Owner, /, *positional: Any, **given: Any) -> Any:
 
 
 def refuse_instance(cls: Owner, /, *positional: Any, **given: Any) -> NoReturn:
-    """The constructor of a mix-in."""
-    raise StateError(f"{cls.__name__} is a mix-in: make an instance of a class derived from it")
+    """The constructor of a mix-in, and of an abstract class."""
+    what = "is a mix-in"
+    if not cls.__state__.mixin:
+        what = f"is abstract, it lacks {', '.join(sorted(cls.__abstractmethods__))}"
+    raise StateError(f"{cls.__name__} {what}: make an instance of a class derived from it")

@@ -105,6 +105,7 @@ class ByValue(property):
         body["__annotations__"] = {name: f"annotations[{name!r}]" for name in names}
         body["__qualname__"] = cls.__qualname__
         options = {name: getattr(blueprint, name) for name in ("settings", "mixin", "options")}
+        options["abstract"] = vars(cls).get("__abstractmethods__", frozenset())
         foreign = [name for name in METHODS if not blueprint.has_own(name)]
         statement = (self.key, type(cls), cls.__name__, cls.__bases__, body, options, foreign)
         return Outline, (self.key, stated, statement)

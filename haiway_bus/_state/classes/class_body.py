@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from keyword import iskeyword
-from typing import Any
+from typing import Any, Protocol
+from unicodedata import normalize
 
 from haiway_bus._state.annotations.default import Factory
 from haiway_bus.errors import StateError
 
 __all__ = ("check_namespace",)
 
-OWN = ("__init__", "__new__", "__setattr__", "__delattr__", "__slots__")
-"""The methods that State makes itself, and those that would let an instance change."""
+OWN = ("__init__", "__setattr__", "__delattr__")
+"""What State makes itself, and what would let an instance change."""
 
 
 def check_namespace(
@@ -37,15 +38,16 @@ def check_namespace(
         StateError: the body defines a method of `OWN`, a field shadows an attribute, an attribute
             hides a field, or a value has no annotation.
     """
-    for reserved in OWN:
+    if Protocol in bases:
+        raise StateError(f"{name}: a State is no protocol: write a protocol, and derive from both")
+    for reserved in (*OWN, "__new__", "__slots__"):
         if reserved in namespace:
             raise StateError(
                 f"{name}.{reserved} has no place in a State, which makes it from the fields: "
                 "use a default, a property, or a classmethod"
             )
     for field in declared:
-        if not field.isidentifier() or iskeyword(field):
-            # Possible only for a class that is made by a call. The constructor's source contains the name.
+        if not is_name(field):
             raise StateError(f"{name}: {field!r} is no name for a field")
         if field.startswith("__"):
             raise StateError(
@@ -71,11 +73,28 @@ def check_namespace(
             )
 
 
+def is_name(field: Any) -> bool:
+    """Tell a name that a class statement could have. Only a class that is made by a call can have another."""
+    return (
+        type(field) is str
+        and field.isidentifier()
+        and not iskeyword(field)
+        # As the parser of Python reads it: the source of the constructor contains the name.
+        and (field.isascii() or normalize("NFKC", field) == field)
+    )
+
+
 def shadowed(field: str, bases: tuple[type, ...]) -> type | None:
-    """Find the class among the bases whose attribute, other than a field, a field of this name would hide."""
+    """Find the class among the bases whose attribute, other than a field, a field of this name would hide.
+
+    A field may implement an abstract attribute, or an attribute of a protocol.
+    """
     for base in bases:
         for holder in base.__mro__:
             if field in vars(holder):
+                abstract = getattr(vars(holder)[field], "__isabstractmethod__", False)
+                if abstract or getattr(holder, "_is_protocol", False):
+                    continue
                 blueprint = vars(holder).get("__state__")
                 if blueprint is None or field not in blueprint.names:
                     return holder

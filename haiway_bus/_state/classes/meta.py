@@ -1,30 +1,43 @@
+# ruff: noqa: N805 - of a metaclass, whose instances are classes
 """The metaclass of State."""
 
 from __future__ import annotations
 
 import copyreg
 import sys
+from abc import ABCMeta
 from inspect import Parameter, Signature
-from typing import TYPE_CHECKING, Any, Literal, dataclass_transform
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, dataclass_transform
 
-from haiway_bus._state.annotations.default import MISSING, Default, Factory
+from haiway_bus._state.annotations.default import Default
 from haiway_bus._state.classes.blank import Shield
 from haiway_bus._state.classes.blueprint import Blueprint
 from haiway_bus._state.classes.build import build
 from haiway_bus._state.classes.by_value import ByValue, Facts, Outline, is_rewritten
+from haiway_bus._state.classes.class_body import OWN
 from haiway_bus._state.classes.deferred import METHODS
 from haiway_bus._state.classes.generic import parameterized
+from haiway_bus._state.classes.maker import release
 from haiway_bus._state.classes.options import UNKNOWN
+from haiway_bus.errors import StateError
 
 __all__ = ("StateMeta",)
 
+if TYPE_CHECKING:
+    Meta = ABCMeta
+else:
+    # The metaclass of protocols, derived from that of abstract classes: a State may derive from both.
+    Meta = type(Protocol)
+
+FINAL = ("__state__", "__validate__", *OWN)
+
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Default,))
-class StateMeta(type):
+class StateMeta(Meta):
     """The class of State classes.
 
     Invariants: every class has slots for its own fields alone, and a Blueprint in `__state__`.
-    Fields, `__state__` and `__validate__` cannot be assigned on the class either. An error in a class statement is
+    Fields and the names in FINAL cannot be assigned on the class either. An error in a class statement is
     a StateError that names the class and the field.
 
     Class options, which derived classes inherit:
@@ -73,6 +86,15 @@ class StateMeta(type):
     if not TYPE_CHECKING:
         # Hidden from type checkers, which know by themselves what `Box[int]` is.
 
+        # isinstance looks at the bases alone, in C. So there are no virtual subclasses.
+        __instancecheck__ = type.__instancecheck__
+        __subclasscheck__ = type.__subclasscheck__
+        # For code that asks abc for the virtual subclasses, as cloudpickle and dill do: those of an empty class.
+        _abc_impl = property(lambda cls: getattr(ABCMeta("Nobody", (), {}), "_abc_impl", None))
+
+        def register(cls, subclass: Any) -> NoReturn:
+            raise TypeError(f"{cls.__name__} has no virtual subclasses: derive from it")
+
         def __getitem__(cls, arguments):
             return parameterized(cls, arguments)
 
@@ -80,26 +102,26 @@ class StateMeta(type):
             if isinstance(value, Facts):
                 value.assign(cls)
             elif not is_rewritten(cls, name, value):
-                refuse_field(cls, name)
+                refuse_field(cls, name, value)
                 super().__setattr__(name, value)
+                if name == "__new__":
+                    release(cls)
                 if name in METHODS:
                     cls.__state__.let_super_mean_all_fields(name)
 
         def __delattr__(cls, name):
-            refuse_field(cls, name)
+            refuse_field(cls, name, None)
             super().__delattr__(name)
 
     @property
     def __signature__(cls) -> Signature:
-        """The signature of the constructor, with the defaults as the class body has them."""
+        """The signature of the constructor. The default MISSING stands for a default factory."""
         parameters = []
         for field in cls.__state__.fields:
             if field.name == UNKNOWN:
                 continue
             default: Any = Parameter.empty
-            if field.factory is not None:
-                default = Factory(field.factory)
-            elif field.default is not MISSING:
+            if not field.required:
                 default = field.default
             parameters.append(
                 Parameter(
@@ -114,9 +136,17 @@ class StateMeta(type):
         return [cls for cls in derived if Shield not in cls.__bases__]
 
 
-def refuse_field(cls: StateMeta, name: str) -> None:
+def refuse_field(cls: StateMeta, name: str, value: object) -> None:
     blueprint = vars(cls).get("__state__")
-    if blueprint is not None and name in ("__state__", "__validate__", *blueprint.names):
+    if blueprint is None:
+        return
+    if name == "__dataclass_params__":
+        raise StateError(
+            f"{cls.__name__} is a State, which has a constructor, == and repr of its own: "
+            "remove @dataclass"
+        )
+    # What it has already is assigned where a class is carried by value.
+    if name in blueprint.names or (name in FINAL and value is not object.__init__):
         raise AttributeError(f"{cls.__name__}.{name} belongs to a State and cannot be changed")
 
 

@@ -8,7 +8,6 @@ from haiway_bus._state.classes.maker import made_in_c, wired
 from haiway_bus._state.classes.wire_source import written_dump, written_load
 from haiway_bus._state.kinds.mismatch import Mismatch
 from haiway_bus._state.wire.unclear import unclear
-from haiway_bus.errors import StateError
 
 __all__ = ("wire",)
 
@@ -17,11 +16,11 @@ def wire(blueprint: Any) -> None:
     """Give a Blueprint its `load` and `dump`.
 
     Raises:
-        Mismatch: plain data cannot tell the members of a union apart.
-        StateError: the class is a mix-in, or an annotation names something that does not exist.
+        Mismatch: plain data cannot tell the members of a union apart, or the class has no instances.
+        StateError: an annotation names something that does not exist.
     """
-    if blueprint.mixin:
-        raise StateError(f"{blueprint.owner.__name__} is a mix-in: it has no instances")
+    if not blueprint.makes:
+        raise Mismatch([("", "has no instances, it is a mix-in or abstract: use a derived class")])
     blueprint.complete()
     problems = unclear(blueprint)
     if problems:

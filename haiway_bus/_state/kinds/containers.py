@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
 from operator import is_
-from typing import Any, cast
+from typing import Any
 
 from haiway_bus._state.kinds.frozen_map import FrozenMap
 from haiway_bus._state.kinds.kind import Kind, Plain, Schema, SchemaBook, Wire
@@ -109,7 +109,7 @@ class SequenceKind(Kind):
 class TupleKind(Kind):
     """tuple[A, B], tuple[T, ...], and tuple[A, *tuple[T, ...], B]: a head, a middle, a tail.
 
-    Only a tuple is accepted, as by type checkers. From JSON comes a list.
+    A list is accepted as for a Sequence. From JSON comes a list, too.
     """
 
     __slots__ = ("head", "immutable", "middle", "tail")
@@ -145,7 +145,7 @@ class TupleKind(Kind):
 
     def check(self, value: Any) -> Any:
         if type(value) is not tuple:
-            if not isinstance(value, tuple):
+            if not isinstance(value, tuple | list):
                 raise mismatch(self.expected, value)
             value = tuple(value)
         checked = apply("check", self.placed(value), value)
@@ -165,11 +165,11 @@ class TupleKind(Kind):
         if self.head:
             schema["prefixItems"] = [kind.schema(book) for kind in self.head]
         if self.middle is None:
-            if self.tail or not self.head:
-                schema.pop("prefixItems", None)
             schema["maxItems"] = fixed
-        elif not self.tail:
-            schema["items"] = self.middle.schema(book)
+        else:
+            # How long the middle is, JSON schema cannot tell.
+            rest = [kind.schema(book) for kind in (self.middle, *self.tail)]
+            schema["items"] = {"anyOf": rest} if self.tail else rest[0]
         return schema
 
     def requires(self) -> Iterable[type]:
@@ -178,34 +178,35 @@ class TupleKind(Kind):
 
 
 class SetKind(Kind):
-    """Set[T] of collections.abc, kept as a frozenset. For frozenset[T], only a frozenset is accepted."""
+    """Set[T] of collections.abc, or frozenset[T], kept as a frozenset. A list or a tuple is accepted, too."""
 
-    __slots__ = ("accepted", "immutable", "item")
+    __slots__ = ("immutable", "item")
 
     immutable: bool
     reads = frozenset({list})
     kept = (frozenset,)
 
-    def __init__(self, expected: str, item: Kind, accepted: type) -> None:
+    def __init__(self, expected: str, item: Kind) -> None:
         super().__init__(expected)
         self.item: Kind = item
-        self.accepted: type[Any] = accepted
         self.immutable = item.immutable
 
     def parts(self) -> Iterable[Kind]:
         return (self.item,)
 
     def check(self, value: Any) -> Any:
+        kept: list[Any] = []
         if type(value) is not frozenset:
-            if not isinstance(value, self.accepted):
+            if not isinstance(value, AbstractSet | list | tuple):
                 raise mismatch(self.expected, value)
-            value = frozenset(cast(Iterable[Any], value))
+            value = kept = list(value)
         item = self.item
-        if item.anything or item.exact_set.issuperset(map(type, value)):
-            return value
-        kept = list(value)
-        checked = self.each(item.check, kept)
-        return value if all(map(is_, checked, kept)) else self.gathered(checked)
+        if not (item.anything or item.exact_set.issuperset(map(type, value))):
+            kept = kept or list(value)
+            checked = self.each(item.check, kept)
+            if value is kept or not all(map(is_, checked, kept)):
+                value = checked
+        return self.gathered(value)
 
     def each(self, convert: Callable[[Any], Any], values: Iterable[Any]) -> list[Any]:
         """Convert every value. An element of a set has no index, so that its path is `{}`."""
@@ -222,12 +223,8 @@ class SetKind(Kind):
             raise Mismatch(problems)
         return converted
 
-    def gathered(self, values: list[Any]) -> frozenset[Any]:
-        hashes: dict[int, int] = {}
+    def gathered(self, values: Iterable[Any]) -> frozenset[Any]:
         try:
-            for value in values if len(values) > LIMIT else ():
-                if type(value) is not str:
-                    count_hash(hashes, value)
             return frozenset(values)
         except TypeError as wrong:
             raise Mismatch([("", f"expected {self.expected}: {wrong}")]) from None
@@ -245,7 +242,7 @@ class SetKind(Kind):
             plain = list(plain)
         if not isinstance(plain, list | tuple):
             raise mismatch(self.expected, plain)
-        loaded = self.gathered(each(self.item.load, plain))
+        loaded = self.gathered(counted(each(self.item.load, plain)))
         if len(loaded) != len(plain):
             raise Mismatch([("", f"expected {self.expected}, given an element twice")])
         return loaded
@@ -337,24 +334,18 @@ class MappingKind(Kind):
 
     def schema(self, book: SchemaBook) -> Schema:
         schema: Schema = {"type": "object", "additionalProperties": self.value.schema(book)}
-        names = schema_of_names(self.key.schema(book))
-        if names is None:
-            raise Mismatch([("", f"JSON keys are strings, {self.key.expected} is none")])
+        names = self.names(self.key.schema(book))
         if names and names != {"type": "string"}:
             schema["propertyNames"] = names
         return schema
 
-
-def schema_of_names(schema: Schema) -> Schema | None:
-    """Give the schema of keys, of the schema of their kind. None: they are no text."""
-    if "anyOf" in schema:
-        members = [found for each in schema["anyOf"] if (found := schema_of_names(each))]
-        return {"anyOf": members} if members else None
-    if schema.get("type") == "integer":
-        return text_schema(INT_KEY)  # written as text, which its own schema does not describe
-    if schema.get("type") == "string" or "enum" in schema or "$ref" in schema or not schema:
-        return schema
-    return None
+    def names(self, key: Schema) -> Schema:
+        """Give the schema of the keys. A number is written as text there, which its own schema does not describe."""
+        if "anyOf" in key and "type" not in key:
+            return {**key, "anyOf": [self.names(member) for member in key["anyOf"]]}
+        if key.get("type", "string") not in ("string", "integer"):
+            raise Mismatch([("", f"JSON keys are strings, {self.key.expected} is none")])
+        return text_schema(INT_KEY) if "type" in key and key["type"] == "integer" else key
 
 
 def count_hash(hashes: dict[int, int], value: Any) -> None:
@@ -367,6 +358,15 @@ def count_hash(hashes: dict[int, int], value: Any) -> None:
     found = hashes[number] = hashes.get(number, 0) + 1
     if found > LIMIT:
         raise Mismatch([("", f"the hash of {LIMIT} others is the same")])
+
+
+def counted(values: Iterable[Any]) -> Iterable[Any]:
+    """Give the values, of which not too many may have one hash. Raises Mismatch."""
+    hashes: dict[int, int] = {}
+    for value in values:
+        if type(value) is not str:
+            count_hash(hashes, value)
+        yield value
 
 
 def apply(method: str, kinds: list[Kind], values: Sequence[Any]) -> list[Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from haiway_bus._state.kinds.constraints import Unsupported
 from haiway_bus._state.kinds.kind import Instance, Kind, Plain, Schema, SchemaBook
 from haiway_bus._state.kinds.mismatch import Mismatch, describe, mismatch
-from haiway_bus._state.kinds.scalars import finite
+from haiway_bus._state.kinds.scalars import SCALARS, finite
 
 __all__ = ("Epoch", "counted")
 
@@ -115,6 +115,14 @@ class EpochKind(Instance):
         except (OverflowError, ValueError):  # too large, NaN, or a fraction where there is none
             pass
         raise mismatch(self.numbers, plain)
+
+    def dump_key(self, value: Any) -> str:
+        if self.divisor == 1:
+            return SCALARS[int].dump_key(self.dump(value))
+        return super().dump_key(value)  # refuses it: some of these numbers are floats
+
+    def load_key(self, plain: str) -> Any:
+        return self.load(SCALARS[int].load_key(plain))
 
     def microseconds(self, number: float) -> int:
         """Give the microseconds of a number in JSON."""

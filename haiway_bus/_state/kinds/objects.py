@@ -16,7 +16,7 @@ from haiway_bus._state.kinds.kind import (
     Wire,
     not_json,
 )
-from haiway_bus._state.kinds.mismatch import describe, mismatch
+from haiway_bus._state.kinds.mismatch import Mismatch, describe, mismatch
 
 __all__ = ("CallableKind", "EnumKind", "LiteralKind", "ProtocolKind", "StateKind", "TypeKind")
 
@@ -112,18 +112,29 @@ class EnumKind(Instance):
         if isinstance(plain, self.owner):
             return plain
         number = as_number(plain)
+        flag = issubclass(self.owner, Flag)
         try:
-            member = self.owner(number)
+            # A Flag keeps what it makes of a number: False would then be its 0.
+            member = None if flag and type(number) is not int else self.owner(number)
         except Exception:  # the Enum's text of its error has the value's repr, which may raise
-            raise mismatch(self.expected, plain) from None
-        # In Python True == 1. JSON tells them apart.
-        if type(as_number(member.value)) is not type(number):
+            member = None
+        # In Python True == 1. JSON tells them apart. A Flag may make another value of a number, or none of its own.
+        if not isinstance(member, self.owner) or (
+            type(as_number(member.value)) is not type(number) or (flag and member.value != number)
+        ):
             raise mismatch(self.expected, plain)
         return member
 
     def schema(self, book: SchemaBook) -> Schema:
         if issubclass(self.owner, Flag):
-            return {"type": "integer"}
+            most = 0
+            for member in self.owner.__members__.values():
+                most |= member.value
+            try:
+                self.load(2 * most + 1)
+            except Mismatch:
+                return {"type": "integer", "minimum": 0, "maximum": most}
+            return {"type": "integer", "minimum": 0}
         reference, new = book.reference(self.owner)
         if new:
             members = list(self.owner)  # type: ignore[call-overload]

@@ -112,15 +112,18 @@ def rfc_3339(value: Any) -> str:
 
 
 def zoned(kind: Kind, zone: Any, fits: Callable[[Any], bool]) -> Kind:
-    """Narrow the kind of datetimes to those of a time zone, any for ..., none for None.
+    """Narrow the kind of datetimes or times to those of a time zone, any for ..., none for None.
 
     The text of a datetime has an offset and not the name of a zone. Where it is another zone's, the datetime is
     moved to this zone, so that what was written can be read.
     """
-    if not isinstance(kind, TextKind) or kind.expected != "datetime":
+    if not isinstance(kind, TextKind) or kind.expected not in ("datetime", "time"):
         return kind
-    if zone is None:
-        return TextKind(kind.owner, kind.parse, f"{DATE}[T ]{TIME}", kind.samples, isoformat)
+    if zone is None or kind.expected == "time":
+        day = f"{DATE}[T ]" if kind.expected == "datetime" else ""
+        pattern = f"{day}{TIME}{'' if zone is None else OFFSET}"
+        samples = kind.samples if zone is None else ("12:00:00+00:00",)
+        return TextKind(kind.owner, kind.parse, pattern, samples, isoformat)
 
     def parse(text: str) -> Any:
         value = kind.parse(text)

@@ -71,7 +71,10 @@ class UnionKind(Kind):
     def check(self, value: Any) -> Any:
         if type(value) in self.exact_set:
             return value
-        return self.attempt("check", self.members, value)
+        # A tuple belongs to the member that keeps tuples, before a Set that would take it, too.
+        kind = type(value)
+        members = sorted(self.members, key=lambda member: kind not in member.kept)
+        return self.attempt("check", members, value)
 
     def attempt(self, method: str, members: Iterable[Kind], value: Any) -> Any:
         """Give what the first member that accepts the value makes of it. Raises Mismatch."""
@@ -91,12 +94,17 @@ class UnionKind(Kind):
 
     def first(self, method: str, members: Iterable[Kind], value: Any) -> Any:
         inner: list[tuple[str, str]] = []
+        meant: list[Mismatch] = []
         for member in members:
             try:
                 return getattr(member, method)(value)
             except Mismatch as wrong:
                 if member is self.sole:
                     inner = [problem for problem in wrong.problems if problem[0]]
+                elif method == "load" and isinstance(value, Mapping) and names(member, value):
+                    meant.append(wrong)
+        if len(meant) == 1:
+            return meant[0]
         return Mismatch(inner) if inner else mismatch(self.expected, value)
 
     def prepare(self) -> dict[type[Any], Wire]:
@@ -166,7 +174,18 @@ class UnionKind(Kind):
         return self.attempt("load_key", self.members, plain)
 
     def schema(self, book: SchemaBook) -> Schema:
-        return {"anyOf": [member.schema(book) for member in self.members]}
+        schema: Schema = {"anyOf": [member.schema(book) for member in self.members]}
+        self.prepare()
+        if self.tag is not None and self.tag.unnamed is None:
+            # Also where it has a default in each member: nothing else tells them apart.
+            schema["required"] = [self.tag.key]
+        return schema
+
+
+def names(member: Kind, plain: Mapping[Any, Any]) -> bool:
+    """Whether the plain form has all keys that the member asks for, so that its problems are what is wrong."""
+    needed = [key for key, entry in member.entries.items() if entry.required]
+    return bool(needed) and all(key in plain for key in needed)
 
 
 class Alternatives:
