@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from asyncio import CancelledError
 from collections.abc import Callable
-from json import dumps
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 from haiway_bus import State, StateError, Subscription, ctx
@@ -82,9 +82,8 @@ def as_json(event: Any) -> ServerSentEvent:
         return ServerSentEvent(event.to_json())
     except StateError:
         # UTF-8 has no bytes for half a surrogate pair. JSON can escape it, so that the reader gets the text that was
-        # sent, and one such text does not end the streams of all clients. Whatever else is wrong is refused again.
-        text = dumps(event.to_mapping(), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        return ServerSentEvent(text.encode(errors="backslashreplace").decode())
+        # sent. Whatever else is wrong with the event, `to_mapping` says.
+        return ServerSentEvent(json.dumps(event.to_mapping(), separators=(",", ":")))
 
 
 class EventStream(Generic[Event]):

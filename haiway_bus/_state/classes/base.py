@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
+from haiway_bus._state.classes.maker import made_in_c, quick_methods
 from haiway_bus._state.classes.meta import StateMeta
 from haiway_bus._state.kinds.json_value import JsonValue
 from haiway_bus._state.kinds.mismatch import Mismatch, describe, state_error
@@ -205,6 +206,10 @@ class State(metaclass=StateMeta):
         fields = (f"{name}={getattr(self, name)!r}" for name in type(self).__state__.names)
         return f"{type(self).__name__}({', '.join(fields)})"
 
+    def __rich_repr__(self) -> Iterable[tuple[str, Any]]:
+        """Let rich break a long instance into lines."""
+        return [(name, getattr(self, name)) for name in type(self).__state__.names]
+
     def __copy__(self) -> Self:
         return self
 
@@ -253,6 +258,10 @@ class State(metaclass=StateMeta):
             raise AttributeError(
                 f"{type(self).__name__}.{name} cannot be deleted: a State does not change"
             )
+
+
+if made_in_c(State):
+    quick_methods(State)
 
 
 def restored(cls: type[State], values: dict[str, Any]) -> State:

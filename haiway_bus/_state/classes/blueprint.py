@@ -58,6 +58,7 @@ class Blueprint:
     settings: the options of the class statement, with the inherited ones. unknown, rename, omit_defaults: from these.
     plain_fields: the fields without `__unknown__`; `entries`: what is in a mapping for them, by key.
     load, dump: convert plain data (see `steps.py`). The first use of one of them makes both.
+    struct: the msgspec.Struct of the class (see `twins.py`), or None.
     wired: what converts the instances in C; None before the first use, and where written source does.
     validate: the author's `__validate__`, or None. The function `validated` calls it.
     written: by name, the methods that the package put into the class: deferred, or written for its fields.
@@ -89,6 +90,7 @@ class Blueprint:
         "rename",
         "settings",
         "slotted",
+        "struct",
         "unknown",
         "validate",
         "variants",
@@ -139,6 +141,7 @@ class Blueprint:
         self.fields_or_none: tuple[Field, ...] | None = None
         self.immutable: bool = False
         self.wired: Any = None
+        self.struct: Any = None
         self.plain_fields: tuple[Field, ...] = ()
         self.entries: dict[str, Entry] = {}
         self.load: Callable[[Any], Any] = self.first_load

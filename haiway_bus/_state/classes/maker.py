@@ -7,7 +7,7 @@ from typing import Any
 
 from haiway_bus._common.switches import compiled_module
 
-__all__ = ("equip", "made_in_c", "release", "updated_of", "wired")
+__all__ = ("equip", "made_in_c", "quick_methods", "release", "updated_of", "wired")
 
 
 def _not_compiled(*arguments: Any) -> Any:
@@ -19,6 +19,9 @@ equip: Callable[[type, tuple[Any, ...]], object] = _not_compiled
 
 updated_of: Callable[[type], Any] = _not_compiled
 """Gives the method `updated` of a class that was equipped."""
+
+quick_methods: Callable[[type], None] = _not_compiled
+"""Puts the methods for JSON in C into State. They call those in Python for whatever is unusual."""
 
 release: Callable[[type], None] = lambda owner: None  # noqa: E731
 """Lets the `__new__` of a class make its instances from now on, for code that put its own there."""
@@ -34,6 +37,7 @@ _compiled = (
 if _compiled:
     from haiway_bus._state.classes._maker_c import equip, release, updated_of  # type: ignore[import-not-found, no-redef, unused-ignore]
     from haiway_bus._state.classes._wire_c import Wired as wired  # type: ignore[import-not-found, no-redef, unused-ignore]  # noqa: N813
+    from haiway_bus._state.classes._wire_c import quick_methods  # type: ignore[no-redef, unused-ignore]
 
 
 def made_in_c(owner: Any) -> bool:

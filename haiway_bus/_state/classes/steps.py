@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from haiway_bus._state.annotations.field import Field
-from haiway_bus._state.kinds.containers import SequenceKind
+from haiway_bus._state.kinds.constraints import ConstrainedKind
+from haiway_bus._state.kinds.containers import MappingKind, SequenceKind
 from haiway_bus._state.kinds.kind import Kind
 from haiway_bus._state.kinds.mismatch import (
     LIMIT,
@@ -23,13 +24,14 @@ from haiway_bus._state.kinds.mismatch import (
     mismatch,
     part_of,
 )
-from haiway_bus._state.kinds.objects import StateKind
-from haiway_bus._state.kinds.scalars import FloatKind
+from haiway_bus._state.kinds.objects import EnumKind, LiteralKind, StateKind
+from haiway_bus._state.kinds.scalars import FloatKind, StrKind
 from haiway_bus._state.kinds.unions import UnionKind
 
 __all__ = (
     "CALL",
     "FLOAT",
+    "MAPPING",
     "SAME",
     "SEQUENCE",
     "STATE",
@@ -56,9 +58,11 @@ STATE: Final = 3
 """The Blueprint of the nested class converts."""
 SEQUENCE: Final = 4
 """A list becomes a tuple, or the other way round, by the step of the items."""
-UNION: Final = 5
+MAPPING: Final = 5
+"""A dict with str keys becomes a FrozenMap, or the other way round, by the step of the values."""
+UNION: Final = 6
 """`kind.choose`, or `kind.writer`, gives what converts."""
-CALL: Final = 6
+CALL: Final = 7
 """The kind converts."""
 
 
@@ -70,10 +74,11 @@ class Step:
     exact: the types of SAME. None means any type.
     texts: the table of TABLE.
     none: whether None stays None.
-    item: the step of the items, for SEQUENCE.
+    item: the step of the items, for SEQUENCE, and of the values, for MAPPING.
+    tests: the ConstrainedKind whose predicates what is loaded has to satisfy, or None.
     """
 
-    __slots__ = ("code", "exact", "item", "kind", "none", "texts")
+    __slots__ = ("code", "exact", "item", "kind", "none", "tests", "texts")
 
     def __init__(
         self,
@@ -87,6 +92,7 @@ class Step:
         self.kind: Any = kind
         self.exact: tuple[type[Any], ...] | None = exact
         self.none: bool = False
+        self.tests: ConstrainedKind | None = None
         self.texts: dict[str, Any] = getattr(kind, "texts", {})
         self.item: Step | None = item
 
@@ -100,23 +106,32 @@ def load_step(kind: Kind) -> Step:
 
 
 def dump_step(kind: Kind) -> Step:
+    if isinstance(kind, EnumKind | LiteralKind):
+        return Step(TABLE, kind)
     return common_step(kind, dump_step)
 
 
 def common_step(kind: Kind, step_of: Any) -> Step:
+    step: Step
     if isinstance(kind, FloatKind):
         return Step(FLOAT, kind)
     if kind.plain:
         return Step(SAME, kind, exact=kind.exact)
     if isinstance(kind, StateKind):
         return Step(STATE, kind.wire)
+    if type(kind) is MappingKind and type(kind.key) is StrKind:
+        return Step(MAPPING, kind, item=step_of(kind.value))
+    if isinstance(kind, ConstrainedKind) and not isinstance(kind.inner, ConstrainedKind):
+        step = step_of(kind.inner)
+        step.tests = kind if step_of is load_step else None
+        return Step(CALL, kind) if step.none else step
     if isinstance(kind, SequenceKind):
         return Step(SEQUENCE, kind, item=step_of(kind.item))
     if isinstance(kind, UnionKind):
         if all(member.plain and not isinstance(member, FloatKind) for member in kind.members):
             return Step(SAME, kind, exact=kind.exact)
         if kind.sole is not None and type(None) in kind.exact_set and not kind.anything:
-            step: Step = step_of(kind.sole)
+            step = step_of(kind.sole)
             if step.code in (SAME, FLOAT, TABLE):
                 step.kind = kind  # its refusal says "| None"
             step.none = True

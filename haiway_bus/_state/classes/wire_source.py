@@ -13,10 +13,8 @@ from typing import Any
 from haiway_bus._state.annotations.field import Field
 from haiway_bus._state.classes.source import Writer, compiled
 from haiway_bus._state.classes.steps import (
-    CALL,
     FLOAT,
     SAME,
-    SEQUENCE,
     STATE,
     TABLE,
     UNION,
@@ -42,11 +40,13 @@ def conversion(names: dict[str, Any], field: Field, step: Step, direction: str) 
     Names of the source begin with two underscores, and those of fields cannot.
     """
     name = field.name
-    kind = names[f"__kind_{name}"] = step.kind
+    kind = names[f"__kind_{name}"] = step.tests or step.kind
     names[f"__{direction}_{name}"] = getattr(kind, direction, None)
     call = f"{name} = __{direction}_{name}({name})"
     test = f"{name} is not None" if step.none else ""
-    if step.code == SAME:
+    if step.tests is not None:
+        pass  # the predicates look at each value
+    elif step.code == SAME:
         if step.exact is None:
             return []
         names[f"__exact_{name}"] = frozenset(step.exact)
@@ -59,7 +59,7 @@ def conversion(names: dict[str, Any], field: Field, step: Step, direction: str) 
         common = f"-__inf < {name} < __inf" if direction == "load" else f"__ordinary({name})"
         finite = f"__type({name}) is not float or not {common}"
         test = f"{test} and ({finite})" if test else finite
-    elif step.code == TABLE:
+    elif step.code == TABLE and direction == "load":
         names[f"__texts_{name}"] = step.texts
         return [
             f"if __type({name}) is str and {name} in __texts_{name}:",
@@ -74,8 +74,6 @@ def conversion(names: dict[str, Any], field: Field, step: Step, direction: str) 
         call = f"{name} = __kind_{name}.choose({name}).load({name})"
     elif step.code == UNION:
         call = f"{name} = __kind_{name}.writer({name}).dump({name})"
-    else:
-        assert step.code in (CALL, SEQUENCE)  # noqa: S101
     return [f"if {test}:", f"    {call}"] if test else [call]
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from haiway_bus._state.kinds.kind import Instance, Kind, Plain, Schema, SchemaBook, not_json
 from haiway_bus._state.kinds.mismatch import LIMIT, Mismatch, describe, mismatch, part_of
 
-__all__ = ("INT_KEY", "SCALARS", "AnyKind", "Exponents", "FloatKind", "ordinary", "text_schema")
+__all__ = ("EXPONENT", "INT_KEY", "SCALARS", "AnyKind", "FloatKind", "ordinary", "text_schema")
 
 INT_KEY: Final = "0|-?[1-9][0-9]*"
 """An int as the key of a JSON object: as int writes it, so that no two texts stand for one key."""
@@ -249,13 +249,11 @@ class BytesKind(Instance):
         return {**text_schema(BASE64), "contentEncoding": "base64"}
 
 
-class Exponents:
-    """Tells the JSON writer whether it met a float that Python writes with an exponent, as 1e+16.
+EXPONENT: list[object] = [None]
+"""Tells whoever writes JSON of a float that Python writes with an exponent, as 1e+16, where others write 1e16.
 
-    Other writers write it as 1e16. `last` is another object after each such float.
-    """
-
-    last: object = None
+The element is another object after each such float.
+"""
 
 
 def ordinary(value: float) -> bool:
@@ -268,7 +266,7 @@ def finite(value: float) -> float:
     if not isfinite(value):
         raise not_json(repr(value))
     if not ordinary(value):
-        Exponents.last = object()
+        EXPONENT[0] = object()
     return value
 
 

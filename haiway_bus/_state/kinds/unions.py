@@ -31,7 +31,7 @@ class UnionKind(Kind):
 
     Loading asks the members that read the JSON type of the plain form, in the same order. A number,
     text, true, false and null go to the member of exactly that type, if there is one. Mappings that
-    have a tag (`tags.py`) go to the member of that tag.
+    have a tag (`tags.py`) go to the member of that tag, others to the member whose keys they have.
 
     Invariants: `attempt` asks the members once for a value, and remembers the answer as long as the
     value around it is read. So unions within unions cost the sum of their members, not the product.
@@ -55,7 +55,7 @@ class UnionKind(Kind):
         # Filled when plain data is first used. Before, a member may name a class that does not exist yet.
         self.readers: dict[type[Any], Wire] | None = None
         self.writers: dict[type[Any], Wire] = {}
-        self.tag: Tag | None = None
+        self.tag: Tag | Alternatives | None = None
 
     @property
     def reads(self) -> frozenset[type[Any]]:  # type: ignore[override] # an attribute of other kinds
@@ -94,17 +94,12 @@ class UnionKind(Kind):
 
     def first(self, method: str, members: Iterable[Kind], value: Any) -> Any:
         inner: list[tuple[str, str]] = []
-        meant: list[Mismatch] = []
         for member in members:
             try:
                 return getattr(member, method)(value)
             except Mismatch as wrong:
                 if member is self.sole:
                     inner = [problem for problem in wrong.problems if problem[0]]
-                elif method == "load" and isinstance(value, Mapping) and names(member, value):
-                    meant.append(wrong)
-        if len(meant) == 1:
-            return meant[0]
         return Mismatch(inner) if inner else mismatch(self.expected, value)
 
     def prepare(self) -> dict[type[Any], Wire]:
@@ -120,7 +115,7 @@ class UnionKind(Kind):
             readers[plain] = [m for m in found if m.plain and plain in m.exact_set][:1] or found
         self.writers = {kept: found[0].wire for kept, found in writers.items() if len(found) == 1}
         if len(readers.get(dict, ())) > 1:
-            self.tag = tag_of(readers[dict])
+            self.tag = tag_of(readers[dict]) or Alternatives(self, readers[dict])
         self.readers = {
             plain: found[0].wire if len(found) == 1 else Alternatives(self, found)
             for plain, found in readers.items()
@@ -176,26 +171,29 @@ class UnionKind(Kind):
     def schema(self, book: SchemaBook) -> Schema:
         schema: Schema = {"anyOf": [member.schema(book) for member in self.members]}
         self.prepare()
-        if self.tag is not None and self.tag.unnamed is None:
+        if isinstance(self.tag, Tag) and self.tag.unnamed is None:
             # Also where it has a default in each member: nothing else tells them apart.
             schema["required"] = [self.tag.key]
         return schema
 
 
-def names(member: Kind, plain: Mapping[Any, Any]) -> bool:
-    """Whether the plain form has all keys that the member asks for, so that its problems are what is wrong."""
-    needed = [key for key, entry in member.entries.items() if entry.required]
-    return bool(needed) and all(key in plain for key in needed)
-
-
 class Alternatives:
     """The members of a union that read the same JSON type and have no tag."""
 
-    __slots__ = ("members", "union")
+    __slots__ = ("members", "needed", "union")
 
     def __init__(self, union: UnionKind, members: Iterable[Kind]) -> None:
         self.union: UnionKind = union
         self.members: Iterable[Kind] = members
+        self.needed: list[tuple[frozenset[str], Wire]] = [
+            (frozenset(key for key, entry in member.entries.items() if entry.required), member.wire)
+            for member in members
+        ]
+
+    def choose(self, plain: Mapping[Any, Any]) -> Wire:
+        """Give the only member whose required keys the mapping has: no other reads it, and the error is about this."""
+        able = [wire for needed, wire in self.needed if plain.keys() >= needed]
+        return able[0] if len(able) == 1 else self
 
     def dump(self, value: Any, /) -> Plain:
         return self.union.dump(value)

@@ -1,7 +1,8 @@
 """From plain data to JSON text and back, by msgspec where it is installed, or else by the standard library.
 
-Both give the same data and the same texts. Where msgspec would not, the standard library serves: for texts that
-msgspec refuses, as it may accept them or says why they are wrong, and for floats that Python writes with an exponent.
+Both give the same data and the same texts. Where msgspec would not, the standard library serves: for texts and data
+that msgspec refuses, for it says why they are refused and accepts some of them, and for floats that Python writes
+with an exponent.
 
 The functions import both libraries themselves, so that a service without JSON starts without them.
 """
@@ -9,30 +10,47 @@ The functions import both libraries themselves, so that a service without JSON s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from itertools import islice
 from typing import Any, Final, NoReturn
 
 from haiway_bus._common.switches import switch
 from haiway_bus._state.kinds.mismatch import LIMIT, Mismatch, Problem, describe, part_of
-from haiway_bus._state.kinds.scalars import Exponents
+from haiway_bus._state.kinds.scalars import EXPONENT
 
-__all__ = ("DEEP", "read_json", "write_json")
+__all__ = ("DEEP", "LIBRARY", "msgspec_serves", "read_json", "write_json")
 
 DEEP: Final = "nested too deeply, or in a circle"
 """The reason for a RecursionError: Python's limit of 1,000 frames is that of the nesting, too."""
 
 
-@cache
-def engine() -> tuple[Callable[[Any], bytes], Callable[[Any], Any]] | None:
-    """Give msgspec's encode and decode, or None where msgspec is not installed or switched off."""
-    if switch("HAIWAY_BUS_NO_MSGSPEC"):
-        return None
-    try:
-        from msgspec.json import Decoder, Encoder
-    except ImportError:
-        return None
-    return Encoder().encode, Decoder().decode
+def msgspec_serves() -> bool:
+    """Choose the library at the first use. Says whether it is msgspec."""
+    if LIBRARY[0] is not first_encode:
+        return LIBRARY[0] is not encode_standard
+    LIBRARY[:] = encode_standard, read_standard
+    if not switch("HAIWAY_BUS_NO_MSGSPEC"):
+        with suppress(ImportError):
+            from msgspec.json import Decoder, Encoder
+
+            LIBRARY[:] = Encoder().encode, Decoder().decode
+    return msgspec_serves()
+
+
+def first_encode(plain: Any) -> bytes:
+    msgspec_serves()
+    encoded: bytes = LIBRARY[0](plain)
+    return encoded
+
+
+def first_decode(text: Any) -> Any:
+    msgspec_serves()
+    return LIBRARY[1](text)
+
+
+LIBRARY: list[Callable[[Any], Any]] = [first_encode, first_decode]
+"""Writes plain data in UTF-8, and reads it. What they cannot write or read raises any exception."""
 
 
 @cache
@@ -40,11 +58,16 @@ def standard() -> tuple[Callable[[Any], str], Callable[[str], Any]]:
     """Give the standard library's encode and decode."""
     from json import JSONDecoder, JSONEncoder
 
-    # check_circular costs a dict entry for each container. A circle ends in a RecursionError without it.
+    # check_circular costs a dict entry for each container. Without it a circle ends in a RecursionError.
     encoder = JSONEncoder(
         ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")
     )
     return encoder.encode, JSONDecoder(parse_constant=refuse_constant).decode
+
+
+def encode_standard(plain: Any) -> bytes:
+    text: str = standard()[0](plain)
+    return text.encode()
 
 
 def refuse_constant(name: str) -> NoReturn:
@@ -53,44 +76,42 @@ def refuse_constant(name: str) -> NoReturn:
 
 
 def write_json(dump: Callable[[Any], Any], value: Any, indent: int | None) -> bytes:
-    """Write JSON text in UTF-8, in a single line without spaces when `indent` is None. Raises Mismatch.
+    """Write JSON text in UTF-8. Raises Mismatch for what cannot be written.
 
     Args:
         dump: gives the plain data of the value. Raises Mismatch.
         value: what to write.
-        indent: the spaces of indentation for each level.
+        indent: the spaces of indentation for each level. None writes a single line without spaces.
     """
-    exponents = Exponents.last
     try:
+        exponent = EXPONENT[0]
         plain = dump(value)
-        quick = engine()
-        if quick is not None and indent is None and exponents is Exponents.last:
-            try:
-                return quick[0](plain)
-            except (TypeError, ValueError, OverflowError):
-                pass
+        if indent is None and EXPONENT[0] is exponent:
+            with suppress(Exception):  # the standard library writes it, or tells what is wrong
+                encoded: bytes = LIBRARY[0](plain)
+                return encoded
         if indent is None:
-            text = standard()[0](plain)
-        else:
-            from json import dumps
+            return encode_standard(plain)
+        from json import dumps
 
-            text = dumps(plain, ensure_ascii=False, allow_nan=False, indent=indent)
-        try:
-            return text.encode()
-        except UnicodeEncodeError:
-            raise Mismatch(list(islice(surrogates(plain), LIMIT))) from None
+        text = dumps(plain, ensure_ascii=False, allow_nan=False, indent=indent)
+        return text.encode()
     except RecursionError:
         raise Mismatch([("", DEEP)]) from None
+    except ValueError:
+        raise Mismatch(list(islice(unwritable(plain), LIMIT))) from None
 
 
-def read_json(text: str | bytes | bytearray | memoryview) -> Any:
+def read_json(text: Any) -> Any:
     """Read plain data. Raises Mismatch."""
-    quick = engine()
-    if quick is not None:
-        try:
-            return quick[1](text)
-        except (TypeError, ValueError, RecursionError):
-            pass
+    try:
+        return LIBRARY[1](text)
+    except Exception:  # the standard library reads it, or tells what is wrong
+        return read_standard(text)
+
+
+def read_standard(text: Any) -> Any:
+    """Read plain data. Raises Mismatch for what cannot be read."""
     try:
         if not isinstance(text, str):
             text = decoded(text)
@@ -98,7 +119,7 @@ def read_json(text: str | bytes | bytearray | memoryview) -> Any:
         if not text.isascii() or "\\u" in text:
             text.encode()
             if "\\ud" in text or "\\uD" in text:
-                standard()[0](plain).encode()
+                encode_standard(plain)
     except UnicodeEncodeError:
         raise Mismatch([("", "not JSON: a surrogate, which is half a character")]) from None
     except RecursionError:
@@ -119,18 +140,19 @@ def decoded(text: Any) -> str:
     return whole.decode(detect_encoding(whole))
 
 
-def surrogates(plain: Any, path: str = "") -> Iterator[Problem]:
-    """Find the texts that UTF-8 cannot carry."""
+def unwritable(plain: Any, path: str = "") -> Iterator[Problem]:
+    """Find the texts that UTF-8 cannot carry, and the integers that are too long for Python to write."""
     if isinstance(plain, dict):
         for key, value in plain.items():
-            part = f".{key}" if key.isidentifier() else part_of(key)
-            yield from surrogates(key, path + part_of(key))
-            yield from surrogates(value, path + part)
+            yield from unwritable(key, path + part_of(key))
+            yield from unwritable(value, path + (f".{key}" if key.isidentifier() else part_of(key)))
     elif isinstance(plain, list):
         for index, value in enumerate(plain):
-            yield from surrogates(value, f"{path}[{index}]")
-    elif isinstance(plain, str):
+            yield from unwritable(value, f"{path}[{index}]")
+    else:
         try:
-            plain.encode()
+            str(plain).encode()
         except UnicodeEncodeError:
             yield path, f"JSON cannot carry half a character, a surrogate: given {describe(plain)}"
+        except ValueError:
+            yield path, f"JSON cannot carry {describe(plain)}, which has too many digits"
