@@ -172,8 +172,9 @@ class State(metaclass=StateMeta):
             The schema as plain data.
 
         Raises:
-            StateError: JSON cannot carry the annotated type of a field.
+            StateError: JSON cannot carry the annotated type of a field, or tell the members of a union apart.
         """
+        cls.__state__.ready()
         try:
             return schema_document(cls.__state__.schema)
         except Mismatch as wrong:
