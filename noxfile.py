@@ -313,6 +313,17 @@ def mutations(session: nox.Session) -> None:
     session.run("python", "-P", "tests/mutation.py", *session.posargs)
 
 
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """100,000 texts for State classes that the test makes up. HAIWAY_BUS_FUZZ is another number of them."""
+    session.install("-q", ".", *group("test"), env=COMPILED)
+    number = os.environ.get("HAIWAY_BUS_FUZZ", "100000")
+    session.run(
+        *PYTEST, *(session.posargs or ["-q", "tests/test_state_fuzz.py"]),
+        env={**COMPILED, "HAIWAY_BUS_FUZZ": number},
+    )  # fmt: skip
+
+
 @nox.session(python="3.11")
 def coverage(session: nox.Session) -> None:
     """Which lines of the package the tests reach, Cython's with them. On 3.11: Cython traces no lines on 3.12.

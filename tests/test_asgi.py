@@ -10,6 +10,7 @@ import logging
 import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -591,6 +592,19 @@ class TestEventStream:
             sse.as_json(Sent(1))
         with pytest.raises(ValueError, match="above 0"):
             sse.EventStream(None, ping=0)
+
+    async def test_events_that_json_cannot_tell_apart_are_refused_when_the_response_is_made(
+        self, hb: Any, sse: Any
+    ) -> None:
+        """Guarantee 7.7: not at the first event."""
+
+        class Unclear(hb.State):
+            value: str | datetime
+
+        async with hb.ctx.scope("service"):
+            with pytest.raises(hb.StateError, match="fine in memory"):
+                sse.EventStream(hb.ctx.subscribe(Unclear))
+            sse.EventStream(hb.ctx.subscribe(Unclear), lambda event: repr(event))
 
     async def test_a_message_keeps_its_fields_on_their_lines(self, hb: Any, sse: Any) -> None:
         message = sse.ServerSentEvent("a\r\nb\rc\u2028d", event="price", id="7", retry=100)

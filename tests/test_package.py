@@ -33,6 +33,7 @@ SHIPPED = (
     "MANIFEST.in",
     "README.md",
     "SECURITY.md",
+    "_haiway_bus_hypothesis.py",
     "_haiway_bus_pytestplugin.py",
     "mkdocs.yml",
     "noxfile.py",

@@ -195,7 +195,7 @@ class TestSurface:
             value: int
 
         fields = set(inspect.signature(Order).parameters)
-        protocols = {"__copy__", "__deepcopy__", "__replace__", "__validate__"}
+        protocols = {"__copy__", "__deepcopy__", "__replace__", "__rich_repr__", "__validate__"}
         protocols |= {"__get_pydantic_core_schema__", "__get_pydantic_json_schema__"}
         for thing in (Order, order):
             assert set(dir(thing)) - set(dir(Plain)) - fields - self.METHODS - protocols == {

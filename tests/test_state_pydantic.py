@@ -23,7 +23,9 @@ from haiway_bus import State, StateError
 pydantic = pytest.importorskip("pydantic")
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError  # noqa: E402 - after the skip
+from pydantic.json_schema import models_json_schema  # noqa: E402
 from pydantic_core import PydanticSerializationError  # noqa: E402
+from typing_extensions import TypeAliasType  # noqa: E402 - pydantic needs it
 
 T = TypeVar("T")
 
@@ -173,10 +175,11 @@ def test_pydantic_finds_the_member_of_a_union(shop: Any) -> None:
         "propertyName": "type",
         "mapping": {"card": "#/$defs/Card", "cash": "#/$defs/Cash"},
     }
-    # In the order of the annotation, as with a dataclass: a dict is no better fit than a State that accepts it.
-    order = TypeAdapter(shop.Cash | dict[str, Any])
-    assert order.validate_python({"amount": 1}) == cash
-    assert order.validate_python({"other": 1}) == {"other": 1}
+    # A State that accepts a dict fits better than dict.
+    for annotation in (shop.Cash | dict[str, Any], dict[str, Any] | shop.Cash):
+        assert TypeAdapter(annotation).validate_python({"amount": 1}) == cash
+        assert TypeAdapter(annotation).validate_json('{"amount": 1}') == cash
+        assert TypeAdapter(annotation).validate_python({"other": 1}) == {"other": 1}
     assert TypeAdapter(int | shop.Cash | None).dump_python(cash) == cash.to_mapping()
 
 
@@ -226,7 +229,7 @@ def test_a_problem_has_its_place_as_keys_and_indexes(shop: Any) -> None:
     order = {
         "orderId": "x",
         "items": [{"sku": 1, "unitPrice": "2", "more": 3}, {"sku": "a"}],
-        "by_sku": {"it's": {"sku": "a", "unitPrice": True}, "]['": {}, "1": {}},
+        "by_sku": {"it's": {"sku": "a", "unitPrice": True}, "]['": {}, "1": {}, "'].a[\"'": 3},
     }
     given = {
         "order": order,
@@ -264,6 +267,7 @@ def test_a_problem_has_its_place_as_keys_and_indexes(shop: Any) -> None:
             "missing",
             "missing, expected Decimal under the key 'unitPrice'",
         ),
+        (("order", "by_sku", "'].a[\"'"), "state_error", "expected Item, given int 3"),
         (("node", "children", 0, "children", 0, "name"), "state_error", "expected str, given None"),
         (("pay", "cash", "amount"), "state_error", "expected int, given str '1'"),
     ]
@@ -284,13 +288,20 @@ def test_a_key_is_found_through_aliases_typed_dicts_and_generics(hb: Any) -> Non
         entry: Entry
         box: Box[Sequence[Inner]]
         pair: tuple[int, Inner]
+        deep: Mapping[str, Mapping[str, Inner]]
 
     wrong = {"NUMBER": "x"}
-    given = {"entry": {"inner": wrong}, "box": {"VALUE": [wrong]}, "pair": [1, wrong]}
+    given = {
+        "entry": {"inner": wrong},
+        "box": {"VALUE": [wrong]},
+        "pair": [1, wrong],
+        "deep": {"a": {"'b\"": wrong}},
+    }
     assert [loc for loc, _, _ in problems(Outer, given)] == [
         ("entry", "inner", "NUMBER"),
         ("box", "VALUE", 0, "NUMBER"),
         ("pair", 1, "NUMBER"),
+        ("deep", "a", "'b\"", "NUMBER"),
     ]
 
 
@@ -343,10 +354,12 @@ def test_an_error_of_the_class_is_no_error_of_the_data(hb: Any) -> None:
     class Pending(hb.State):
         other: "Missing"  # noqa: F821 - there is no such class
 
-    adapter = TypeAdapter(Pending)
-    for given in ({}, {"other": 1}):
+    class Pend(hb.State):
+        inner: Pending
+
+    for cls, given in ((Pending, {}), (Pending, {"other": 1}), (Pend, {"inner": {"other": 1}})):
         with pytest.raises(pydantic.PydanticUserError, match="Missing, which does not exist"):
-            adapter.validate_python(given)
+            TypeAdapter(cls).validate_python(given)
 
 
 def test_a_union_that_plain_data_cannot_tell_apart_is_refused_at_once(hb: Any) -> None:
@@ -412,6 +425,40 @@ def test_a_class_that_is_completed_later_is_taken(hb: Any) -> None:
     assert model.early == scope["Early"](late=scope["Late"](number=1))
 
 
+def test_a_class_that_is_complete_by_now_has_its_tags(hb: Any) -> None:
+    scope: dict[str, Any] = {"hb": hb, "Literal": Literal, "__name__": "made"}
+    exec(
+        "class A(hb.State):\n    kind: Literal['a']\n    late: 'Late'\n"
+        "class B(hb.State):\n    kind: Literal['b']\n    late: 'Late'\n"
+        "class Late(hb.State):\n    number: int",
+        scope,
+    )
+    a, b = scope["A"], scope["B"]
+    adapter = TypeAdapter(Annotated[a | b, Field(discriminator="kind")])
+    assert type(adapter.validate_python({"kind": "b", "late": {"number": 1}})) is b
+
+
+def test_a_place_within_a_type_that_contains_itself(hb: Any) -> None:
+    nested = TypeAliasType("nested", "int | Sequence[nested]")
+
+    class Holder(hb.State):
+        value: nested
+
+    assert TypeAdapter(Holder).validate_python({"value": [1, [2]]}) == Holder(value=(1, (2,)))
+    assert [loc[:1] for loc, _, _ in problems(Holder, {"value": [1, ["x"]]})] == [("value",)]
+    assert list(TypeAdapter(Holder).json_schema()["$defs"]) == ["nested"]
+
+
+def test_a_message_of_validate_may_hold_any_text(hb: Any) -> None:
+    class Range(hb.State):
+        name: str
+
+        def __validate__(self) -> None:
+            raise ValueError("{braces}\n\ud800")
+
+    assert problems(Range, {"name": "a"}) == [((), "state_error", "{braces}\n\\ud800")]
+
+
 def test_each_type_stands_in_a_json_schema_once(shop: Any) -> None:
     class Model(BaseModel):
         order: shop.Order
@@ -453,6 +500,17 @@ def test_the_references_are_those_that_openapi_wants(shop: Any) -> None:
     assert document["properties"]["items"]["items"] == {"$ref": "#/components/schemas/Item"}
     assert document["properties"]["color"]["$ref"] == "#/components/schemas/Color"
     assert sorted(document["$defs"]) == ["Color", "Item"]
+
+
+def test_an_enum_is_one_definition_in_both_modes(shop: Any) -> None:
+    class Answer(BaseModel):
+        color: Color
+
+    class Question(BaseModel):
+        order: shop.Order
+
+    _, document = models_json_schema([(Question, "validation"), (Answer, "serialization")])
+    assert sorted(document["$defs"]) == ["Answer", "Color", "Item", "Order", "Question"]
 
 
 def test_two_classes_of_one_name_are_two_definitions(hb: Any) -> None:

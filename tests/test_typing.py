@@ -20,6 +20,7 @@ HERE = Path(__file__).parent / "typing"
 PASSES = ("bus_passes.py", "state_passes.py")
 FAILS = ("bus_fails.py", "state_fails.py")
 FILES = (*PASSES, *FAILS)
+REPLACE = ("state_replace.py",)
 ROOT = Path(haiway_bus.__file__).parents[1]
 INSTALLED = ROOT.name in ("site-packages", "dist-packages")
 
@@ -39,7 +40,9 @@ def run(directory: Path, *command: str, **environment: str) -> subprocess.Comple
     )
 
 
-def errors_of_mypy(directory: Path) -> dict[str, set[int]]:
+def errors_of_mypy(
+    directory: Path, files: tuple[str, ...] = FILES, version: str | None = None
+) -> dict[str, set[int]]:
     if importlib.util.find_spec("mypy") is None:
         pytest.skip("needs mypy")
     done = run(
@@ -53,12 +56,13 @@ def errors_of_mypy(directory: Path) -> dict[str, set[int]]:
         "--no-error-summary",
         "--hide-error-context",
         "--follow-imports=silent",
-        *FILES,
+        *([f"--python-version={version}"] if version else []),
+        *files,
     )
     assert done.returncode in (0, 1), done.stdout + done.stderr
     found: dict[str, set[int]] = {}
     for file, line, text in re.findall(r"^(.+?):(\d+): error: (.*)$", done.stdout, re.MULTILINE):
-        assert Path(file).name in FILES, f"{file}:{line}: {text}"
+        assert Path(file).name in files, f"{file}:{line}: {text}"
         found.setdefault(Path(file).name, set()).add(int(line))
     return found
 
@@ -78,7 +82,9 @@ def pyright(directory: Path, *arguments: str) -> dict[str, Any]:
     return found
 
 
-def errors_of_pyright(directory: Path) -> dict[str, set[int]]:
+def errors_of_pyright(
+    directory: Path, files: tuple[str, ...] = FILES, version: str | None = None
+) -> dict[str, set[int]]:
     project = directory / "pyrightconfig.json"
     settings = {
         "include": ["*.py"],
@@ -90,9 +96,11 @@ def errors_of_pyright(directory: Path) -> dict[str, set[int]]:
         "reportUnusedCallResult": "none",
         "reportUnusedVariable": "none",
     }
+    if version is not None:
+        settings["pythonVersion"] = version
     project.write_text(json.dumps(settings))
     done = pyright(directory, "--pythonpath", sys.executable, "--project", str(project))
-    assert done["summary"]["filesAnalyzed"] == len(FILES)
+    assert done["summary"]["filesAnalyzed"] == len(files)
     found: dict[str, set[int]] = {}
     for diagnostic in done["generalDiagnostics"]:
         if diagnostic["severity"] == "error":
@@ -122,6 +130,22 @@ def test_what_is_wrong_is_refused_line_by_line(errors, file):
     lines = (HERE / file).read_text().splitlines()
     marked = {number for number, line in enumerate(lines, 1) if line.endswith("# wrong")}
     assert errors.get(file, set()) == marked
+
+
+@pytest.mark.parametrize("checker", ["mypy", "pyright"])
+def test_checkers_know_the_fields_of_a_changed_copy(checker, tmp_path):
+    """Guarantees 7.6 and 7.8, as far as checkers can: `copy.replace` and `__replace__`, from Python 3.13 on.
+
+    They know `__replace__` by dataclass_transform. `updated` takes anything, and gives the type that it was called on,
+    in generic code, too. A descriptor that takes the parameters from `__replace__` would lose this type.
+    """
+    for file in REPLACE:
+        shutil.copy(HERE / file, tmp_path)
+    check = errors_of_mypy if checker == "mypy" else errors_of_pyright
+    found = check(tmp_path, REPLACE, "3.13")
+    lines = (HERE / REPLACE[0]).read_text().splitlines()
+    marked = {number for number, line in enumerate(lines, 1) if checker in line.rpartition("#")[2]}
+    assert found.get(REPLACE[0], set()) == marked
 
 
 def test_every_public_name_has_a_type():

@@ -19,7 +19,7 @@ import pydantic
 import pydantic_core
 from pydantic_core.core_schema import CoreSchema
 
-from haiway_bus._common.printable import described, printable
+from haiway_bus._common.printable import described
 from haiway_bus.errors import StateError
 
 __all__ = ("core_schema_of", "json_schema_of")
@@ -53,17 +53,16 @@ def core_schema_of(cls: Any) -> CoreSchema:
             tags[entry.path[1:]] = tag
 
     def load(value: Any, inner: Any, info: Any) -> Any:
-        if not isinstance(value, cls):
-            if info.mode == "python":
-                try:
-                    # pydantic does not tell whether it is strict. If it is, a TypedDict takes no mapping but a dict.
-                    inner(MappingProxyType({}))
-                except pydantic.ValidationError:
-                    name = {"class_name": cls.__name__}
-                    raise pydantic_core.PydanticKnownError("dataclass_exact_type", name) from None
-            value = loaded(cls, value)
-        inner({})  # the value fits exactly, as a dataclass does: in a union it comes before a dict
-        return value
+        if isinstance(value, cls):
+            return value
+        if info.mode == "python":
+            try:
+                # pydantic does not tell whether it is strict. If it is, a TypedDict takes no mapping but a dict.
+                inner(MappingProxyType({}))
+            except pydantic.ValidationError:
+                name = {"class_name": cls.__name__}
+                raise pydantic_core.PydanticKnownError("dataclass_exact_type", name) from None
+        return loaded(cls, value)
 
     def dump(value: Any) -> Any:
         if type(value) is cls:
@@ -94,7 +93,9 @@ def loaded(cls: Any, plain: Any) -> Any:
         return cls.from_mapping(plain)
     except StateError as wrong:
         problems = wrong.problems
-        if not problems or any(not path.startswith(name) for path, _ in problems):  # a class within
+        starts = (f"{name}.", f"{name}[")
+        if not all(path.startswith(starts) or path == name for path, _ in problems or [("", "")]):
+            # A class within it is wrong.
             raise pydantic.PydanticUserError(str(wrong), code=None) from wrong
     lines = [line(cls, path[len(name) :], reason, plain) for path, reason in problems[:LINES]]
     if len(problems) > LINES:
@@ -110,13 +111,11 @@ def line(cls: Any, path: str, reason: str, value: Any) -> pydantic_core.InitErro
         if isinstance(value, Mapping):
             value = value.get(part)
         else:
-            is_item = isinstance(value, Sequence) and isinstance(part, int) and part < len(value)
+            is_item = isinstance(value, Sequence) and isinstance(part, int)
             value = value[part] if is_item else None
-    return {
-        "type": pydantic_core.PydanticCustomError(kind, reason),
-        "loc": tuple(printable(part) if isinstance(part, str) else part for part in parts),
-        "input": shown(value),
-    }
+    message = reason.encode(errors="backslashreplace").decode()  # pydantic takes no lone surrogate
+    error = pydantic_core.PydanticCustomError(kind, message)
+    return {"type": error, "loc": tuple(parts), "input": shown(value)}
 
 
 def place(cls: Any, path: str) -> list[str | int]:

@@ -71,6 +71,7 @@ def as_json(event: Any) -> ServerSentEvent:
 
     Raises:
         TypeError: The event is no State.
+        StateError: JSON cannot carry a value of the event.
     """
     if not issubclass(type(event), State):
         raise TypeError(
@@ -130,6 +131,7 @@ class EventStream(Generic[Event]):
         Raises:
             ValueError: `ping` is no number of seconds above 0.
             TypeError: `subscription` is no subscription, or `encode` is no plain function of a single event.
+            StateError: The events have a union whose members JSON cannot tell apart.
         """
         if not is_number(ping) or not is_seconds(ping) or ping <= 0:
             raise ValueError(f"ping is a number of seconds above 0, not {described(ping)}")
@@ -141,6 +143,8 @@ class EventStream(Generic[Event]):
         check_takes_event("EventStream", "a function of one event for encode", encode)
         if is_async(encode):
             raise TypeError(_NOT_ASYNC)
+        if encode is as_json and issubclass(subscription.event_type, State):
+            subscription.event_type.__state__.ready()
         self._subscription = subscription
         self._encode = encode
         self._greeting = greeting

@@ -13,7 +13,7 @@ import pytest
 
 nats = pytest.importorskip("nats", reason="needs nats-py")
 
-from haiway_bus import State, ctx
+from haiway_bus import State, StateError, ctx
 from haiway_bus.integrations._nats.addresses import Redaction, shown
 from haiway_bus.integrations._nats.decoding import Undecodable, decode, prune
 from haiway_bus.integrations._nats.server_streams import _covers
@@ -155,6 +155,30 @@ def test_pruning_leaves_what_it_knows_nothing_of() -> None:
 
     plain = {"anything": {"x": 1}, "table": {"a": {"name": "n", "z": 1}}, "gone": 1}
     assert prune(Loose, plain) == {"anything": {"x": 1}, "table": {"a": {"name": "n"}}}
+
+
+class Unclear(State):
+    value: str | datetime
+
+
+class Holds(State):
+    unclear: Sequence[Unclear]
+
+
+@pytest.mark.parametrize("event", [Unclear, Holds, WireType(Holds, name="Other")])
+def test_unions_that_json_cannot_tell_apart_are_refused_when_the_bridge_is_made(event: Any) -> None:
+    """Guarantee 7.7: not at the first event."""
+    for types in ({"publish": [event]}, {"subscribe": [event]}):
+        with pytest.raises(StateError, match="fine in memory"):
+            NatsBridge("nats://127.0.0.1:1", **types)
+
+
+def test_a_body_that_is_nested_too_deeply_makes_no_event() -> None:
+    """Guarantee 7.7: whatever the text, one kind of refusal."""
+    for levels in (300, 600, 900, 100_000):
+        body = b'{"new":1,"next":' * levels + b"1" + b"}" * levels
+        with pytest.raises(Undecodable):
+            decode(WireType(Node), {"Haiway-Type": "Node"}, body)
 
 
 def test_types_that_cannot_travel_are_refused_when_the_bridge_is_made() -> None:

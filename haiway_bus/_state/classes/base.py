@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -172,8 +172,9 @@ class State(metaclass=StateMeta):
             The schema as plain data.
 
         Raises:
-            StateError: JSON cannot carry the annotated type of a field.
+            StateError: JSON cannot carry the annotated type of a field, or tell the members of a union apart.
         """
+        cls.__state__.ready()
         try:
             return schema_document(cls.__state__.schema)
         except Mismatch as wrong:
@@ -204,6 +205,10 @@ class State(metaclass=StateMeta):
     def __repr__(self) -> str:
         fields = (f"{name}={getattr(self, name)!r}" for name in type(self).__state__.names)
         return f"{type(self).__name__}({', '.join(fields)})"
+
+    def __rich_repr__(self) -> Iterable[tuple[str, Any]]:
+        """Let rich break a long instance into lines."""
+        return [(name, getattr(self, name)) for name in type(self).__state__.names]
 
     def __copy__(self) -> Self:
         return self

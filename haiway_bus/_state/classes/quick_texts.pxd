@@ -91,6 +91,8 @@ cdef extern from *:
         const char *at = hb_ascii(text, &length);
         if (at == NULL || length < 19 || !hb_formed(at, "0000-00-00T00:00:00"))
             return 0;
+        if (at[11] == '2' && at[12] == '4')
+            return 0; /* some Pythons read 24:00 as the 0:00 of the next day */
         if (at[i] == '.') {
             for (i++; i < 27 && at[i] >= '0' && at[i] <= '9'; i++)
                 ;
@@ -101,7 +103,8 @@ cdef extern from *:
             return 1;
         if (at[i] == 'Z')
             return i + 1 == length;
-        return (at[i] == '+' || at[i] == '-') && i + 6 == length && hb_formed(at + i + 1, "00:00");
+        return (at[i] == '+' || at[i] == '-') && i + 6 == length && hb_formed(at + i + 1, "00:00") &&
+               at[i + 4] < '6'; /* some Pythons read +00:90 as +01:30 */
     }
 
     static char *hb_digits(char *at, unsigned number, int count)

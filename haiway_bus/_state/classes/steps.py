@@ -132,7 +132,7 @@ def common_step(kind: Kind, step_of: Any) -> Step:
             return Step(SAME, kind, exact=kind.exact)
         if kind.sole is not None and type(None) in kind.exact_set and not kind.anything:
             step = step_of(kind.sole)
-            if step.code in (SAME, FLOAT, TABLE):
+            if step.code in (SAME, FLOAT, TABLE) and step.tests is None:
                 step.kind = kind  # its refusal says "| None"
             step.none = True
             return step

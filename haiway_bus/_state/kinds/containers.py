@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from functools import partial
 from operator import is_
 from typing import Any
 
@@ -68,12 +69,12 @@ class SequenceKind(Kind):
         return value if all(map(is_, checked, value)) else tuple(checked)
 
     def dump(self, value: Any) -> Plain:
-        dump = self.item.wire.dump
+        writer, dump = self.item.writer, self.item.wire.dump
         converted: list[Any] = []
         problems: list[Problem] = []
         for item in value:
             try:
-                converted.append(dump(item))
+                converted.append(dump(item) if writer is None else writer(item).dump(item))
             except Mismatch as wrong:
                 problems += wrong.under(f"[{len(converted)}]")
                 converted.append(None)
@@ -241,7 +242,7 @@ class SetKind(Kind):
             plain = list(plain)
         if not isinstance(plain, list | tuple):
             raise mismatch(self.expected, plain)
-        loaded = self.gathered(each(self.item.load, plain))
+        loaded = self.gathered(counted(each(self.item.load, plain)))
         if len(loaded) != len(plain):
             raise Mismatch([("", f"expected {self.expected}, given an element twice")])
         return loaded
@@ -253,7 +254,7 @@ class SetKind(Kind):
 class MappingKind(Kind):
     """Mapping[K, V], kept as a FrozenMap."""
 
-    __slots__ = ("immutable", "key", "value")
+    __slots__ = ("dump", "immutable", "key", "load", "value")
 
     immutable: bool
     reads = frozenset({dict})
@@ -261,6 +262,9 @@ class MappingKind(Kind):
 
     def __init__(self, expected: str, key: Kind, value: Kind) -> None:
         super().__init__(expected)
+        # Partial: Python has no frame for them, so that a level takes the frame of `convert` alone.
+        self.dump: Callable[[Any], Plain] = partial(self.convert, "dump")  # type: ignore[assignment]
+        self.load: Callable[[Plain], Any] = partial(self.convert, "load")  # type: ignore[assignment]
         self.key: Kind = key
         self.value: Kind = value
         self.immutable = key.immutable and value.immutable
@@ -279,49 +283,51 @@ class MappingKind(Kind):
             item.anything or item.exact_set.issuperset(map(type, value.values()))
         ):
             return value
-        checked = self.convert(value, key.check, item.check)
+        checked = self.convert("check", value)
         entries = zip(checked.items(), value.items(), strict=True)
         if all(new is old and name is key for (name, new), (key, old) in entries):
             return value
         return checked
 
-    def convert(
-        self,
-        source: Mapping[Any, Any],
-        of_key: Callable[[Any], Any],
-        of_value: Callable[[Any], Any],
-        choose: Callable[[Any], Wire] | None = None,
-        make: Callable[[dict[Any, Any]], Any] = FrozenMap,
-    ) -> Any:
+    def convert(self, method: str, source: Mapping[Any, Any]) -> Any:
+        """Check, dump or load a mapping."""
+        if not isinstance(source, Mapping):
+            raise mismatch(self.expected, source)
+        of_key: Callable[[Any], Any]
+        of_value: Callable[[Any], Any]
+        choose: Callable[[Any], Wire] | None = None
+        if method == "check":
+            of_key, of_value = self.key.check, self.value.check
+        elif method == "load":
+            of_key, of_value, choose = self.load_key, self.value.wire.load, self.value.choose
+        else:
+            of_key, of_value, choose = self.key.dump_key, self.value.wire.dump, self.value.writer
         converted: dict[Any, Any] = {}
+        hashes: dict[int, int] = {}
         problems: list[Problem] = []
         for key, value in source.items():
             try:
                 name = of_key(key)
                 if name in converted:
                     problems.append((part_of(key), f"key: {describe(name)} stands twice"))
+                if type(name) is not str:
+                    count_hash(hashes, name)
             except Mismatch as wrong:
                 problems += [
                     (part_of(key) + path, f"key: {reason}") for path, reason in wrong.problems
                 ]
                 name = key
             try:
-                converted[name] = of_value(value) if choose is None else choose(value).load(value)
+                if choose is not None:
+                    of_value = getattr(choose(value), method)
+                converted[name] = of_value(value)
             except Mismatch as wrong:
                 problems += wrong.under(part_of(key))
             if len(problems) > LIMIT:
                 break
         if problems:
             raise Mismatch(problems)
-        return make(converted)
-
-    def dump(self, value: Any) -> Plain:
-        return self.convert(value, self.key.dump_key, self.value.wire.dump, make=dict)
-
-    def load(self, plain: Plain) -> Any:
-        if not isinstance(plain, Mapping):
-            raise mismatch(self.expected, plain)
-        return self.convert(plain, self.load_key, self.value.wire.load, self.value.choose)
+        return converted if method == "dump" else FrozenMap(converted)
 
     def load_key(self, plain: Any) -> Any:
         return self.key.load_key(plain) if type(plain) is str else self.key.load(plain)
@@ -342,6 +348,27 @@ class MappingKind(Kind):
         return text_schema(INT_KEY) if "type" in key and key["type"] == "integer" else key
 
 
+def count_hash(hashes: dict[int, int], value: Any) -> None:
+    """Count the hash of a value. Raises Mismatch when too many values have it.
+
+    An int is its own hash, modulo 2 ** 61 - 1. So a text can have 50,000 keys of one hash, and a dict compares each of
+    these with all others.
+    """
+    number = hash(value)
+    found = hashes[number] = hashes.get(number, 0) + 1
+    if found > LIMIT:
+        raise Mismatch([("", f"the hash of {LIMIT} others is the same")])
+
+
+def counted(values: Iterable[Any]) -> Iterable[Any]:
+    """Give the values, of which not too many may have one hash. Raises Mismatch."""
+    hashes: dict[int, int] = {}
+    for value in values:
+        if type(value) is not str:
+            count_hash(hashes, value)
+        yield value
+
+
 def apply(method: str, kinds: list[Kind], values: Sequence[Any]) -> list[Any]:
     """Call the method of each kind with the value at the same index."""
     converted: list[Any] = []
@@ -351,6 +378,8 @@ def apply(method: str, kinds: list[Kind], values: Sequence[Any]) -> list[Any]:
             converted.append(getattr(kind if method == "check" else kind.wire, method)(value))
         except Mismatch as wrong:
             problems += wrong.under(f"[{index}]")
+            if len(problems) > LIMIT:
+                break
     if problems:
         raise Mismatch(problems)
     return converted

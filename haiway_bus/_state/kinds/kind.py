@@ -82,7 +82,7 @@ class Kind:
     immutable: no accepted value can change, so that copies may share it.
     plain: JSON carries a value of an exact type as it is, and `load` accepts what `check` accepts.
     closed_keys: where plain forms are mappings, whether those with other keys than `entries` are refused.
-    choose: where what loads depends on the plain form, as in a union: gives what does.
+    choose, writer: where what loads depends on the plain form, or what dumps on the value, as in a union: give it.
     reads: the types of plain data that `load` accepts, for a kind that JSON can carry.
     kept: the exact types of the values that `check` returns, as far as they are known.
     samples: texts that `dump` writes, chosen so that other kinds that read text may read one of them.
@@ -96,6 +96,7 @@ class Kind:
     plain: bool = False
     closed_keys: bool = True
     choose: Callable[[Plain], Wire] | None = None
+    writer: Callable[[Any], Wire] | None = None
     reads: frozenset[type[Any]] = frozenset()
     samples: tuple[str, ...] = ()
 

@@ -9,7 +9,7 @@ from math import isfinite
 from typing import Any, Final
 
 from haiway_bus._state.kinds.kind import Instance, Kind, Plain, Schema, SchemaBook, not_json
-from haiway_bus._state.kinds.mismatch import Mismatch, describe, mismatch
+from haiway_bus._state.kinds.mismatch import LIMIT, Mismatch, describe, mismatch, part_of
 
 __all__ = ("EXPONENT", "INT_KEY", "SCALARS", "AnyKind", "FloatKind", "ordinary", "text_schema")
 
@@ -58,13 +58,17 @@ class AnyKind(Kind):
                     plain.append(self.dump(item))
                 except Mismatch as wrong:
                     problems += wrong.under(f"[{index}]")
+                    if len(problems) > LIMIT:
+                        break
         elif isinstance(value, Mapping) and all(type(key) is str for key in value):
             plain = {}
             for key, item in value.items():
                 try:
                     plain[key] = self.dump(item)
                 except Mismatch as wrong:
-                    problems += wrong.under(f"[{key!r}]")
+                    problems += wrong.under(part_of(key))
+                    if len(problems) > LIMIT:
+                        break
         else:
             raise Mismatch([("", f"JSON cannot carry {describe(value)}; annotate its type")])
         if problems:

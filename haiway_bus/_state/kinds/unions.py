@@ -71,7 +71,10 @@ class UnionKind(Kind):
     def check(self, value: Any) -> Any:
         if type(value) in self.exact_set:
             return value
-        return self.attempt("check", self.members, value)
+        # A tuple belongs to the member that keeps tuples, before a Set that would take it, too.
+        kind = type(value)
+        members = sorted(self.members, key=lambda member: kind not in member.kept)
+        return self.attempt("check", members, value)
 
     def attempt(self, method: str, members: Iterable[Kind], value: Any) -> Any:
         """Give what the first member that accepts the value makes of it. Raises Mismatch."""
@@ -154,7 +157,13 @@ class UnionKind(Kind):
         for member in self.members:
             if type(value) in member.exact_set:
                 return member.dump_key(value)
-        return super().dump_key(value)
+        for member in self.members:
+            try:
+                member.check(value)
+            except Mismatch:
+                continue
+            return member.dump_key(value)
+        raise mismatch(self.expected, value)
 
     def load_key(self, plain: str) -> Any:
         return self.attempt("load_key", self.members, plain)
@@ -218,6 +227,10 @@ class RecursiveKind(Kind):
     @property
     def choose(self) -> Any:  # type: ignore[override] # an attribute of other kinds
         return self.known.choose
+
+    @property
+    def writer(self) -> Any:  # type: ignore[override] # an attribute of other kinds
+        return self.known.writer
 
     @property
     def reads(self) -> frozenset[type[Any]]:  # type: ignore[override] # an attribute of other kinds

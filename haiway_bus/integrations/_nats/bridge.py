@@ -94,6 +94,7 @@ class NatsBridge:
     Raises:
         TypeError: A type is no class of State.
         ValueError: An argument has a value that is not allowed.
+        StateError: A type has a union whose members JSON cannot tell apart.
     """
 
     def __init__(

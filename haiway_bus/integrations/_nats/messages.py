@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
-from haiway_bus import State, StateError
+from haiway_bus import State
 from haiway_bus._common.arguments import is_class
 from haiway_bus._common.printable import described, name_of_type
 
@@ -109,19 +109,7 @@ def payload_of(event: State) -> bytes:
     Raises:
         StateError: JSON in UTF-8 cannot hold a value of the event.
     """
-    what = name_of_type(type(event))
-    try:
-        return event.to_json().encode()
-    except UnicodeEncodeError as error:
-        # json.loads makes such a text of "\\ud800", so it can come from any request.
-        raise StateError(
-            f"an event of {what} has a text with half a surrogate pair, {error.object[error.start]!r}, which UTF-8"
-            " cannot carry: replace it, text.encode(errors='replace').decode()"
-        ) from None
-    except RecursionError:
-        raise StateError(
-            f"an event of {what} is nested too deep for JSON: send a list of its parts"
-        ) from None
+    return event.to_json_bytes()
 
 
 def headers_of(

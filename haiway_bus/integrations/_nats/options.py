@@ -68,10 +68,12 @@ def wire_types(what: str, given: Iterable[type[State] | WireType]) -> dict[str, 
     Raises:
         TypeError: a type is no class of State.
         ValueError: two types have the same name.
+        StateError: a type has a union whose members JSON cannot tell apart.
     """
     found: dict[str, WireType] = {}
     for each in given:
         wire = wire_type(each)
+        wire.event.__state__.ready()
         if wire.name in found:
             raise ValueError(
                 f"{what}= has two types named {wire.name!r}: give one of them another name,"
