@@ -149,6 +149,53 @@ class TestInherited:
         assert (keys(Both), Both.__state__.unknown) == (["orderId"], "ignore")
 
 
+class TestOmitDefaults:
+    def test_leaves_out_what_equals_the_default(self):
+        """Guarantee 7.10: in mappings and JSON, and reads it back."""
+
+        class Order(State, omit_defaults=True):
+            id: int
+            note: str | None = None
+            total: float = 1.0
+            tags: Sequence[str] = ()
+
+        assert Order(id=1).to_json() == '{"id":1}'
+        assert Order(id=1, note=None, total=1, tags=[]).to_mapping() == {"id": 1}
+        full = Order(id=1, note="", total=2, tags=["a"])
+        assert full.to_mapping() == {"id": 1, "note": "", "total": 2.0, "tags": ["a"]}
+        for order in (full, Order(id=1)):
+            assert Order.from_json(order.to_json()) == order
+            assert Order.from_mapping(order.to_mapping()) == order
+
+    def test_keeps_a_tag_a_made_default_and_an_equal_value_of_another_type(self):
+        """Guarantee 7.7, 7.10: what is read back is equal, and a reader finds its type."""
+
+        class Order(State, omit_defaults=True):
+            kind: Literal["order"] = "order"
+            tags: Sequence[str] = Default(factory=list)
+            number: int | float | bool = 1
+
+        assert Order().to_mapping() == {"kind": "order", "tags": []}
+        for number in (1.0, True):
+            order = Order(number=number)
+            back = Order.from_json(order.to_json())
+            assert (back, type(back.number)) == (order, type(number))
+
+    def test_together_with_the_other_options(self):
+        """Guarantee 7.10: an inherited one, an Alias, kept keys."""
+
+        class Base(State, omit_defaults=True, rename="camel", unknown="keep"):
+            user_id: int = 1
+            other_no: Annotated[int, Alias("no")] = 2
+
+        class Event(Base):
+            page_size: int = 3
+
+        event = Event.from_json('{"pageSize":4,"x":null,"no":2}')
+        assert event.to_json() == '{"pageSize":4,"x":null}'
+        assert Event.from_json(event.to_json()) == event
+
+
 class TestRename:
     @pytest.mark.parametrize(
         ("name", "camel", "kebab", "pascal"),
@@ -1086,6 +1133,48 @@ class TestGenericMixIns:
             Open[str](items=["x"], count=1, name="a")
         assert issubclass(Page, Paged[int])
         assert fields_of(Page) == ["name", "count", "items"]
+
+
+class TestDefaultsOfTypeVariables:
+    """PEP 696, which Python has from 3.13 on, and typing_extensions before."""
+
+    @pytest.fixture
+    def variable(self):
+        return pytest.importorskip("typing_extensions").TypeVar
+
+    @pytest.mark.parametrize(
+        ("constraints", "limits", "text"),
+        [((), {"bound": int}, "at most int"), ((int, bytes), {}, "one of int, bytes")],
+    )
+    def test_a_default_outside_of_its_limits_is_refused(self, variable, constraints, limits, text):
+        """Guarantee 7.3: at the class statement, before anybody leaves the argument out."""
+        wrong = variable("V", *constraints, default=str, **limits)
+        with pytest.raises(StateError, match=rf"^Bad: V is {text}, given str"):
+
+            class Bad(State, Generic[wrong]):
+                x: wrong
+
+    def test_a_default_fills_in(self, variable):
+        """Guarantee 7.3: also one that is the parameter before it."""
+        first = variable("A")
+        same = variable("B", default=first)
+        last = variable("C", default=Sequence[same])
+        bounded = variable("D", bound=int, default=bool)
+
+        class Pair(State, Generic[first, same, last]):
+            a: first
+            b: same
+            c: last
+
+        class Box(State, Generic[bounded]):
+            x: bounded
+
+        assert Pair[int] is Pair[int, int] is Pair[int, int, Sequence[int]]
+        assert Pair[int, str] is Pair[int, str, Sequence[str]]
+        assert Pair[int](a=1, b=2, c=[3]).c == (3,)
+        with pytest.raises(StateError, match=r"^Pair\[int, int, .*\]\.b: expected int"):
+            Pair[int](a=1, b="x", c=[])
+        assert Box[()] is Box[bool]
 
 
 class TestLists:

@@ -1,8 +1,9 @@
 """What type checkers have to accept. Read by the checkers, and run by nobody."""
 
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence, Sized
 from collections.abc import Set as AbstractSet
-from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar, assert_type
+from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar, assert_type
 
 from haiway_bus._state import Alias, Default, FrozenMap, JsonValue, State, StateError
 
@@ -101,3 +102,35 @@ try:
     order.updated(user_id=1)
 except StateError as error:
     assert_type(error.problems, tuple[tuple[str, str], ...])
+
+
+class Named(Protocol):
+    name: str
+
+
+class Priced(State, ABC):
+    amount: int = 0
+
+    @abstractmethod
+    def price(self) -> float: ...
+
+
+class Sale(Priced, Named, Sized, rename="camel", omit_defaults=True):
+    name: str
+    tags: Sequence[str] = []
+
+    def __validate__(self) -> None:
+        super().__validate__()
+        if not self.name:
+            raise ValueError("no name")
+
+    def price(self) -> float:
+        return float(self.amount)
+
+    def __len__(self) -> int:
+        return self.amount
+
+
+sale = Sale(name="a", amount=1)
+assert_type(sale.updated(amount=2), Sale)
+named: Named = sale

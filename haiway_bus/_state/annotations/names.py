@@ -17,7 +17,7 @@ from haiway_bus._state.annotations.resolve import (
     show,
 )
 
-__all__ = ("evaluated", "meaning", "meaning_in", "names_in", "refused_argument")
+__all__ = ("default_of", "evaluated", "meaning", "meaning_in", "names_in", "refused_argument")
 
 
 def evaluated(owner: Any, attribute: str) -> Any:
@@ -31,6 +31,13 @@ def evaluated(owner: Any, attribute: str) -> Any:
         raise Unresolved(f"{missing.name} ({missing})") from None
     except Exception as wrong:  # an expression can raise anything
         raise Uncheckable(f"{show(owner)} cannot be evaluated: {wrong}") from wrong
+
+
+def default_of(variable: Any, lookup: Lookup) -> tuple[Any, ...]:
+    """Give the default of a type variable, which Python has from 3.13 on, or nothing. Raises Unresolved."""
+    if not getattr(variable, "has_default", bool)():
+        return ()
+    return (resolve(evaluated(variable, "__default__"), lookup),)
 
 
 def meaning(name: Any) -> Any:

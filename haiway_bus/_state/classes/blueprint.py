@@ -10,7 +10,7 @@ from typing import Any, Self
 from haiway_bus._state.annotations.alias import split_alias
 from haiway_bus._state.annotations.default import MISSING
 from haiway_bus._state.annotations.field import Field, checked_default
-from haiway_bus._state.annotations.names import refused_argument
+from haiway_bus._state.annotations.names import default_of, refused_argument
 from haiway_bus._state.annotations.parse import parse
 from haiway_bus._state.annotations.resolve import (
     Lookup,
@@ -190,9 +190,10 @@ class Blueprint:
         fields: list[Field] = []
         inherited = {field.name: field for base in self.bases() for field in base.fields}
         bindings = self.bindings()
-        for variable, argument in bindings.items():
+        for variable in bindings or self.parameters:
             try:
-                refused = refused_argument(variable, argument, self.lookup)
+                given = (bindings[variable],) if bindings else default_of(variable, self.lookup)
+                refused = given and refused_argument(variable, given[0], self.lookup)
             except Unresolved as missing:
                 if not final:
                     return

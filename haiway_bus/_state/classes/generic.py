@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from haiway_bus._state.annotations.names import evaluated
-from haiway_bus._state.annotations.resolve import (
-    Unresolved,
-    resolve,
-    show,
-    substitute,
-)
+from haiway_bus._state.annotations.names import default_of
+from haiway_bus._state.annotations.resolve import Unresolved, show, substitute
 from haiway_bus._state.classes.blueprint import Owner
 from haiway_bus._state.classes.build import build
 from haiway_bus.errors import StateError
@@ -80,15 +75,16 @@ def filled(cls: Owner, given: tuple[Any, ...]) -> tuple[Any, ...]:
     """Complete the arguments by the defaults of type variables."""
     parameters = cls.__state__.parameters
     for parameter in parameters[len(given) :]:
-        if getattr(parameter, "has_default", lambda: False)():
-            try:
-                default = resolve(evaluated(parameter, "__default__"), cls.__state__.lookup)
-            except Unresolved as missing:
-                raise StateError(
-                    f"{cls.__name__}[{listed(given)}]: the default of {parameter.__name__} names "
-                    f"{missing.name}, which does not exist"
-                ) from None
-            given = (*given, default)
+        try:
+            default = default_of(parameter, cls.__state__.lookup)
+        except Unresolved as missing:
+            raise StateError(
+                f"{cls.__name__}[{listed(given)}]: the default of {parameter.__name__} names "
+                f"{missing.name}, which does not exist"
+            ) from None
+        # A default may name a parameter before it: `class Pair[A, B = A]`.
+        meanings = dict(zip(parameters, given, strict=False))
+        given = (*given, *(substitute(argument, meanings) for argument in default))
     if len(given) != len(parameters):
         wanted = ", ".join(parameter.__name__ for parameter in parameters)
         raise StateError(f"{cls.__name__} takes the type arguments {wanted}, given {listed(given)}")

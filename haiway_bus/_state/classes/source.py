@@ -46,7 +46,6 @@ _numbers = count()
 INLINE = 3
 """Up to so many exact types are compared in line. More of them are looked up in a frozenset."""
 
-
 UPDATED = Signature(
     [Parameter("self", Parameter.POSITIONAL_ONLY), Parameter("changes", Parameter.VAR_KEYWORD)]
 )
@@ -113,9 +112,7 @@ class Writer:
             "__validate": validate_new,
         }
         for field in fields:
-            # With a default, MISSING as an argument means the default. No closed kind accepts it in line.
-            plain = field.default is MISSING
-            self.names[f"__check_{field.name}"] = field.kind.check if plain else field.check
+            self.names[f"__check_{field.name}"] = field.kind.check
             self.names[f"__default_{field.name}"] = field.default
             if field.factory is not None:
                 self.names[f"__make_{field.name}"] = field.made
@@ -154,11 +151,13 @@ class Writer:
         if condition is None:
             return []
         check = f"{indent}    {name} = __check_{name}({name})"
-        if condition:
-            return [f"{indent}{keyword} {condition}:", check]
         if keyword == "elif":
-            return [f"{indent}else:", check]
-        return [f"{indent}{name} = __check_{name}({name})"]
+            return [f"{indent}{f'elif {condition}' if condition else 'else'}:", check]
+        if field.default is not MISSING:
+            # Here, and not in front of the condition: the common way through does not ask for MISSING.
+            condition = condition or f"{name} is not __default_{name}"
+            check = f"{check} if {name} is not __missing else __default_{name}"
+        return [f"{indent}if {condition}:", check] if condition else [check.replace("    ", "", 1)]
 
     def parameters(self, defaults: bool) -> str:
         parts = ["*__positional"]
@@ -205,11 +204,6 @@ class Writer:
                     absent = f"{name} = __make_{name}(__factory_{name})"
                 lines += [f"        if {name} is __missing:", f"            {absent}"]
                 lines += self.tests(field, "elif", "        ")
-            elif field.default is not MISSING and self.misfit(field) == "":
-                lines += [
-                    f"        if {name} is not __default_{name}:",
-                    f"            {name} = __check_{name}({name})",
-                ]
             else:
                 lines += self.tests(field, "if", "        ")
         return [
@@ -266,13 +260,7 @@ class Writer:
 
 
 def write_method(owner: type, fields: Sequence[Field], method: str) -> FunctionType:
-    """Write a method for the fields of a class.
-
-    Args:
-        owner: the class.
-        fields: its fields, in order.
-        method: `__new__`, `updated`, `__eq__`, `__hash__`, or `__repr__`.
-    """
+    """Write `__new__`, `updated`, `__eq__`, `__hash__` or `__repr__` for the fields of a class, in order."""
     writer = Writer(owner, fields)
     parts: dict[str, Callable[[], list[str]]] = {
         "__new__": writer.constructor,
