@@ -13,7 +13,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from haiway_bus._common.live cimport live_count, live_objects
 from haiway_bus._common.type_index cimport Slot, TypeIndex, index_add, index_allot, index_remove, index_reserve, slot_of
 from haiway_bus._state.classes.quick_texts cimport (
-    HB_ALLOC, HB_MEMBER_OFFSET, HB_SLOT, HB_STORE, PyLong_AsUnsignedLongLongMask, hb_is_day, hb_is_decimal, hb_is_moment,
+    HB_ALLOC, HB_MEMBER_OFFSET, HB_SLOT, HB_STORE, PyLong_AsUnsignedLongLongMask, hb_is_day, hb_is_decimal, hb_is_moment, hb_iso_text,
     hb_uuid_bits, hb_uuid_text,
 )
 
@@ -121,6 +121,7 @@ cdef class Conversion:
     cdef object owner           # the class of UUID, MOMENT, DAY and DECIMAL
     cdef object parse
     cdef object safety          # `is_safe` of a UUID
+    cdef PyObject *utc          # `timezone.utc`, which lives as long as its module; NULL for a date
     cdef Py_ssize_t int_offset
     cdef Py_ssize_t safe_offset
 
@@ -132,6 +133,8 @@ cdef class Conversion:
             self.code = TEXTS.get((owner.__module__, owner.__name__), CALL)
             self.owner = owner
             self.parse = step.kind.parse
+            if self.code == MOMENT:
+                self.utc = <PyObject *>modules["datetime"].timezone.utc
             if self.code == UUID:
                 self.int_offset = HB_MEMBER_OFFSET(owner.__dict__["int"])
                 self.safe_offset = HB_MEMBER_OFFSET(owner.__dict__["is_safe"])
@@ -227,7 +230,8 @@ cdef class Conversion:
         if self.code == DECIMAL:
             text = str(value)
             return text if hb_is_decimal(text) else None
-        return value.isoformat()
+        text = hb_iso_text(value, self.utc)
+        return value.isoformat() if text is None else text
 
     cdef object load_entries(self, dict plain):
         cdef Conversion item = self.item
@@ -542,6 +546,7 @@ cdef class Wired:
 cdef object slow_from_json
 cdef object slow_to_json
 cdef object slow_to_json_bytes
+cdef object slow_to_mapping
 
 
 cdef PyObject *from_json(PyObject *cls, PyObject *text) except NULL:
@@ -573,7 +578,7 @@ cdef object quickly_written(PyObject *self):
     wired = <Wired>slot.value
     exponent = EXPONENT[0]
     try:
-        text = (<list>LIBRARY)[0](wired.dump_plain(<object>self, True))
+        text = (<list>LIBRARY)[0](wired.dump_plain(<object>self, wired.struct is not None))
     except Exception:
         return None
     return text if (<list>EXPONENT)[0] is exponent else None
@@ -591,6 +596,18 @@ cdef PyObject *to_json(PyObject *self, PyObject *const *args, Py_ssize_t count, 
     if text is None:
         return new_reference(call_with(slow_to_json, <object>self, args, count, names))
     return new_reference(PyUnicode_DecodeUTF8(text, len(<bytes>text), NULL))
+
+
+cdef PyObject *to_mapping(PyObject *self, PyObject *nothing) except NULL:
+    cdef Slot *slot = slot_of(&wireds, <PyObject *>Py_TYPE(<object>self))
+    cdef Wired wired
+    if slot.type != NULL:
+        wired = <Wired>slot.value
+        try:
+            return new_reference(wired.dump_plain(<object>self, False))
+        except (Mismatch, RecursionError):
+            pass
+    return new_reference(slow_to_mapping(<object>self))
 
 
 cdef object call_with(object method, object self, PyObject *const *args, Py_ssize_t count, PyObject *names):
@@ -613,6 +630,7 @@ cdef extern from *:
         {"from_json", NULL, METH_O, NULL},
         {"to_json", NULL, METH_FASTCALL | METH_KEYWORDS, NULL},
         {"to_json_bytes", NULL, METH_FASTCALL | METH_KEYWORDS, NULL},
+        {"to_mapping", NULL, METH_NOARGS, NULL},
     };
 
     static PyObject *hb_json_method(PyObject *type, int index, void *function, const char *documentation)
@@ -638,13 +656,14 @@ cdef object quick_method(object owner, str name, int index, void *function, str 
 
 
 def quick_methods(object owner):
-    """Put the methods for JSON in C into State. They call those in Python for whatever is unusual."""
-    global slow_from_json, slow_to_json, slow_to_json_bytes
+    """Put the methods for plain data in C into State. They call those in Python for whatever is unusual."""
+    global slow_from_json, slow_to_json, slow_to_json_bytes, slow_to_mapping
     slow_from_json = owner.__dict__["from_json"].__func__
-    slow_to_json, slow_to_json_bytes = owner.to_json, owner.to_json_bytes
+    slow_to_json, slow_to_json_bytes, slow_to_mapping = owner.to_json, owner.to_json_bytes, owner.to_mapping
     quick_method(owner, "from_json", 0, <void *>from_json, "$type, text, /")
     quick_method(owner, "to_json", 1, <void *>to_json, "$self, *, indent=None")
     quick_method(owner, "to_json_bytes", 2, <void *>to_json_bytes, "$self, *, indent=None")
+    quick_method(owner, "to_mapping", 3, <void *>to_mapping, "$self")
 
 
 live_count(<PyObject *>Wired)  # before the first is made (see live.pxd)

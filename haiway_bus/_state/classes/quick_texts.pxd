@@ -9,6 +9,7 @@ from cpython.ref cimport Py_INCREF
 
 cdef extern from *:
     """
+    #include <datetime.h>
     #include <structmember.h>   /* PyMemberDef, up to 3.11 */
 
     #define HB_ALLOC(type) (((PyTypeObject *)(type))->tp_alloc((PyTypeObject *)(type), 0))
@@ -106,6 +107,47 @@ cdef extern from *:
                at[i + 4] < '6'; /* some Pythons read +00:90 as +01:30 */
     }
 
+    static char *hb_digits(char *at, unsigned number, int count)
+    {
+        for (int i = count - 1; i >= 0; i--, number /= 10)
+            at[i] = '0' + number % 10;
+        return at + count;
+    }
+
+    /* isoformat() of a datetime that is naive or in `utc`; of a date, where `utc` is NULL. None for another zone. */
+    static PyObject *hb_iso_text(PyObject *value, PyObject *utc)
+    {
+        char text[33], *at = text;
+        at = hb_digits(at, PyDateTime_GET_YEAR(value), 4);
+        *at++ = '-';
+        at = hb_digits(at, PyDateTime_GET_MONTH(value), 2);
+        *at++ = '-';
+        at = hb_digits(at, PyDateTime_GET_DAY(value), 2);
+        if (utc != NULL) {
+            const PyDateTime_DateTime *moment = (const PyDateTime_DateTime *)value;
+            if (moment->hastzinfo && moment->tzinfo != utc)
+                Py_RETURN_NONE;
+            *at++ = 'T';
+            at = hb_digits(at, PyDateTime_DATE_GET_HOUR(value), 2);
+            *at++ = ':';
+            at = hb_digits(at, PyDateTime_DATE_GET_MINUTE(value), 2);
+            *at++ = ':';
+            at = hb_digits(at, PyDateTime_DATE_GET_SECOND(value), 2);
+            if (PyDateTime_DATE_GET_MICROSECOND(value)) {
+                *at++ = '.';
+                at = hb_digits(at, PyDateTime_DATE_GET_MICROSECOND(value), 6);
+            }
+            if (moment->hastzinfo) {
+                memcpy(at, "+00:00", 6);
+                at += 6;
+            }
+        }
+        PyObject *made = PyUnicode_New(at - text, 127);
+        if (made != NULL)
+            memcpy(PyUnicode_1BYTE_DATA(made), text, at - text);
+        return made;
+    }
+
     static int hb_is_day(PyObject *text)
     {
         Py_ssize_t length;
@@ -139,6 +181,7 @@ cdef extern from *:
     Py_ssize_t HB_MEMBER_OFFSET(object) noexcept
     bint hb_uuid_bits(object, unsigned long long *) noexcept
     object hb_uuid_text(const unsigned long long *)
+    object hb_iso_text(object, PyObject *)
     bint hb_is_moment(object) noexcept
     bint hb_is_day(object) noexcept
     bint hb_is_decimal(object) noexcept

@@ -56,13 +56,31 @@ LIBRARY: list[Callable[[Any], Any]] = [first_encode, first_decode]
 @cache
 def standard() -> tuple[Callable[[Any], str], Callable[[str], Any]]:
     """Give the standard library's encode and decode."""
-    from json import JSONDecoder, JSONEncoder
+    from json import JSONDecoder, JSONEncoder, encoder
 
     # check_circular costs a dict entry for each container. Without it a circle ends in a RecursionError.
-    encoder = JSONEncoder(
+    general = JSONEncoder(
         ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")
     )
-    return encoder.encode, JSONDecoder(parse_constant=refuse_constant).decode
+    encode: Callable[[Any], str] = general.encode
+    with suppress(AttributeError, TypeError):
+        # JSONEncoder makes this anew for each text. Where it cannot be made so, JSONEncoder serves.
+        parts = encoder.c_make_encoder(  # type: ignore[attr-defined]
+            None, general.default, encoder.encode_basestring, None, ":", ",", False, False, False
+        )
+        encode = lambda plain: "".join(parts(plain, 0))  # noqa: E731
+    decoder: Any = JSONDecoder(parse_constant=refuse_constant)
+    scan, decode = decoder.scan_once, decoder.decode
+
+    def decode_quickly(text: str) -> Any:
+        # `decode` looks for white space around the text, which texts between services do not have.
+        with suppress(StopIteration):
+            plain, end = scan(text, 0)
+            if end == len(text):
+                return plain
+        return decode(text)
+
+    return encode, decode_quickly
 
 
 def encode_standard(plain: Any) -> bytes:
@@ -137,7 +155,8 @@ def decoded(text: Any) -> str:
     if not isinstance(text, bytes | bytearray | memoryview):
         raise TypeError(f"expected text or bytes, given {describe(text)}")
     whole = bytes(text)
-    return whole.decode(detect_encoding(whole))
+    plainly_utf_8 = b"\0" not in whole[:4] and whole[:1] < b"\x80"
+    return whole.decode("utf-8" if plainly_utf_8 else detect_encoding(whole))
 
 
 def unwritable(plain: Any, path: str = "") -> Iterator[Problem]:
