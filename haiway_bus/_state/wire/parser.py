@@ -37,11 +37,13 @@ class Parser(Generic[Value]):
 
     def check(self, value: Any, /) -> Value:
         """Give the value as a field of a State keeps it: a list given for a Sequence as a tuple."""
-        return self._tried(self._kind.check, value)
+        checked: Value = self._tried(self._kind.check, value)
+        return checked
 
     def from_plain(self, plain: Any, /) -> Value:
         """Make a value of plain data, such as `to_plain` gives."""
-        return self._tried(self._loaded, plain)
+        loaded: Value = self._tried(self._loaded, plain)
+        return loaded
 
     def to_plain(self, value: Value, /) -> Any:
         """Give a value as plain data, which `json.dumps` can write."""
@@ -49,7 +51,8 @@ class Parser(Generic[Value]):
 
     def from_json(self, text: str | bytes | bytearray | memoryview, /) -> Value:
         """Make a value of a JSON text, such as `to_json` writes."""
-        return self._tried(lambda text: self._loaded(read_json(text)), text)
+        loaded: Value = self._tried(lambda text: self._loaded(read_json(text)), text)
+        return loaded
 
     def to_json(self, value: Value, /, *, indent: int | None = None) -> str:
         """Give a value as JSON text, in a single line without spaces when `indent` is None."""
