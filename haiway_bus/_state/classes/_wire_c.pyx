@@ -394,6 +394,12 @@ cdef class Place:
         self.loading = Conversion(load_step(field.kind))
         self.dumping = Conversion(dump_step(field.kind))
 
+    cdef inline object value(self, object instance):
+        cdef PyObject *found = HB_SLOT(instance, self.offset)
+        if found == NULL:  # of `object.__new__`, or of a deepcopy that has not come this far
+            return getattr(instance, self.field.name)  # raises AttributeError
+        return <object>found
+
     cdef object absent(self):
         """Give the default of a key that is not there, or MISSING."""
         if self.field.factory is not None:
@@ -474,7 +480,8 @@ cdef class Wired:
                 if found != NULL:
                     count += 1
                 if found != NULL and found != <PyObject *>NO_VALUE:
-                    value = place.loading.load(<object>found)
+                    value = <object>found  # held: what the author wrote may run now, and change the dict
+                    value = place.loading.load(value)
                 else:
                     value = place.absent()
                     if value is NO_VALUE:
@@ -508,7 +515,7 @@ cdef class Wired:
             return self.dump_struct(instance)
         plain = {}
         for place in self.places:
-            value = <object>HB_SLOT(instance, place.offset)
+            value = place.value(instance)
             if place.omitted and place.is_default(value):
                 continue
             if place.dumping.stays(value):
@@ -531,7 +538,7 @@ cdef class Wired:
         cdef Py_ssize_t count = 0
         try:
             for place in self.places:
-                value = <object>HB_SLOT(instance, place.offset)
+                value = place.value(instance)
                 if place.dumping.code != SAME:
                     value = place.dumping.dump(value, True)
                 Py_INCREF(value)
