@@ -1345,6 +1345,41 @@ class TestMeanwhile:
             outer["value"] = {"first": 1, "second": "x" * length}
             assert cls.from_mapping(outer).value == Inner(first=1, second="x" * length)
 
+    def test_a_list_that_a_validator_changes_and_checks_again(self):
+        """Guarantee 7.9: what a union made of a value within one load is no answer to the author's own calls."""
+        made = []
+
+        class Numbers(State):
+            value: Sequence[int] | Sequence[str]
+
+        def make():
+            numbers = [1]
+            made.append(Numbers(value=numbers))
+            numbers.append(2)
+            made.append(Numbers(value=numbers))
+
+        class Validated(State):
+            x: int
+
+            def __validate__(self):
+                make()
+
+        class Filled(State):
+            y: int
+            z: str = Default(factory=lambda: make() or "")
+
+        def holds(value):
+            return make() is None
+
+        class Tested(State):
+            w: Annotated[int, annotated_types.Predicate(holds)]
+
+        cls = held(Sequence[Validated] | Sequence[Filled] | Sequence[Tested])
+        for key in "xyw":
+            made.clear()
+            cls.from_mapping({"value": [{key: 1}]})
+            assert [numbers.value for numbers in made[:2]] == [(1,), (1, 2)]
+
     def test_instances_without_values(self):
         """Guarantee 7.7: `object.__new__`, which copy and pickle use, leaves the slots empty: no crash in C."""
         seen = []
