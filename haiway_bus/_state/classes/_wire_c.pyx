@@ -646,12 +646,9 @@ cdef extern from *:
     object hb_json_method(object, int, void *, const char *)
 
 
-cdef list documentations = []   # which the methods point to
-
-
 cdef object quick_method(object owner, str name, int index, void *function, str signature):
     cdef bytes documentation = f"{name}({signature})\n--\n\n{getattr(owner, name).__doc__}".encode()
-    documentations.append(documentation)
+    Py_INCREF(documentation)  # for good: the method points to it
     type.__setattr__(owner, name, hb_json_method(owner, index, function, documentation))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from types import FunctionType
+from types import GetSetDescriptorType as DictOf
 from typing import Any, Generic, NoReturn, TypeVar, get_origin
 
 from haiway_bus._state.annotations.names import names_in
@@ -91,7 +92,9 @@ def build(
     body.setdefault("__match_args__", shown)
     body["__slots__"] = slots if blueprints else (*slots, "__weakref__")
     caches = any(isinstance(value, cached_property) for value in body.values())
-    if caches and not any(base.__dictoffset__ for base in bases):
+    if caches and not any(
+        isinstance(vars(c).get("__dict__"), DictOf) for b in bases for c in b.__mro__
+    ):
         bases = (*bases, HasDict)
     cls = make_class(metaclass, name, bases, body, options)
     if abstract is None:

@@ -7,7 +7,16 @@ import copyreg
 import sys
 from abc import ABCMeta
 from inspect import Parameter, Signature
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, dataclass_transform
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    NoReturn,
+    Protocol,
+    TypeVar,
+    dataclass_transform,
+    overload,
+)
 
 from haiway_bus._state.annotations.default import Default
 from haiway_bus._state.classes.blank import Shield
@@ -24,10 +33,14 @@ from haiway_bus.errors import StateError
 __all__ = ("StateMeta",)
 
 if TYPE_CHECKING:
+    from haiway_bus._state.wire.parser import Parser
+
     Meta = ABCMeta
 else:
     # The metaclass of protocols, derived from that of abstract classes: a State may derive from both.
     Meta = type(Protocol)
+
+Value = TypeVar("Value")
 
 FINAL = ("__state__", "__validate__", *OWN)
 
@@ -129,6 +142,28 @@ class StateMeta(Meta):
                 )
             )
         return Signature(parameters)
+
+    @overload
+    def parser(cls, annotation: type[Value], /) -> Parser[Value]: ...
+    @overload
+    def parser(cls, annotation: Any, /) -> Parser[Any]: ...
+    def parser(cls, annotation: Any, /) -> Parser[Any]:
+        """Make what reads and writes values that are not an instance of one class: `State.parser(Sequence[Order])`.
+
+        Args:
+            annotation: what a field could be annotated with, such as a sequence, or a union of classes.
+
+        Returns:
+            A Parser. Make it once, for it takes much longer to make than to use.
+
+        Raises:
+            StateError: values of the annotation cannot be checked, or plain data cannot tell the
+                members of a union apart.
+        """
+        # Services that have no such values go without the module.
+        from haiway_bus._state.wire.parser import parser_of
+
+        return parser_of(annotation, sys._getframe(1))
 
     def __subclasses__(cls) -> list[Any]:
         """The classes derived from this class, without the blank of its constructor."""

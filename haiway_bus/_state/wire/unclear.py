@@ -23,8 +23,8 @@ from haiway_bus._state.kinds.unions import RecursiveKind, UnionKind
 __all__ = ("unclear",)
 
 
-def unclear(blueprint: Any) -> list[Problem]:
-    """List the unions of a State class, and of the classes within it, that plain data cannot tell apart."""
+def unclear(subject: Any) -> list[Problem]:
+    """List the unions that plain data cannot tell apart, in a Kind or a Blueprint, and in the classes within it."""
     problems: list[Problem] = []
     seen: set[int] = set()
 
@@ -50,7 +50,10 @@ def unclear(blueprint: Any) -> list[Problem]:
         for field in state.plain_fields:
             visit(field.kind, f"{path}.{field.name}")
 
-    visit_fields(blueprint, "")
+    if isinstance(subject, Kind):
+        visit(subject, "")
+    else:
+        visit_fields(subject, "")
     return problems
 
 
