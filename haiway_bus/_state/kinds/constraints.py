@@ -210,6 +210,8 @@ class ConstrainedKind(Kind):
         for constraint in self.tests:
             try:
                 holds = bool(constraint.test(value))
+            except ArithmeticError:  # NaN is neither above a bound nor below it
+                holds = False
             except Exception as wrong:  # whatever a text from outside makes of a predicate
                 reason = f"{name_of_type(type(wrong), qualified=False)}: {text_of(wrong)}"
                 reason = f"expected {self.expected}, but testing {describe(value)} failed: {reason}"
