@@ -119,7 +119,7 @@ class Parser:
         kind = self.kind(substitute(meaning_in(name, self.lookup), meanings))
         if kind is standing:
             raise Uncheckable(f"{show(annotation)} stands for nothing but itself")
-        standing.target = kind
+        standing.inner = kind
         del self.standing[annotation]
         return kind
 
@@ -259,9 +259,9 @@ class Parser:
             key: Entry(self.kind(value), required, required, part_of(key))
             for key, (value, required) in entries_of(annotation).items()
         }
-        standing.target = TypedDictKind(annotation.__name__, entries)
+        standing.inner = TypedDictKind(annotation.__name__, entries)
         del self.standing[annotation]
-        return standing.target
+        return standing.inner
 
     def refuse_mutable(self, annotation: Any, origin: Any) -> None:
         instead = MUTABLE.get(origin)

@@ -79,50 +79,34 @@ class AnyKind(Kind):
         return {}
 
 
-class NoneKind(Kind):
-    __slots__ = ()
+class PlainKind(Instance):
+    """None and bool, which JSON carries as they are. Numbers and text derive from it.
+
+    name: the type in the JSON schema.
+    """
+
+    __slots__ = ("name", "reads")
 
     immutable = True
     plain = True
-    reads = frozenset({type(None)})
+    reads: frozenset[type[Any]]
 
-    def __init__(self) -> None:
-        super().__init__("None", (type(None),))
-
-    def check(self, value: Any) -> Any:
-        if value is None:
-            return None
-        raise mismatch("None", value)
-
-    def dump(self, value: Any) -> Plain:
-        return None
-
-    def schema(self, book: SchemaBook) -> Schema:
-        return {"type": "null"}
-
-
-class BoolKind(Instance):
-    __slots__ = ()
-
-    immutable = True
-    plain = True
-    reads = frozenset({bool})
+    def __init__(self, owner: type, name: str, also: type | None = None) -> None:
+        super().__init__(owner, "None" if owner is type(None) else None)
+        self.name: str = name
+        self.reads = frozenset({owner} if also is None else {owner, also})
 
     def dump(self, value: Any) -> Plain:
         return value
 
     def schema(self, book: SchemaBook) -> Schema:
-        return {"type": "boolean"}
+        return {"type": self.name}
 
 
-class IntKind(Instance):
+class IntKind(PlainKind):
     """int. A bool is refused, although Python derives bool from int."""
 
     __slots__ = ()
-
-    immutable = True
-    plain = True
-    reads = frozenset({int, float})
 
     def check(self, value: Any) -> Any:
         if isinstance(value, int) and type(value) is not bool:
@@ -149,30 +133,14 @@ class IntKind(Instance):
                 pass
         raise mismatch("int", plain)
 
-    def schema(self, book: SchemaBook) -> Schema:
-        return {"type": "integer"}
 
-
-class FloatKind(Instance):
+class FloatKind(PlainKind):
     """float. An int is accepted and becomes a float."""
 
     __slots__ = ()
 
-    immutable = True
-    plain = True
-    reads = frozenset({int, float})
-
     def check(self, value: Any) -> Any:
-        if isinstance(value, float):
-            return value
-        if isinstance(value, int) and type(value) is not bool:
-            try:
-                return float(value)
-            except OverflowError:
-                raise Mismatch(
-                    [("", "expected float, given an int too large for a float")]
-                ) from None
-        raise mismatch("float", value)
+        return value if isinstance(value, float) else widened(float, int, value)
 
     def dump(self, value: Any) -> Plain:
         return finite(float.__float__(value))
@@ -180,9 +148,6 @@ class FloatKind(Instance):
     def load(self, plain: Plain) -> Any:
         # JSON text such as 1e999 is read as infinity.
         return finite(self.check(plain))
-
-    def schema(self, book: SchemaBook) -> Schema:
-        return {"type": "number"}
 
 
 class ComplexKind(Instance):
@@ -193,31 +158,26 @@ class ComplexKind(Instance):
     immutable = True
 
     def check(self, value: Any) -> Any:
-        if isinstance(value, complex):
-            return value
-        if isinstance(value, int | float) and type(value) is not bool:
-            try:
-                return complex(value)
-            except OverflowError:
-                raise Mismatch(
-                    [("", "expected complex, given an int too large for a complex")]
-                ) from None
-        raise mismatch("complex", value)
+        return value if isinstance(value, complex) else widened(complex, (int, float), value)
 
 
-class StrKind(Instance):
+def widened(owner: type, accepted: Any, value: Any) -> Any:
+    """Make a number of a narrower type one of this type. Raises Mismatch."""
+    name = owner.__name__
+    if not isinstance(value, accepted) or type(value) is bool:
+        raise mismatch(name, value)
+    try:
+        return owner(value)
+    except OverflowError:
+        raise Mismatch([("", f"expected {name}, given an int too large for a {name}")]) from None
+
+
+class StrKind(PlainKind):
     __slots__ = ()
-
-    immutable = True
-    plain = True
-    reads = frozenset({str})
 
     def dump(self, value: Any) -> Plain:
         # Not str(value): for a member of an Enum that derives from str, that is the member's name.
         return str.__str__(value)
-
-    def schema(self, book: SchemaBook) -> Schema:
-        return {"type": "string"}
 
 
 class BytesKind(Instance):
@@ -271,14 +231,14 @@ def finite(value: float) -> float:
 
 
 SCALARS: dict[type | None, Kind] = {
-    None: NoneKind(),
-    type(None): NoneKind(),
-    bool: BoolKind(bool),
-    int: IntKind(int),
-    float: FloatKind(float),
+    bool: PlainKind(bool, "boolean"),
+    int: IntKind(int, "integer", float),
+    float: FloatKind(float, "number", int),
     complex: ComplexKind(complex),
-    str: StrKind(str),
+    str: StrKind(str, "string"),
     bytes: BytesKind(bytes),
     object: AnyKind(),
 }
 """The kinds by class, for the classes that determine their kind."""
+
+SCALARS[None] = SCALARS[type(None)] = PlainKind(type(None), "null")
