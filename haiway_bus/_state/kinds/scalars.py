@@ -134,13 +134,29 @@ class IntKind(PlainKind):
         raise mismatch("int", plain)
 
 
-class FloatKind(PlainKind):
-    """float. An int is accepted and becomes a float."""
+class WideKind(Instance):
+    """A type of numbers that accepts a number of a narrower type, which becomes one of this type."""
 
     __slots__ = ()
 
+    immutable = True
+    narrower: type[Any] | tuple[type[Any], ...] = int
+
     def check(self, value: Any) -> Any:
-        return value if isinstance(value, float) else widened(float, int, value)
+        if isinstance(value, self.owner):
+            return value
+        if isinstance(value, self.narrower) and type(value) is not bool:
+            try:
+                return self.owner(value)
+            except OverflowError:
+                name = self.expected
+                reason = f"expected {name}, given an int too large for a {name}"
+                raise Mismatch([("", reason)]) from None
+        raise mismatch(self.expected, value)
+
+
+class FloatKind(WideKind, PlainKind):
+    __slots__ = ()
 
     def dump(self, value: Any) -> Plain:
         return finite(float.__float__(value))
@@ -150,26 +166,10 @@ class FloatKind(PlainKind):
         return finite(self.check(plain))
 
 
-class ComplexKind(Instance):
-    """complex. An int or a float is accepted and becomes a complex."""
-
+class ComplexKind(WideKind):
     __slots__ = ()
 
-    immutable = True
-
-    def check(self, value: Any) -> Any:
-        return value if isinstance(value, complex) else widened(complex, (int, float), value)
-
-
-def widened(owner: type, accepted: Any, value: Any) -> Any:
-    """Make a number of a narrower type one of this type. Raises Mismatch."""
-    name = owner.__name__
-    if not isinstance(value, accepted) or type(value) is bool:
-        raise mismatch(name, value)
-    try:
-        return owner(value)
-    except OverflowError:
-        raise Mismatch([("", f"expected {name}, given an int too large for a {name}")]) from None
+    narrower = (int, float)
 
 
 class StrKind(PlainKind):
