@@ -235,14 +235,12 @@ def show(annotation: Any) -> str:
         return "None"
     if annotation is ...:
         return "..."
-    if is_class(annotation):
+    if is_class(annotation) or isinstance(annotation, TypeVar):
         return str(annotation.__name__)
     if isinstance(annotation, str):
         return repr(annotation)
     if isinstance(annotation, ForwardRef):
         return annotation.__forward_arg__
-    if isinstance(annotation, TypeVar):
-        return annotation.__name__
     origin = get_origin(annotation)
     if origin is Union or origin is UnionType:
         return " | ".join(show(argument) for argument in get_args(annotation))

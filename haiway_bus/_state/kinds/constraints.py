@@ -140,8 +140,7 @@ def of_predicate(types: ModuleType, item: Any) -> list[Constraint]:
         most = item.max_length
         return [Constraint(f"at most {most} long", lambda v: len(v) <= most, length("max", most))]
     if isinstance(item, types.Timezone):
-        zone, test = item.tz, zone_test(item.tz)
-        return [Constraint(zone_text(zone), test, narrow=lambda kind: zoned(kind, zone, test))]
+        return [of_zone(item.tz)]
     if isinstance(item, types.Predicate):
         return [Constraint(f"that satisfies {name_of_function(item.func)}", item.func)]
     if type(item).__name__ in NOTES:
@@ -149,18 +148,19 @@ def of_predicate(types: ModuleType, item: Any) -> list[Constraint]:
     raise Unsupported(f"the predicate {item!r} is not known")
 
 
-def zone_text(zone: Any) -> str:
+def of_zone(zone: Any) -> Constraint:
+    text = f"in the time zone {zone}"
+    fits: Callable[[Any], bool]
     if zone is None:
-        return "without a time zone"
-    return "with a time zone" if zone is ... else f"in the time zone {zone}"
+        text, fits = "without a time zone", lambda value: value.tzinfo is None
+    elif zone is ...:
+        text, fits = "with a time zone", lambda value: value.tzinfo is not None
+    else:
 
+        def fits(value: Any) -> bool:
+            return value.tzinfo is not None and zone in (value.tzinfo, str(value.tzinfo))
 
-def zone_test(zone: Any) -> Callable[[Any], bool]:
-    if zone is None:
-        return lambda value: value.tzinfo is None
-    if zone is ...:
-        return lambda value: value.tzinfo is not None
-    return lambda value: value.tzinfo is not None and zone in (value.tzinfo, str(value.tzinfo))
+    return Constraint(text, fits, narrow=lambda kind: zoned(kind, zone, fits))
 
 
 class ConstrainedKind(Outer):

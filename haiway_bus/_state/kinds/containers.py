@@ -17,7 +17,7 @@ from haiway_bus._state.kinds.kind import Kind, Plain, Schema, SchemaBook, Wire
 from haiway_bus._state.kinds.mismatch import LIMIT, Mismatch, Problem, describe, mismatch, part_of
 from haiway_bus._state.kinds.scalars import INT_KEY, text_schema
 
-__all__ = ("MappingKind", "SequenceKind", "SetKind", "TupleKind", "is_array")
+__all__ = ("ContainerKind", "MappingKind", "SequenceKind", "SetKind", "TupleKind", "is_array")
 
 TEXTS = (str, bytes, bytearray, memoryview)
 """Sequences by their methods. Who annotates a Sequence does not mean the letters of a word."""

@@ -96,6 +96,7 @@ class Kind:
     choose: Callable[[Plain], Wire] | None = None
     writer: Callable[[Any], Wire] | None = None
     reads: frozenset[type[Any]] = frozenset()
+    kept = property(attrgetter("exact"))
     samples: tuple[str, ...] = ()
 
     def __init__(self, expected: str, exact: Iterable[type] = ()) -> None:
@@ -114,10 +115,6 @@ class Kind:
     def entries(self) -> dict[str, Entry]:
         """The keys of the plain form, for a kind whose plain forms are mappings with these keys."""
         return {}
-
-    @property
-    def kept(self) -> tuple[type[Any], ...]:
-        return self.exact
 
     @property
     def wire(self) -> Wire:

@@ -90,9 +90,7 @@ class EnumKind(Instance):
         try:
             # A Flag keeps what it makes of a number: False would then be its 0.
             member = None if flag and type(number) is not int else self.owner(number)
-        except (
-            Exception
-        ):  # a class may have a `_missing_` of its own, and a value a repr that raises
+        except Exception:  # of a `_missing_` of the class, or of the repr of a value
             member = None
         # In Python True == 1. JSON tells them apart. A Flag may make another value of a number, or none of its own.
         if not isinstance(member, self.owner) or (

@@ -9,7 +9,7 @@ from math import isfinite
 from typing import Any, Final
 
 from haiway_bus._state.kinds.kind import Instance, Kind, Plain, Schema, SchemaBook, not_json
-from haiway_bus._state.kinds.mismatch import LIMIT, Mismatch, describe, mismatch, part_of
+from haiway_bus._state.kinds.mismatch import LIMIT, Mismatch, Problem, describe, mismatch, part_of
 
 __all__ = ("EXPONENT", "INT_KEY", "SCALARS", "AnyKind", "FloatKind", "ordinary", "text_schema")
 
@@ -49,7 +49,7 @@ class AnyKind(Kind):
             return value
         if kind is float:
             return finite(value)
-        problems: list[tuple[str, str]] = []
+        problems: list[Problem] = []
         plain: Any
         if kind is list or kind is tuple:
             plain = []

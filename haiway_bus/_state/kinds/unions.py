@@ -143,10 +143,14 @@ class UnionKind(Kind):
         found = self.writers.get(type(value))
         if found is not None:
             return found
+        return self.keeper(value).wire
+
+    def keeper(self, value: Any) -> Kind:
+        """Give the first member that keeps the value as it is. Raises Mismatch."""
         for member in self.members:
             try:
                 if member.check(value) is value:
-                    return member.wire
+                    return member
             except Mismatch:
                 continue
         raise mismatch(self.expected, value)
@@ -158,13 +162,7 @@ class UnionKind(Kind):
         for member in self.members:
             if type(value) in member.exact_set:
                 return member.dump_key(value)
-        for member in self.members:
-            try:
-                member.check(value)
-            except Mismatch:
-                continue
-            return member.dump_key(value)
-        raise mismatch(self.expected, value)
+        return self.keeper(value).dump_key(value)
 
     def load_key(self, plain: str) -> Any:
         return self.attempt("load_key", self.members, plain)
