@@ -408,7 +408,8 @@ def test_any_text_of_any_class(data: Any) -> None:
         except ValueError:
             assert error
             continue
-        if fine(plain):
+        # Two texts of one value, as keys or in a Set: "YQ==" and "YR==". A schema cannot say that.
+        if fine(plain) and "twice" not in error:
             assert validator.is_valid(plain) == (not error), (text, error, document)
         if written:
             assert validator.is_valid(json.loads(written)), (written, document)

@@ -15,7 +15,7 @@ from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, Flag, IntEnum
-from typing import Annotated, Any, Generic, Literal, NewType, NotRequired, TypedDict, TypeVar
+from typing import Annotated, Any, Generic, Literal, NewType, NotRequired, Self, TypedDict, TypeVar
 
 import annotated_types
 import pytest
@@ -611,6 +611,28 @@ def test_values_of_one_literal_that_json_cannot_tell_apart():
         assert type(cls(value=other).value) is type(other)
         with pytest.raises(StateError, match="JSON cannot carry"):
             cls(value=other).to_json()
+
+
+def test_a_union_with_the_class_that_it_stands_in():
+    """Guarantee 7.7: the look for such unions ends."""
+
+    class Tagged(State):
+        kind: Literal["tagged"]
+        inner: Mapping[str, Self] | Self | None = None
+
+    class Bare(State):
+        inner: Sequence[Self] | Self | None = None
+        colour: Color | None = None
+
+    class Clear(State):
+        kind: Literal["clear"] | Literal[1]
+        inner: Sequence[Self] | Self | Text = ()
+
+    tagged = Tagged(kind="tagged", inner={"k": Tagged(kind="tagged")})
+    comes_back(tagged.updated(inner=tagged))
+    with pytest.raises(StateError, match="fine in memory"):  # for the Enum of None
+        Bare().to_json()
+    comes_back(Clear(kind=1, inner=Clear(kind="clear", inner=[Clear(kind=1, inner=Text.RED)])))
 
 
 def test_the_refusal_names_the_members_and_the_way_out():

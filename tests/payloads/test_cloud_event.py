@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -99,3 +101,14 @@ def test_all_that_is_wrong_is_told_at_once(cloud_event: Any) -> None:
         cloud_event.from_mapping(ORDER_PAID | {"id": 7, "time": 0, "type": ""})
     for field in ("id", "time", "type"):
         assert f"CloudEvent.{field}: " in str(caught.value)
+
+
+def test_a_batch_is_a_sequence_of_events(cloud_event: Any, hb: Any) -> None:
+    """The JSON batch format: application/cloudevents-batch+json."""
+    batch = hb.State.parser(Sequence[cloud_event])
+    events = batch.from_json(json.dumps([ORDER_PAID, THUMBNAIL, LEAST]))
+    assert events == tuple(map(cloud_event.from_mapping, (ORDER_PAID, THUMBNAIL, LEAST)))
+    assert batch.from_json(batch.to_json(events)) == events
+    assert batch.from_json("[]") == ()
+    with pytest.raises(ValueError, match=r"\[1\]\.id: expected str"):
+        batch.from_json(json.dumps([LEAST, LEAST | {"id": 5}]))

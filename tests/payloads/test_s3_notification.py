@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -116,3 +117,15 @@ OBJECT = (*FIRST, "s3", "object")
 )
 def test_a_wrong_payload_is_refused(s3: Any, wrong: Wrong) -> None:
     refused(s3.Notification, NOTIFICATION, wrong)
+
+
+def test_the_queue_also_brings_the_test_event(s3: Any) -> None:
+    """Neither has a tag: they are told apart by their keys."""
+    message = s3.State.parser(s3.Notification | s3.TestEvent)
+    for payload, kind in ((NOTIFICATION, s3.Notification), (TEST, s3.TestEvent)):
+        read = message.from_json(json.dumps(payload))
+        assert type(read) is kind
+        assert read == kind.from_mapping(payload)
+        assert message.to_json(read) == read.to_json()
+    with pytest.raises(ValueError, match=r"\.bucket: expected str, given int 5$"):
+        message.from_plain(TEST | {"Bucket": 5})
