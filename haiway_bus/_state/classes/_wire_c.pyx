@@ -124,7 +124,7 @@ cdef class Conversion:
     cdef object owner           # the class of UUID, MOMENT, DAY and DECIMAL
     cdef object parse
     cdef object safety          # `is_safe` of a UUID
-    cdef PyObject *utc          # `timezone.utc`, which lives as long as its module; NULL for a date
+    cdef object utc             # `timezone.utc`
     cdef Py_ssize_t int_offset
     cdef Py_ssize_t safe_offset
 
@@ -137,7 +137,7 @@ cdef class Conversion:
             self.owner = owner
             self.parse = step.kind.parse
             if self.code == MOMENT:
-                self.utc = <PyObject *>modules["datetime"].timezone.utc
+                self.utc = modules["datetime"].timezone.utc
             if self.code == UUID:
                 self.int_offset = HB_MEMBER_OFFSET(owner.__dict__["int"])
                 self.safe_offset = HB_MEMBER_OFFSET(owner.__dict__["is_safe"])
@@ -222,6 +222,7 @@ cdef class Conversion:
 
     cdef object dump_text(self, object value):
         """Give the text of a value, or None where the kind has to write it."""
+        cdef int minutes = 0
         cdef unsigned long long bits[2]
         if <object>type(value) is not self.owner:
             return None
@@ -233,8 +234,14 @@ cdef class Conversion:
         if self.code == DECIMAL:
             text = str(value)
             return text if hb_is_decimal(text) else None
-        text = hb_iso_text(value, self.utc)
-        return value.isoformat() if text is None else text
+        if self.code == MOMENT:
+            zone = value.tzinfo
+            if zone is not None and zone is not self.utc:
+                offset = value.utcoffset()
+                if offset is None or offset.seconds % 60 or offset.microseconds:
+                    return value.isoformat()
+                minutes = offset.days * 1440 + offset.seconds // 60
+        return hb_iso_text(value, self.code == MOMENT, minutes)
 
     cdef object load_entries(self, dict plain):
         cdef Conversion item = self.item
