@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
+from operator import methodcaller
 from typing import Any, Final
 
 from haiway_bus._state.kinds.durations import DURATION, duration_from_text, duration_to_text
@@ -98,9 +99,7 @@ class TextKind(Instance):
         return schema if self.format is None else {**schema, "format": self.format}
 
 
-def isoformat(value: Any) -> str:
-    text: str = value.isoformat()
-    return text
+isoformat = methodcaller("isoformat")
 
 
 def rfc_3339(value: Any) -> str:
@@ -111,7 +110,7 @@ def rfc_3339(value: Any) -> str:
             value = value.astimezone(sys.modules["datetime"].timezone.utc)
         except OverflowError:
             raise not_json(describe(value)) from None
-    return isoformat(value)
+    return value.isoformat()  # type: ignore[no-any-return]
 
 
 def zoned(kind: Kind, zone: Any, fits: Callable[[Any], bool]) -> Kind:
