@@ -91,11 +91,15 @@ cdef enum:  # the codes of steps.py
 TEXTS = {("uuid", "UUID"): UUID, ("datetime", "datetime"): MOMENT, ("datetime", "date"): DAY, ("decimal", "Decimal"): DECIMAL}
 """The codes by the module and the name of the class."""
 
-cdef object NO_VALUE = MISSING
 
 cdef TypeIndex wireds           # from State classes to their Wireds. A Wired removes itself when it is freed.
 index_allot(&wireds, 16)
 cdef Py_ssize_t MOST = LIMIT
+
+cdef enum:                      # the ways of a conversion
+    LOAD = 0
+    DUMP = 1
+    TEXT = 2                    # for a text of msgspec: Structs stand in place of dicts, and some values as they are
 
 cdef enum:
     MOST_FIELDS = 40            # an instance with more is dumped to a dict
@@ -121,7 +125,7 @@ cdef class Conversion:
     cdef object owner           # the class of UUID, MOMENT, DAY and DECIMAL
     cdef object parse
     cdef object safety          # `is_safe` of a UUID
-    cdef PyObject *utc          # `timezone.utc`, which lives as long as its module; NULL for a date
+    cdef object utc             # `timezone.utc`
     cdef Py_ssize_t int_offset
     cdef Py_ssize_t safe_offset
 
@@ -134,7 +138,7 @@ cdef class Conversion:
             self.owner = owner
             self.parse = step.kind.parse
             if self.code == MOMENT:
-                self.utc = <PyObject *>modules["datetime"].timezone.utc
+                self.utc = modules["datetime"].timezone.utc
             if self.code == UUID:
                 self.int_offset = HB_MEMBER_OFFSET(owner.__dict__["int"])
                 self.safe_offset = HB_MEMBER_OFFSET(owner.__dict__["is_safe"])
@@ -155,44 +159,93 @@ cdef class Conversion:
     cdef bint keeps(self, object value) except -1:
         return self.anything or self.stays(value) or type(value) in self.exact
 
-    cdef object load(self, object plain):
-        if self.none and plain is None:
+    cdef object convert(self, object value, int way):
+        if self.none and value is None:
             return None
         if self.tests is None:
-            return self.load_untested(plain)
-        return self.tests.satisfied(self.load_untested(plain))
+            return self.convert_untested(value, way)
+        return self.tests.satisfied(self.convert_untested(value, way))
 
-    cdef object load_untested(self, object plain):
+    cdef object convert_untested(self, object value, int way):
+        cdef double number
         cdef PyObject *found
         if self.code == SAME:
-            if self.keeps(plain):
-                return plain
+            # msgspec refuses what is no plain data, such as a text of a derived class.
+            if way == TEXT or self.keeps(value):
+                return value
         elif self.code == FLOAT:
-            if type(plain) is float and isfinite(PyFloat_AS_DOUBLE(plain)):
-                return plain
+            if type(value) is float:
+                number = PyFloat_AS_DOUBLE(value)
+                # When it is written: as `ordinary` in scalars.py.
+                if isfinite(number) and (
+                    way == LOAD or 1e-4 <= number < 1e16 or number == 0 or -1e16 < number <= -1e-4
+                ):
+                    return value
         elif self.code == TABLE:
-            if type(plain) is str:
-                found = PyDict_GetItemWithError(self.texts, plain)
-                if found != NULL:
+            text = value if way == LOAD or type(value) is str else getattr(value, "_value_", None)
+            if type(text) is str:
+                found = PyDict_GetItemWithError(self.texts, text)
+                if found != NULL and way == LOAD:
                     return <object>found
+                if found == <PyObject *>value or (found != NULL and text is value and type(<object>found) is str):
+                    return text
         elif self.code == STATE:
             if self.wired is None:
                 self.wired = wired_of(self.kind)
-            return load_by(self.wired, self.kind, plain)
+            return nested(self.wired, self.kind, value, way)
         elif self.code == SEQUENCE:
-            if type(plain) is list:
-                return tuple(self.load_items(<list>plain))
+            if type(value) is (list if way == LOAD else tuple):
+                return value if way == TEXT and self.item.code == SAME else self.convert_items(value, way)
         elif self.code == MAPPING:
-            if type(plain) is dict:
-                return self.load_entries(<dict>plain)
+            if type(value) is (dict if way == LOAD else FrozenMap):
+                return value if way == TEXT and self.item.code == SAME else self.convert_entries(<dict>value, way)
         elif self.code == UNION:
-            chosen = self.kind.choose(plain)
-            return load_by(wired_of(chosen), chosen, plain)
+            chosen = self.kind.choose(value) if way == LOAD else self.kind.writer(value)
+            return nested(wired_of(chosen), chosen, value, way)
         elif self.code >= UUID:
-            loaded = self.load_text(plain)
-            if loaded is not None:
-                return loaded
-        return self.kind.load(plain)
+            if way == TEXT and self.code == UUID and <object>type(value) is self.owner:
+                return value  # msgspec writes it in the same form
+            converted = self.load_text(value) if way == LOAD else self.dump_text(value)
+            if converted is not None:
+                return converted
+        return self.kind.load(value) if way == LOAD else self.kind.dump(value)
+
+    cdef object convert_items(self, object values, int way):
+        cdef Conversion item = self.item
+        cdef list converted = []
+        cdef list problems = None
+        for value in values:
+            try:
+                converted.append(item.convert(value, way))
+            except Mismatch as wrong:
+                problems = (problems or []) + wrong.under(f"[{len(converted)}]")
+                if len(problems) > MOST:
+                    break
+                converted.append(None)
+        if problems is not None:
+            raise Mismatch(problems)
+        return tuple(converted) if way == LOAD else converted
+
+    cdef object convert_entries(self, dict values, int way):
+        cdef Conversion item = self.item
+        cdef dict converted = {}
+        cdef list problems = None
+        for key, value in values.items():
+            if type(key) is not str:
+                return self.kind.load(values) if way == LOAD else self.kind.dump(values)
+            try:
+                converted[key] = item.convert(value, way)
+            except Mismatch as wrong:
+                problems = (problems or []) + wrong.under(part_of(key))
+                if len(problems) > MOST:
+                    break
+        if problems is not None:
+            raise Mismatch(problems)
+        if way != LOAD:
+            return converted
+        frozen = dict.__new__(FrozenMap)
+        PyDict_Update(frozen, converted)
+        return frozen
 
     cdef object load_text(self, object text):
         """Give the value of a text of the common form, or None."""
@@ -202,11 +255,8 @@ cdef class Conversion:
             if not hb_uuid_bits(text, bits):
                 return None
             value = HB_ALLOC(self.owner)
-            number = (<object>bits[0] << 64) | bits[1]
-            Py_INCREF(number)
-            HB_STORE(value, self.int_offset, <PyObject *>number)
-            Py_INCREF(self.safety)
-            HB_STORE(value, self.safe_offset, <PyObject *>self.safety)
+            store(value, self.int_offset, (<object>bits[0] << 64) | bits[1])
+            store(value, self.safe_offset, self.safety)
             return value
         if (
             hb_is_moment(text) if self.code == MOMENT else hb_is_day(text) if self.code == DAY else hb_is_decimal(text)
@@ -219,6 +269,7 @@ cdef class Conversion:
 
     cdef object dump_text(self, object value):
         """Give the text of a value, or None where the kind has to write it."""
+        cdef int minutes = 0
         cdef unsigned long long bits[2]
         if <object>type(value) is not self.owner:
             return None
@@ -230,119 +281,19 @@ cdef class Conversion:
         if self.code == DECIMAL:
             text = str(value)
             return text if hb_is_decimal(text) else None
-        text = hb_iso_text(value, self.utc)
-        return value.isoformat() if text is None else text
+        if self.code == MOMENT:
+            zone = value.tzinfo
+            if zone is not None and zone is not self.utc:
+                offset = value.utcoffset()
+                if offset is None or offset.seconds % 60 or offset.microseconds:
+                    return value.isoformat()
+                minutes = offset.days * 1440 + offset.seconds // 60
+        return hb_iso_text(value, self.code == MOMENT, minutes)
 
-    cdef object load_entries(self, dict plain):
-        cdef Conversion item = self.item
-        cdef dict loaded = {}
-        cdef list problems = None
-        for key, value in plain.items():
-            if type(key) is not str:
-                return self.kind.load(plain)
-            try:
-                loaded[key] = item.load(value)
-            except Mismatch as wrong:
-                problems = (problems or []) + wrong.under(part_of(key))
-                if len(problems) > MOST:
-                    break
-        if problems is not None:
-            raise Mismatch(problems)
-        frozen = dict.__new__(FrozenMap)
-        PyDict_Update(frozen, loaded)
-        return frozen
 
-    cdef dict dump_entries(self, dict values, bint for_text):
-        cdef Conversion item = self.item
-        cdef dict dumped = {}
-        cdef list problems = None
-        for key, value in values.items():
-            try:
-                dumped[key if type(key) is str else self.kind.key.dump_key(key)] = item.dump(value, for_text)
-            except Mismatch as wrong:
-                problems = (problems or []) + wrong.under(part_of(key))
-                if len(problems) > MOST:
-                    break
-        if problems is not None:
-            raise Mismatch(problems)
-        return dumped
-
-    cdef list load_items(self, list plain):
-        cdef Conversion item = self.item
-        cdef list loaded = []
-        cdef list problems = None
-        for value in plain:
-            try:
-                loaded.append(item.load(value))
-            except Mismatch as wrong:
-                problems = (problems or []) + wrong.under(f"[{len(loaded)}]")
-                if len(problems) > MOST:
-                    break
-                loaded.append(None)
-        if problems is not None:
-            raise Mismatch(problems)
-        return loaded
-
-    cdef object dump(self, object value, bint for_text):
-        cdef double number
-        cdef PyObject *found
-        if self.none and value is None:
-            return None
-        if self.code == SAME:
-            # msgspec refuses what is no plain data, such as a text of a derived class.
-            if for_text or self.keeps(value):
-                return value
-        elif self.code == FLOAT:
-            if type(value) is float:
-                number = PyFloat_AS_DOUBLE(value)
-                if 1e-4 <= number < 1e16 or number == 0 or -1e16 < number <= -1e-4:  # as `ordinary` in scalars.py
-                    return value
-        elif self.code == TABLE:
-            plain = value if type(value) is str else getattr(value, "_value_", None)
-            if type(plain) is str:
-                found = PyDict_GetItemWithError(self.texts, plain)
-                if found == <PyObject *>value or (found != NULL and plain is value and type(<object>found) is str):
-                    return plain
-        elif self.code == STATE:
-            if self.wired is None:
-                self.wired = wired_of(self.kind)
-            return dump_by(self.wired, self.kind, value, for_text)
-        elif self.code == SEQUENCE:
-            if type(value) is tuple:
-                if for_text and self.item.code == SAME:
-                    return value
-                return self.dump_items(<tuple>value, for_text)
-        elif self.code == MAPPING:
-            if type(value) is FrozenMap:
-                if for_text and self.item.code == SAME:
-                    return value
-                return self.dump_entries(<dict>value, for_text)
-        elif self.code == UNION:
-            chosen = self.kind.writer(value)
-            return dump_by(wired_of(chosen), chosen, value, for_text)
-        elif self.code >= UUID:
-            if for_text and self.code == UUID and <object>type(value) is self.owner:
-                return value  # msgspec writes it in the same form
-            text = self.dump_text(value)
-            if text is not None:
-                return text
-        return self.kind.dump(value)
-
-    cdef list dump_items(self, tuple values, bint for_text):
-        cdef Conversion item = self.item
-        cdef list dumped = []
-        cdef list problems = None
-        for value in values:
-            try:
-                dumped.append(item.dump(value, for_text))
-            except Mismatch as wrong:
-                problems = (problems or []) + wrong.under(f"[{len(dumped)}]")
-                if len(problems) > MOST:
-                    break
-                dumped.append(None)
-        if problems is not None:
-            raise Mismatch(problems)
-        return dumped
+cdef inline void store(object instance, Py_ssize_t offset, object value) noexcept:
+    Py_INCREF(value)
+    HB_STORE(instance, offset, <PyObject *>value)
 
 
 cdef Wired wired_of(object wire):
@@ -350,24 +301,13 @@ cdef Wired wired_of(object wire):
     return getattr(wire, "wired", None)
 
 
-cdef object load_by(Wired wired, object wire, object plain):
-    """Load a nested instance. Called in C, each level of nesting counts once against Python's limit."""
+cdef object nested(Wired wired, object wire, object value, int way):
+    """Convert a nested instance. Called in C, each level of nesting counts once against Python's limit."""
     if wired is None:
-        return wire.load(plain)
+        return wire.load(value) if way == LOAD else wire.dump(value)
     hb_enter()
     try:
-        return wired.load_plain(plain)
-    finally:
-        hb_leave()
-
-
-cdef object dump_by(Wired wired, object wire, object value, bint for_text):
-    """Dump a nested instance, as `load_by` loads it."""
-    if wired is None:
-        return wire.dump(value)
-    hb_enter()
-    try:
-        return wired.dump_plain(value, for_text)
+        return wired.load_plain(value) if way == LOAD else wired.dump_plain(value, way)
     finally:
         hb_leave()
 
@@ -394,16 +334,8 @@ cdef class Place:
         self.loading = Conversion(load_step(field.kind))
         self.dumping = Conversion(dump_step(field.kind))
 
-    cdef object absent(self):
-        """Give the default of a key that is not there, or MISSING."""
-        if self.field.factory is not None:
-            return self.field.made(self.field.factory)
-        return self.default
-
-    cdef bint is_default(self, object value) except -1:
-        if value is self.default:
-            return True
-        return type(value) is type(self.default) and value == self.default
+    cdef bint has_default(self, object value) except -1:
+        return value is self.default or (type(value) is type(self.default) and value == self.default)
 
 
 @cython.final
@@ -449,7 +381,7 @@ cdef class Wired:
 
     def dump(self, instance, /):
         """Give the plain form of an instance. Raises Mismatch."""
-        return self.dump_plain(instance, False)
+        return self.dump_plain(instance, DUMP)
 
     cdef object load_plain(self, object plain):
         cdef Place place
@@ -467,55 +399,54 @@ cdef class Wired:
                 found = PyDict_GetItemWithError(plain, place.key)
             if found != NULL and place.loading.stays(<object>found):
                 count += 1
-                Py_INCREF(<object>found)
-                HB_STORE(instance, place.offset, found)
+                store(instance, place.offset, <object>found)
                 continue
             try:
                 if found != NULL:
                     count += 1
-                if found != NULL and found != <PyObject *>NO_VALUE:
-                    value = place.loading.load(<object>found)
+                if found != NULL and <object>found is not MISSING:
+                    value = place.loading.convert(<object>found, LOAD)
+                elif place.field.factory is not None:
+                    value = place.field.made(place.field.factory)
+                elif place.default is MISSING:
+                    problems = absent(problems, place.field)
+                    continue
                 else:
-                    value = place.absent()
-                    if value is NO_VALUE:
-                        problems = absent(problems, place.field)
-                        continue
+                    value = place.default
             except Mismatch as wrong:
                 problems = gathered(problems, place.field, wrong)
                 continue
-            Py_INCREF(value)
-            HB_STORE(instance, place.offset, <PyObject *>value)
+            store(instance, place.offset, value)
         kept = None if self.hidden is None else self.hidden.default
         if not from_struct and count != len(<dict>plain):
             problems, kept = unknown_keys(problems, self.blueprint, plain)
         if problems is not None:
             raise Mismatch(problems)
         if self.hidden is not None:
-            Py_INCREF(kept)
-            HB_STORE(instance, HB_MEMBER_OFFSET(self.hidden.member), <PyObject *>kept)
+            store(instance, HB_MEMBER_OFFSET(self.hidden.member), kept)
         if self.validates:
             validated(self.blueprint, instance)
         return instance
 
-    cdef object dump_plain(self, object instance, bint for_text):
-        """Give the plain form. For a text of msgspec, Structs stand in place of dicts, and some values as they are."""
+    cdef object dump_plain(self, object instance, int way):
+        """Give the plain form, or what msgspec writes as its text."""
         cdef Place place
         cdef list problems = None
         cdef dict plain
         if <object>type(instance) is not self.owner:
             raise lost(instance)
-        if for_text and self.struct is not None and len(self.places) <= MOST_FIELDS:
+        if way == TEXT and self.struct is not None and len(self.places) <= MOST_FIELDS:
             return self.dump_struct(instance)
         plain = {}
         for place in self.places:
             value = <object>HB_SLOT(instance, place.offset)
-            if place.omitted and place.is_default(value):
+            if place.omitted and place.has_default(value):
                 continue
             if place.dumping.stays(value):
                 plain[place.key] = value
                 continue
             try:
-                plain[place.key] = place.dumping.dump(value, for_text)
+                plain[place.key] = place.dumping.convert(value, way)
             except Mismatch as wrong:
                 problems = gathered(problems, place.field, wrong)
         if problems is not None:
@@ -533,7 +464,7 @@ cdef class Wired:
             for place in self.places:
                 value = <object>HB_SLOT(instance, place.offset)
                 if place.dumping.code != SAME:
-                    value = place.dumping.dump(value, True)
+                    value = place.dumping.convert(value, TEXT)
                 Py_INCREF(value)
                 values[count] = <PyObject *>value
                 count += 1
@@ -543,80 +474,71 @@ cdef class Wired:
                 Py_DECREF(<object>values[index])
 
 
-cdef object slow_from_json
-cdef object slow_to_json
-cdef object slow_to_json_bytes
-cdef object slow_to_mapping
+cdef dict slow = {}             # the methods in Python, by name
+
+
+cdef Wired wired_at(PyObject *cls):
+    cdef Slot *slot = slot_of(&wireds, cls)
+    return None if slot.type == NULL else <Wired>slot.value
 
 
 cdef PyObject *from_json(PyObject *cls, PyObject *text) except NULL:
-    cdef Slot *slot = slot_of(&wireds, cls)
-    cdef Wired wired
-    if slot.type != NULL:
-        wired = <Wired>slot.value
+    cdef Wired wired = wired_at(cls)
+    plain = None
+    if wired is not None:
         try:
             plain = (wired.decode or (<list>LIBRARY)[1])(<object>text)
         except Exception:
-            plain = None
-        if plain is not None and (type(plain) is dict or <object>type(plain) is wired.struct):
-            try:
-                return new_reference(wired.load_plain(plain))
-            except Mismatch as wrong:
-                problems = wrong.problems
-            except RecursionError:
-                problems = [("", DEEP)]
-            raise state_error(wired.owner.__name__, problems)
-    return new_reference(slow_from_json(<object>cls, <object>text))
-
-
-cdef object quickly_written(PyObject *self):
-    """The JSON text of an instance, or None where the methods in Python have to write it, or to tell what is wrong."""
-    cdef Slot *slot = slot_of(&wireds, <PyObject *>Py_TYPE(<object>self))
-    cdef Wired wired
-    if slot.type == NULL:
-        return None
-    wired = <Wired>slot.value
-    exponent = EXPONENT[0]
+            pass
+    if plain is None or (type(plain) is not dict and <object>type(plain) is not wired.struct):
+        return new_reference(slow["from_json"](<object>cls, <object>text))
     try:
-        text = (<list>LIBRARY)[0](wired.dump_plain(<object>self, wired.struct is not None))
-    except Exception:
-        return None
-    return text if (<list>EXPONENT)[0] is exponent else None
+        return new_reference(wired.load_plain(plain))
+    except Mismatch as wrong:
+        problems = wrong.problems
+    except RecursionError:
+        problems = [("", DEEP)]
+    raise state_error(wired.owner.__name__, problems)
+
+
+cdef object written(str name, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names):
+    """The JSON text of an instance in bytes. The method in Python gives what is unusual, or tells what is wrong."""
+    cdef Py_ssize_t index
+    cdef Wired wired = wired_at(<PyObject *>Py_TYPE(<object>self))
+    if wired is not None and count == 0 and names == NULL:
+        exponent = EXPONENT[0]
+        try:
+            text = (<list>LIBRARY)[0](wired.dump_plain(<object>self, DUMP if wired.struct is None else TEXT))
+            if (<list>EXPONENT)[0] is exponent:
+                return text
+        except Exception:
+            pass
+    given = [<object>args[index] for index in range(count)]
+    named = {}
+    if names != NULL:
+        named = {key: <object>args[count + index] for index, key in enumerate(<tuple><object>names)}
+    return slow[name](<object>self, *given, **named)
 
 
 cdef PyObject *to_json_bytes(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names) except NULL:
-    text = quickly_written(self) if count == 0 and names == NULL else None
-    if text is None:
-        text = call_with(slow_to_json_bytes, <object>self, args, count, names)
-    return new_reference(text)
+    return new_reference(written("to_json_bytes", self, args, count, names))
 
 
 cdef PyObject *to_json(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names) except NULL:
-    text = quickly_written(self) if count == 0 and names == NULL else None
-    if text is None:
-        return new_reference(call_with(slow_to_json, <object>self, args, count, names))
-    return new_reference(PyUnicode_DecodeUTF8(text, len(<bytes>text), NULL))
+    text = written("to_json", self, args, count, names)
+    if type(text) is bytes:
+        text = PyUnicode_DecodeUTF8(text, len(<bytes>text), NULL)
+    return new_reference(text)
 
 
 cdef PyObject *to_mapping(PyObject *self, PyObject *nothing) except NULL:
-    cdef Slot *slot = slot_of(&wireds, <PyObject *>Py_TYPE(<object>self))
-    cdef Wired wired
-    if slot.type != NULL:
-        wired = <Wired>slot.value
+    cdef Wired wired = wired_at(<PyObject *>Py_TYPE(<object>self))
+    if wired is not None:
         try:
-            return new_reference(wired.dump_plain(<object>self, False))
+            return new_reference(wired.dump_plain(<object>self, DUMP))
         except (Mismatch, RecursionError):
             pass
-    return new_reference(slow_to_mapping(<object>self))
-
-
-cdef object call_with(object method, object self, PyObject *const *args, Py_ssize_t count, PyObject *names):
-    cdef Py_ssize_t index
-    given = [self] + [<object>args[index] for index in range(count)]
-    named = {}
-    if names != NULL:
-        named = {name: <object>args[count + index] for index, name in enumerate(<tuple><object>names)}
-    return method(*given, **named)
+    return new_reference(slow["to_mapping"](<object>self))
 
 
 cdef inline PyObject *new_reference(object value) noexcept:
@@ -646,17 +568,16 @@ cdef extern from *:
     object hb_json_method(object, int, void *, const char *)
 
 
-cdef object quick_method(object owner, str name, int index, void *function, str signature):
-    cdef bytes documentation = f"{name}({signature})\n--\n\n{getattr(owner, name).__doc__}".encode()
+cdef void quick_method(object owner, str name, int index, void *function, str signature) except *:
+    method = owner.__dict__[name]
+    slow[name] = getattr(method, "__func__", method)
+    cdef bytes documentation = f"{name}({signature})\n--\n\n{method.__doc__}".encode()
     Py_INCREF(documentation)  # for good: the method points to it
     type.__setattr__(owner, name, hb_json_method(owner, index, function, documentation))
 
 
 def quick_methods(object owner):
     """Put the methods for plain data in C into State. They call those in Python for whatever is unusual."""
-    global slow_from_json, slow_to_json, slow_to_json_bytes, slow_to_mapping
-    slow_from_json = owner.__dict__["from_json"].__func__
-    slow_to_json, slow_to_json_bytes, slow_to_mapping = owner.to_json, owner.to_json_bytes, owner.to_mapping
     quick_method(owner, "from_json", 0, <void *>from_json, "$type, text, /")
     quick_method(owner, "to_json", 1, <void *>to_json, "$self, *, indent=None")
     quick_method(owner, "to_json_bytes", 2, <void *>to_json_bytes, "$self, *, indent=None")

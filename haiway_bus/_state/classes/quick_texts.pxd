@@ -114,8 +114,8 @@ cdef extern from *:
         return at + count;
     }
 
-    /* isoformat() of a datetime that is naive or in `utc`; of a date, where `utc` is NULL. None for another zone. */
-    static PyObject *hb_iso_text(PyObject *value, PyObject *utc)
+    /* isoformat() of a date, or of a datetime, whose offset in minutes is written if it has a zone. */
+    static PyObject *hb_iso_text(PyObject *value, int is_moment, int minutes)
     {
         char text[33], *at = text;
         at = hb_digits(at, PyDateTime_GET_YEAR(value), 4);
@@ -123,10 +123,7 @@ cdef extern from *:
         at = hb_digits(at, PyDateTime_GET_MONTH(value), 2);
         *at++ = '-';
         at = hb_digits(at, PyDateTime_GET_DAY(value), 2);
-        if (utc != NULL) {
-            const PyDateTime_DateTime *moment = (const PyDateTime_DateTime *)value;
-            if (moment->hastzinfo && moment->tzinfo != utc)
-                Py_RETURN_NONE;
+        if (is_moment) {
             *at++ = 'T';
             at = hb_digits(at, PyDateTime_DATE_GET_HOUR(value), 2);
             *at++ = ':';
@@ -137,9 +134,11 @@ cdef extern from *:
                 *at++ = '.';
                 at = hb_digits(at, PyDateTime_DATE_GET_MICROSECOND(value), 6);
             }
-            if (moment->hastzinfo) {
-                memcpy(at, "+00:00", 6);
-                at += 6;
+            if (((const PyDateTime_DateTime *)value)->hastzinfo) {
+                *at++ = minutes < 0 ? '-' : '+';
+                at = hb_digits(at, abs(minutes) / 60, 2);
+                *at++ = ':';
+                at = hb_digits(at, abs(minutes) % 60, 2);
             }
         }
         PyObject *made = PyUnicode_New(at - text, 127);
@@ -181,7 +180,7 @@ cdef extern from *:
     Py_ssize_t HB_MEMBER_OFFSET(object) noexcept
     bint hb_uuid_bits(object, unsigned long long *) noexcept
     object hb_uuid_text(const unsigned long long *)
-    object hb_iso_text(object, PyObject *)
+    object hb_iso_text(object, bint, int)
     bint hb_is_moment(object) noexcept
     bint hb_is_day(object) noexcept
     bint hb_is_decimal(object) noexcept
