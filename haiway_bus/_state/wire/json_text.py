@@ -90,7 +90,7 @@ def encode_standard(plain: Any) -> bytes:
 
 def refuse_constant(name: str) -> NoReturn:
     """Refuse NaN and Infinity, which Python's decoder accepts."""
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def write_json(dump: Callable[[Any], Any], value: Any, indent: int | None) -> bytes:
@@ -139,7 +139,7 @@ def read_standard(text: Any) -> Any:
             if "\\ud" in text or "\\uD" in text:
                 encode_standard(plain)
     except UnicodeEncodeError:
-        raise Mismatch([("", "not JSON: a surrogate, which is half a character")]) from None
+        raise Mismatch([("", "not JSON: a lone surrogate, which is half a character")]) from None
     except RecursionError:
         raise Mismatch([("", DEEP)]) from None
     except (ValueError, TypeError) as wrong:
@@ -172,6 +172,6 @@ def unwritable(plain: Any, path: str = "") -> Iterator[Problem]:
         try:
             str(plain).encode()
         except UnicodeEncodeError:
-            yield path, f"JSON cannot carry half a character, a surrogate: given {describe(plain)}"
+            yield path, f"JSON cannot carry a lone surrogate: given {describe(plain)}"
         except ValueError:
             yield path, f"JSON cannot carry {describe(plain)}, which has too many digits"
