@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import MemberDescriptorType
-from typing import Any
+from typing import Any, NamedTuple
 
 from haiway_bus._state.annotations.default import MISSING, Factory
 from haiway_bus._state.kinds.frozen_map import FrozenMap
@@ -15,7 +15,7 @@ from haiway_bus.errors import StateError
 __all__ = ("Field", "checked_default")
 
 
-class Field:
+class Field(NamedTuple):
     """One field of one class.
 
     owner: the name of the class, for errors.
@@ -31,39 +31,15 @@ class Field:
     key: the key in mappings and JSON. "" for the hidden field `__unknown__`.
     """
 
-    __slots__ = (
-        "alias",
-        "annotation",
-        "default",
-        "factory",
-        "key",
-        "kind",
-        "member",
-        "name",
-        "owner",
-    )
-
-    def __init__(
-        self,
-        owner: str,
-        name: str,
-        annotation: Any,
-        kind: Kind,
-        default: Any,
-        factory: Callable[[], Any] | None,
-        member: MemberDescriptorType | None,
-        alias: str | None,
-        key: str,
-    ) -> None:
-        self.owner: str = owner
-        self.name: str = name
-        self.annotation: Any = annotation
-        self.kind: Kind = kind
-        self.default: Any = default
-        self.factory: Callable[[], Any] | None = factory
-        self.member: MemberDescriptorType | None = member
-        self.alias: str | None = alias
-        self.key: str = key
+    owner: str
+    name: str
+    annotation: Any
+    kind: Kind
+    default: Any
+    factory: Callable[[], Any] | None
+    member: MemberDescriptorType | None
+    alias: str | None
+    key: str
 
     @property
     def required(self) -> bool:

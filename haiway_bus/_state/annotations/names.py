@@ -11,33 +11,21 @@ from haiway_bus._state.annotations.resolve import (
     Lookup,
     Uncheckable,
     Unresolved,
+    evaluated,
     is_class,
     rebuild,
     resolve,
     show,
 )
 
-__all__ = ("default_of", "evaluated", "meaning", "meaning_in", "names_in", "refused_argument")
-
-
-def evaluated(owner: Any, attribute: str) -> Any:
-    """Read an attribute that Python may not have evaluated yet, such as the value of `type X = ...`."""
-    try:
-        return getattr(owner, attribute)
-    except NameError as missing:
-        raise Unresolved(missing.name or show(owner)) from None
-    except AttributeError as missing:
-        # Of a module that is still being imported.
-        raise Unresolved(f"{missing.name} ({missing})") from None
-    except Exception as wrong:  # an expression can raise anything
-        raise Uncheckable(f"{show(owner)} cannot be evaluated: {wrong}") from wrong
+__all__ = ("default_of", "meaning", "meaning_in", "names_in", "refused_argument")
 
 
 def default_of(variable: Any, lookup: Lookup) -> tuple[Any, ...]:
     """Give the default of a type variable, which Python has from 3.13 on, or nothing. Raises Unresolved."""
     if not getattr(variable, "has_default", bool)():
         return ()
-    return (resolve(evaluated(variable, "__default__"), lookup),)
+    return (resolve(evaluated(lambda: variable.__default__, show(variable)), lookup),)
 
 
 def meaning(name: Any) -> Any:
@@ -48,17 +36,17 @@ def meaning(name: Any) -> Any:
     if isinstance(name, (type, str)):
         return name
     if type(name).__name__ == "TypeAliasType":  # of typing, from 3.12 on, and of typing_extensions
-        value = evaluated(name, "__value__")
+        value = evaluated(lambda: name.__value__, show(name))
         if value is name:
             raise Uncheckable(f"{show(name)} stands for nothing but itself")
         return value
     if isinstance(name, NewType):
         return name.__supertype__
     if isinstance(name, TypeVar):
-        constraints = evaluated(name, "__constraints__")
+        constraints = evaluated(lambda: name.__constraints__, show(name))
         if constraints:
             return Union[constraints]  # noqa: UP007 - of a tuple
-        bound = evaluated(name, "__bound__")
+        bound = evaluated(lambda: name.__bound__, show(name))
         return Any if bound is None else bound
     return name
 

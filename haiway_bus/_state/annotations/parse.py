@@ -62,6 +62,15 @@ __all__ = ("parse",)
 
 KNOWN: dict[Any, Kind] = {**SCALARS, JsonValue: JsonKind()}
 
+CONTAINERS: dict[Any, tuple[Callable[..., Kind], int]] = {
+    Sequence: (SequenceKind, 1),
+    Mapping: (MappingKind, 2),
+    FrozenMap: (MappingKind, 2),
+    AbstractSet: (SetKind, 1),
+    frozenset: (SetKind, 1),
+}
+"""The kind of each container, and how many parameters it takes."""
+
 MUTABLE: dict[Any, str] = {
     list: "Sequence",
     MutableSequence: "Sequence",
@@ -102,7 +111,7 @@ class Parser:
         if annotation is LiteralString:
             return SCALARS[str]
         if meaning(annotation) is not annotation:
-            return self.named(annotation, annotation, {})
+            return self.recurring(annotation, lambda: self.named(annotation, {}))
         origin = get_origin(annotation)
         if origin is not None:
             return self.parameterized(annotation, origin, get_args(annotation))
@@ -110,18 +119,21 @@ class Parser:
             return self.plain_class(annotation)
         raise Uncheckable(f"{show(annotation)} cannot be checked")
 
-    def named(self, annotation: Any, name: Any, meanings: Mapping[Any, Any]) -> Kind:
-        """The kind of a name for another annotation, in which the name itself may occur: `type Json = ...`."""
+    def recurring(self, annotation: Any, find: Callable[[], Kind]) -> Kind:
+        """The kind of a name, in whose meaning the name itself may occur: `type Json = ...`."""
         known = self.standing.get(annotation)
         if known is not None:
             return known
         standing = self.standing[annotation] = RecursiveKind(annotation)
-        kind = self.kind(substitute(meaning_in(name, self.lookup), meanings))
+        kind = find()
         if kind is standing:
             raise Uncheckable(f"{show(annotation)} stands for nothing but itself")
-        standing.target = kind
+        standing.inner = kind
         del self.standing[annotation]
         return kind
+
+    def named(self, name: Any, meanings: Mapping[Any, Any]) -> Kind:
+        return self.kind(substitute(meaning_in(name, self.lookup), meanings))
 
     def parameterized(self, annotation: Any, origin: Any, arguments: tuple[Any, ...]) -> Kind:
         if not arguments and type(annotation).__name__ in BARE:
@@ -138,17 +150,14 @@ class Parser:
             return self.tuple_of(annotation, arguments)
         if origin is type:
             return self.type_of(annotation, arguments[0])
-        if origin is Sequence:
-            return SequenceKind(show(annotation), self.kind(arguments[0]))
-        if origin is Mapping or origin is FrozenMap:
-            return MappingKind(show(annotation), self.kind(arguments[0]), self.kind(arguments[1]))
-        if origin is AbstractSet or origin is frozenset:
-            return SetKind(show(annotation), self.kind(arguments[0]))
+        if origin in CONTAINERS:
+            make, count = CONTAINERS[origin]
+            return make(show(annotation), *map(self.kind, arguments[:count]))
         if origin is Callable:
             return CallableKind("a callable")
         if meaning(origin) is not origin:
             meanings = dict(zip(origin.__type_params__, arguments, strict=False))
-            return self.named(annotation, origin, meanings)
+            return self.recurring(annotation, lambda: self.named(origin, meanings))
         self.refuse_mutable(annotation, origin)
         if isinstance(origin, type) and all(argument is Any for argument in arguments):
             return self.kind(origin)
@@ -220,21 +229,15 @@ class Parser:
                 blueprint.origin if blueprint.arguments and blueprint.parameters else annotation
             )
         if is_typeddict(annotation) or hasattr(annotation, "__required_keys__"):
-            return self.typed_dict(annotation)
+            return self.recurring(annotation, lambda: self.typed_dict(annotation))
         if issubclass(annotation, Enum):
             return EnumKind(annotation)
-        if annotation is Sequence:
-            return SequenceKind("Sequence", AnyKind())
-        if annotation is Mapping or annotation is FrozenMap:
-            return MappingKind("Mapping", AnyKind(), AnyKind())
-        if annotation is AbstractSet or annotation is frozenset:
-            return SetKind(annotation.__name__, AnyKind())
+        if annotation in CONTAINERS or annotation is Callable:
+            return self.parameterized(annotation, annotation, (Any, Any))
         if annotation is tuple:
             return TupleKind("tuple", [], AnyKind(), [])
         if annotation is type:
             return TypeKind("a class", (object,))
-        if annotation is Callable:
-            return CallableKind("a callable")
         if getattr(annotation, "_is_protocol", False):
             if not getattr(annotation, "_is_runtime_protocol", False):
                 raise Uncheckable(
@@ -250,18 +253,11 @@ class Parser:
         return Instance(annotation)
 
     def typed_dict(self, annotation: Any) -> Kind:
-        # The TypedDict may contain its own name, so its kind stands before its entries are known.
-        known = self.standing.get(annotation)
-        if known is not None:
-            return known
-        standing = self.standing[annotation] = RecursiveKind(annotation)
         entries = {
             key: Entry(self.kind(value), required, required, part_of(key))
             for key, (value, required) in entries_of(annotation).items()
         }
-        standing.target = TypedDictKind(annotation.__name__, entries)
-        del self.standing[annotation]
-        return standing.target
+        return TypedDictKind(annotation.__name__, entries)
 
     def refuse_mutable(self, annotation: Any, origin: Any) -> None:
         instead = MUTABLE.get(origin)

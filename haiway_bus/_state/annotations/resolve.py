@@ -33,6 +33,7 @@ __all__ = (
     "Unresolved",
     "annotations_of",
     "entries_of",
+    "evaluated",
     "free_parameters",
     "is_class",
     "is_class_variable",
@@ -83,6 +84,18 @@ class Uncheckable(Exception):  # noqa: N818 - a signal within the package
     """Raised for an annotation whose values cannot be checked. The text says what to write instead."""
 
 
+def evaluated(find: Callable[[], Any], what: str) -> Any:
+    """Give what `find` evaluates: text, or what Python has not evaluated yet. Raises Unresolved and Uncheckable."""
+    try:
+        return find()
+    except NameError as missing:
+        raise Unresolved(missing.name or what) from None
+    except AttributeError as missing:  # of a module that is still being imported
+        raise Unresolved(f"{missing.name} ({missing})") from None
+    except Exception as wrong:  # an expression can raise anything
+        raise Uncheckable(f"{what} cannot be evaluated: {wrong}") from wrong
+
+
 class Lookup:
     """Looks up the names in the annotations of a class.
 
@@ -109,23 +122,19 @@ class Lookup:
             return self.local[text]
         if text.isidentifier() and text in self.names:
             return self.names[text]
-        try:
-            return eval(text, self.names, self.local)  # noqa: S307 - see the docstring
-        except NameError as missing:
-            raise Unresolved(missing.name or text) from None
-        except AttributeError as missing:
-            raise Unresolved(f"{text} ({missing})") from None
-        except Exception as wrong:  # an expression can raise anything
-            raise Uncheckable(f"the annotation {text!r} cannot be evaluated: {wrong}") from wrong
+        return evaluated(
+            lambda: eval(text, self.names, self.local),  # noqa: S307 - see the docstring
+            f"the annotation {text!r}",
+        )
 
     def reference(self, reference: ForwardRef) -> Any:
         """Evaluate a forward reference, which has its own cells and globals in 3.14."""
         if sys.version_info >= (3, 14):
             names = None if reference.__forward_module__ else self.names
-            try:
-                return reference.evaluate(globals=names, locals=self.local)
-            except NameError as missing:
-                raise Unresolved(missing.name or reference.__forward_arg__) from None
+            return evaluated(
+                lambda: reference.evaluate(globals=names, locals=self.local),
+                f"the annotation {reference.__forward_arg__!r}",
+            )
         return self.evaluate(reference.__forward_arg__)
 
 
@@ -204,10 +213,7 @@ def free_parameters(annotation: Any) -> tuple[TypeVar, ...]:
 
 def entries_of(annotation: Any) -> dict[str, tuple[Any, bool]]:
     """Read the keys of a TypedDict: the annotation of each key, and whether the key is required."""
-    try:
-        hints = get_type_hints(annotation, include_extras=True)
-    except (NameError, AttributeError) as missing:
-        raise Unresolved(missing.name or annotation.__name__) from None
+    hints = evaluated(lambda: get_type_hints(annotation, include_extras=True), annotation.__name__)
     entries: dict[str, tuple[Any, bool]] = {}
     for key, hint in hints.items():
         required = key in annotation.__required_keys__
@@ -235,14 +241,12 @@ def show(annotation: Any) -> str:
         return "None"
     if annotation is ...:
         return "..."
-    if is_class(annotation):
+    if is_class(annotation) or isinstance(annotation, TypeVar):
         return str(annotation.__name__)
     if isinstance(annotation, str):
         return repr(annotation)
     if isinstance(annotation, ForwardRef):
         return annotation.__forward_arg__
-    if isinstance(annotation, TypeVar):
-        return annotation.__name__
     origin = get_origin(annotation)
     if origin is Union or origin is UnionType:
         return " | ".join(show(argument) for argument in get_args(annotation))

@@ -222,8 +222,10 @@ class Blueprint:
     def install(self, fields: tuple[Field, ...]) -> None:
         """Set the fields and the constructor: from now on the class has instances."""
         if self.unknown == "keep":
-            kind: Any = fields[-1].kind
-            fields[-1].kind = UnknownKeys(kind, frozenset(field.key for field in fields[:-1]))
+            *others, hidden = fields
+            kind: Any = hidden.kind
+            known = UnknownKeys(kind, frozenset(field.key for field in others))
+            fields = (*others, hidden._replace(kind=known))
         self.immutable = all(field.kind.immutable for field in fields)
         self.plain_fields = tuple(field for field in fields if field.name != UNKNOWN)
         self.entries = {

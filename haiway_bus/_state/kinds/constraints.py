@@ -6,14 +6,15 @@ This module does not import that package. Code that has its metadata has importe
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from math import ceil, floor, inf, nextafter
+from operator import ge, gt, le, lt
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from haiway_bus._common.printable import name_of_function, name_of_type, text_of
-from haiway_bus._state.kinds.kind import Entry, Kind, Plain, Schema, SchemaBook
-from haiway_bus._state.kinds.mismatch import Mismatch, describe
+from haiway_bus._state.kinds.kind import Kind, Outer, Plain, Schema, SchemaBook
+from haiway_bus._state.kinds.mismatch import Mismatch, describe, mismatch
 from haiway_bus._state.kinds.stdlib import zoned
 
 __all__ = ("ConstrainedKind", "Constraint", "Unsupported", "constraints")
@@ -23,7 +24,7 @@ class Unsupported(Exception):  # noqa: N818 - a signal within the package
     """Raised for a predicate that is not known here."""
 
 
-class Constraint:
+class Constraint(NamedTuple):
     """One predicate.
 
     text: the predicate in an error.
@@ -33,23 +34,22 @@ class Constraint:
     narrow: gives the kind of the values that can pass, for a kind that reads and describes them otherwise.
     """
 
-    __slots__ = ("keywords", "narrow", "test", "text")
-
-    def __init__(
-        self,
-        text: str,
-        test: Callable[[Any], Any],
-        keywords: dict[str, Schema] | None = None,
-        narrow: Callable[[Kind], Kind] | None = None,
-    ) -> None:
-        self.text: str = text
-        self.narrow: Callable[[Kind], Kind] | None = narrow
-        self.test: Callable[[Any], Any] = test
-        self.keywords: dict[str, Schema] = keywords or {}
+    text: str
+    test: Callable[[Any], Any]
+    keywords: Mapping[str, Schema] = {}
+    narrow: Callable[[Kind], Kind] | None = None
 
 
 NOTES = ("Unit",)
 """Metadata that describes a value and restricts nothing."""
+
+BOUNDS = (
+    ("Gt", ">", gt, "exclusiveMinimum"),
+    ("Ge", ">=", ge, "minimum"),
+    ("Lt", "<", lt, "exclusiveMaximum"),
+    ("Le", "<=", le, "maximum"),
+)
+"""The predicates that compare: name, sign and function of each, and its keyword in JSON schema."""
 
 
 def number(keyword: str, bound: Any) -> dict[str, Schema]:
@@ -89,7 +89,7 @@ def multiple(step: Any) -> dict[str, Schema]:
     return {"integer": {"multipleOf": abs(step)}, "number": {"multipleOf": abs(step)}}
 
 
-def narrowed(schema: Schema, keywords: dict[str, Schema]) -> Schema:
+def narrowed(schema: Schema, keywords: Mapping[str, Schema]) -> Schema:
     """Give the schema with the keywords of its type, each member of a union with those of its own."""
     if "anyOf" in schema and "type" not in schema:
         return {**schema, "anyOf": [narrowed(member, keywords) for member in schema["anyOf"]]}
@@ -121,18 +121,11 @@ def constraints(metadata: Iterable[Any]) -> list[Constraint]:
 
 
 def of_predicate(types: ModuleType, item: Any) -> list[Constraint]:
-    if isinstance(item, types.Gt):
-        bound = item.gt
-        return [Constraint(f"> {bound!r}", lambda v: v > bound, number("exclusiveMinimum", bound))]
-    if isinstance(item, types.Ge):
-        bound = item.ge
-        return [Constraint(f">= {bound!r}", lambda v: v >= bound, number("minimum", bound))]
-    if isinstance(item, types.Lt):
-        bound = item.lt
-        return [Constraint(f"< {bound!r}", lambda v: v < bound, number("exclusiveMaximum", bound))]
-    if isinstance(item, types.Le):
-        bound = item.le
-        return [Constraint(f"<= {bound!r}", lambda v: v <= bound, number("maximum", bound))]
+    for name, sign, holds, keyword in BOUNDS:
+        if isinstance(item, getattr(types, name)):
+            bound = getattr(item, name.lower())
+            test = lambda value: holds(value, bound)  # noqa: E731, B023 - no later turn of the loop
+            return [Constraint(f"{sign} {bound!r}", test, number(keyword, bound))]
     if isinstance(item, types.MultipleOf):
         step = item.multiple_of
         return [Constraint(f"a multiple of {step!r}", lambda v: v % step == 0, multiple(step))]
@@ -147,8 +140,7 @@ def of_predicate(types: ModuleType, item: Any) -> list[Constraint]:
         most = item.max_length
         return [Constraint(f"at most {most} long", lambda v: len(v) <= most, length("max", most))]
     if isinstance(item, types.Timezone):
-        zone, test = item.tz, zone_test(item.tz)
-        return [Constraint(zone_text(zone), test, narrow=lambda kind: zoned(kind, zone, test))]
+        return [of_zone(item.tz)]
     if isinstance(item, types.Predicate):
         return [Constraint(f"that satisfies {name_of_function(item.func)}", item.func)]
     if type(item).__name__ in NOTES:
@@ -156,24 +148,25 @@ def of_predicate(types: ModuleType, item: Any) -> list[Constraint]:
     raise Unsupported(f"the predicate {item!r} is not known")
 
 
-def zone_text(zone: Any) -> str:
+def of_zone(zone: Any) -> Constraint:
+    text = f"in the time zone {zone}"
+    fits: Callable[[Any], bool]
     if zone is None:
-        return "without a time zone"
-    return "with a time zone" if zone is ... else f"in the time zone {zone}"
+        text, fits = "without a time zone", lambda value: value.tzinfo is None
+    elif zone is ...:
+        text, fits = "with a time zone", lambda value: value.tzinfo is not None
+    else:
+
+        def fits(value: Any) -> bool:
+            return value.tzinfo is not None and zone in (value.tzinfo, str(value.tzinfo))
+
+    return Constraint(text, fits, narrow=lambda kind: zoned(kind, zone, fits))
 
 
-def zone_test(zone: Any) -> Callable[[Any], bool]:
-    if zone is None:
-        return lambda value: value.tzinfo is None
-    if zone is ...:
-        return lambda value: value.tzinfo is not None
-    return lambda value: value.tzinfo is not None and zone in (value.tzinfo, str(value.tzinfo))
-
-
-class ConstrainedKind(Kind):
+class ConstrainedKind(Outer):
     """A kind with predicates. They test the value that the State keeps."""
 
-    __slots__ = ("closed", "immutable", "inner", "tests")
+    __slots__ = ("closed", "immutable", "tests")
 
     closed: bool
     immutable: bool
@@ -187,25 +180,6 @@ class ConstrainedKind(Kind):
         self.closed = inner.closed
         self.immutable = inner.immutable
 
-    @property
-    def reads(self) -> frozenset[type[Any]]:  # type: ignore[override] # an attribute of other kinds
-        return self.inner.reads
-
-    @property
-    def kept(self) -> tuple[type[Any], ...]:
-        return self.inner.kept
-
-    @property
-    def entries(self) -> dict[str, Entry]:
-        return self.inner.entries
-
-    @property
-    def closed_keys(self) -> bool:  # type: ignore[override] # an attribute of other kinds
-        return self.inner.closed_keys
-
-    def parts(self) -> Iterable[Kind]:
-        return (self.inner,)
-
     def satisfied(self, value: Any) -> Any:
         for constraint in self.tests:
             try:
@@ -217,20 +191,14 @@ class ConstrainedKind(Kind):
                 reason = f"expected {self.expected}, but testing {describe(value)} failed: {reason}"
                 raise Mismatch([("", reason)]) from wrong
             if not holds:
-                raise Mismatch([("", f"expected {self.expected}, given {describe(value)}")])
+                raise mismatch(self.expected, value)
         return value
 
     def check(self, value: Any) -> Any:
         return self.satisfied(self.inner.check(value))
 
-    def dump(self, value: Any) -> Plain:
-        return self.inner.dump(value)
-
     def load(self, plain: Plain) -> Any:
         return self.satisfied(self.inner.load(plain))
-
-    def dump_key(self, value: Any) -> str:
-        return self.inner.dump_key(value)
 
     def load_key(self, plain: str) -> Any:
         return self.satisfied(self.inner.load_key(plain))

@@ -17,21 +17,29 @@ from haiway_bus._state.kinds.kind import Kind, Plain, Schema, SchemaBook, Wire
 from haiway_bus._state.kinds.mismatch import LIMIT, Mismatch, Problem, describe, mismatch, part_of
 from haiway_bus._state.kinds.scalars import INT_KEY, text_schema
 
-__all__ = ("MappingKind", "SequenceKind", "SetKind", "TupleKind", "each")
+__all__ = ("ContainerKind", "MappingKind", "SequenceKind", "SetKind", "TupleKind", "is_array")
 
 TEXTS = (str, bytes, bytearray, memoryview)
 """Sequences by their methods. Who annotates a Sequence does not mean the letters of a word."""
 
 
-def each(convert: Callable[[Any], Any], values: Iterable[Any]) -> list[Any]:
-    """Convert every value. The Mismatch lists all values that do not fit, and not the first alone."""
+def is_array(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, TEXTS)
+
+
+def each(convert: Callable[[Any], Any], values: Iterable[Any], part: str = "[{}]") -> list[Any]:
+    """Convert every value. The Mismatch lists all values that do not fit, and not the first alone.
+
+    `part` is the part of a path for a value, given its index.
+    """
     converted: list[Any] = []
     problems: list[Problem] = []
-    for index, value in enumerate(values):
+    for value in values:
         try:
             converted.append(convert(value))
         except Mismatch as wrong:
-            problems += wrong.under(f"[{index}]")
+            problems += wrong.under(part.format(len(converted)))
+            converted.append(None)
             if len(problems) > LIMIT:
                 break
     if problems:
@@ -39,26 +47,42 @@ def each(convert: Callable[[Any], Any], values: Iterable[Any]) -> list[Any]:
     return converted
 
 
-class SequenceKind(Kind):
-    """Sequence[T], kept as a tuple."""
+class ContainerKind(Kind):
+    """A kind whose `convert` dumps and loads."""
 
-    __slots__ = ("immutable", "item")
+    __slots__ = ("dump", "immutable", "load")
 
     immutable: bool
+
+    def __init__(self, expected: str, *parts: Kind) -> None:
+        super().__init__(expected)
+        # Partial: Python has no frame for them, so that a level takes the frame of `convert` alone.
+        self.dump: Callable[[Any], Plain] = partial(self.convert, "dump")  # type: ignore[assignment]
+        self.load: Callable[[Plain], Any] = partial(self.convert, "load")  # type: ignore[assignment]
+        self.immutable = all(part.immutable for part in parts)
+
+    def convert(self, method: str, source: Any, /) -> Any:
+        raise NotImplementedError
+
+
+class SequenceKind(ContainerKind):
+    """Sequence[T], kept as a tuple."""
+
+    __slots__ = ("item",)
+
     reads = frozenset({list})
     kept = (tuple,)
 
     def __init__(self, expected: str, item: Kind) -> None:
-        super().__init__(expected)
+        super().__init__(expected, item)
         self.item: Kind = item
-        self.immutable = item.immutable
 
     def parts(self) -> Iterable[Kind]:
         return (self.item,)
 
     def check(self, value: Any) -> Any:
         if type(value) is not tuple:
-            if not isinstance(value, Sequence) or isinstance(value, TEXTS):
+            if not is_array(value):
                 raise mismatch(self.expected, value)
             value = tuple(value)
         item = self.item
@@ -68,13 +92,22 @@ class SequenceKind(Kind):
         checked = each(item.check, value)
         return value if all(map(is_, checked, value)) else tuple(checked)
 
-    def dump(self, value: Any) -> Plain:
-        writer, dump = self.item.writer, self.item.wire.dump
+    def convert(self, method: str, values: Any) -> Any:
+        """Dump or load a sequence."""
+        item = self.item
+        if method == "dump":
+            convert, choose = item.wire.dump, item.writer
+        elif is_array(values):
+            convert, choose = item.wire.load, item.choose
+        else:
+            raise mismatch(self.expected, values)
         converted: list[Any] = []
         problems: list[Problem] = []
-        for item in value:
+        for value in values:
             try:
-                converted.append(dump(item) if writer is None else writer(item).dump(item))
+                if choose is not None:
+                    convert = getattr(choose(value), method)
+                converted.append(convert(value))
             except Mismatch as wrong:
                 problems += wrong.under(f"[{len(converted)}]")
                 converted.append(None)
@@ -82,48 +115,28 @@ class SequenceKind(Kind):
                     break
         if problems:
             raise Mismatch(problems)
-        return converted
-
-    def load(self, plain: Plain) -> Any:
-        if not isinstance(plain, Sequence) or isinstance(plain, TEXTS):
-            raise mismatch(self.expected, plain)
-        choose, load = self.item.choose, self.item.wire.load
-        converted: list[Any] = []
-        problems: list[Problem] = []
-        for item in plain:
-            try:
-                converted.append(load(item) if choose is None else choose(item).load(item))
-            except Mismatch as wrong:
-                problems += wrong.under(f"[{len(converted)}]")
-                converted.append(None)
-                if len(problems) > LIMIT:
-                    break
-        if problems:
-            raise Mismatch(problems)
-        return tuple(converted)
+        return converted if method == "dump" else tuple(converted)
 
     def schema(self, book: SchemaBook) -> Schema:
         return {"type": "array", "items": self.item.schema(book)}
 
 
-class TupleKind(Kind):
+class TupleKind(ContainerKind):
     """tuple[A, B], tuple[T, ...], and tuple[A, *tuple[T, ...], B]: a head, a middle, a tail.
 
     A list is accepted as for a Sequence. From JSON comes a list, too.
     """
 
-    __slots__ = ("head", "immutable", "middle", "tail")
+    __slots__ = ("head", "middle", "tail")
 
-    immutable: bool
     reads = frozenset({list})
     kept = (tuple,)
 
     def __init__(self, expected: str, head: list[Kind], middle: Kind | None, tail: list[Kind]):
-        super().__init__(expected)
         self.head: list[Kind] = head
         self.middle: Kind | None = middle
         self.tail: list[Kind] = tail
-        self.immutable = all(kind.immutable for kind in self.kinds(0))
+        super().__init__(expected, *self.kinds(0))
 
     def parts(self) -> Iterable[Kind]:
         return self.kinds(0)
@@ -135,29 +148,33 @@ class TupleKind(Kind):
             return self.head + self.tail
         return self.head + [self.middle] * (max(length - fixed, 0) if length else 1) + self.tail
 
-    def placed(self, values: Sequence[Any]) -> list[Kind]:
+    def convert(self, method: str, values: Any) -> Any:
+        """Check, dump or load a tuple."""
+        if not isinstance(values, tuple | list):
+            raise mismatch(self.expected, values)
+        values = tuple(values)  # no other thread changes this one
         length = len(values)
         fixed = len(self.head) + len(self.tail)
         if length != fixed and (self.middle is None or length < fixed):
             least = "at least " if self.middle is not None else ""
             raise Mismatch([("", f"expected {self.expected}, {least}{fixed} long, given {length}")])
-        return self.kinds(length) if length else []
+        converted: list[Any] = []
+        problems: list[Problem] = []
+        for kind, value in zip(self.kinds(length) if length else (), values, strict=True):
+            try:
+                converted.append(getattr(kind if method == "check" else kind.wire, method)(value))
+            except Mismatch as wrong:
+                problems += wrong.under(f"[{len(converted)}]")
+                converted.append(None)
+                if len(problems) > LIMIT:
+                    break
+        if problems:
+            raise Mismatch(problems)
+        return converted if method == "dump" else tuple(converted)
 
     def check(self, value: Any) -> Any:
-        if type(value) is not tuple:
-            if not isinstance(value, tuple | list):
-                raise mismatch(self.expected, value)
-            value = tuple(value)
-        checked = apply("check", self.placed(value), value)
-        return value if all(map(is_, checked, value)) else tuple(checked)
-
-    def dump(self, value: Any) -> Plain:
-        return apply("dump", self.placed(value), value)
-
-    def load(self, plain: Plain) -> Any:
-        if not isinstance(plain, list | tuple):
-            raise mismatch(self.expected, plain)
-        return tuple(apply("load", self.placed(plain), plain))
+        checked = self.convert("check", value)
+        return value if type(value) is tuple and all(map(is_, checked, value)) else checked
 
     def schema(self, book: SchemaBook) -> Schema:
         fixed = len(self.head) + len(self.tail)
@@ -203,25 +220,10 @@ class SetKind(Kind):
         item = self.item
         if not (item.anything or item.exact_set.issuperset(map(type, value))):
             kept = kept or list(value)
-            checked = self.each(item.check, kept)
+            checked = each(item.check, kept, "{{}}")
             if value is kept or not all(map(is_, checked, kept)):
                 value = checked
         return self.gathered(value)
-
-    def each(self, convert: Callable[[Any], Any], values: Iterable[Any]) -> list[Any]:
-        """Convert every value. An element of a set has no index, so that its path is `{}`."""
-        converted: list[Any] = []
-        problems: list[Problem] = []
-        for value in values:
-            try:
-                converted.append(convert(value))
-            except Mismatch as wrong:
-                problems += wrong.under("{}")
-                if len(problems) > LIMIT:
-                    break
-        if problems:
-            raise Mismatch(problems)
-        return converted
 
     def gathered(self, values: Iterable[Any]) -> frozenset[Any]:
         try:
@@ -231,7 +233,7 @@ class SetKind(Kind):
 
     def dump(self, value: Any) -> Plain:
         # Sorted, so that the JSON of a set does not change from run to run.
-        plain = self.each(self.item.dump, value)
+        plain = each(self.item.dump, value, "{{}}")
         try:
             return sorted(plain)
         except TypeError:
@@ -251,23 +253,18 @@ class SetKind(Kind):
         return {"type": "array", "items": self.item.schema(book), "uniqueItems": True}
 
 
-class MappingKind(Kind):
+class MappingKind(ContainerKind):
     """Mapping[K, V], kept as a FrozenMap."""
 
-    __slots__ = ("dump", "immutable", "key", "load", "value")
+    __slots__ = ("key", "value")
 
-    immutable: bool
     reads = frozenset({dict})
     kept = (FrozenMap,)
 
     def __init__(self, expected: str, key: Kind, value: Kind) -> None:
-        super().__init__(expected)
-        # Partial: Python has no frame for them, so that a level takes the frame of `convert` alone.
-        self.dump: Callable[[Any], Plain] = partial(self.convert, "dump")  # type: ignore[assignment]
-        self.load: Callable[[Plain], Any] = partial(self.convert, "load")  # type: ignore[assignment]
+        super().__init__(expected, key, value)
         self.key: Kind = key
         self.value: Kind = value
-        self.immutable = key.immutable and value.immutable
 
     def parts(self) -> Iterable[Kind]:
         return (self.key, self.value)
@@ -367,19 +364,3 @@ def counted(values: Iterable[Any]) -> Iterable[Any]:
         if type(value) is not str:
             count_hash(hashes, value)
         yield value
-
-
-def apply(method: str, kinds: list[Kind], values: Sequence[Any]) -> list[Any]:
-    """Call the method of each kind with the value at the same index."""
-    converted: list[Any] = []
-    problems: list[Problem] = []
-    for index, (kind, value) in enumerate(zip(kinds, values, strict=True)):
-        try:
-            converted.append(getattr(kind if method == "check" else kind.wire, method)(value))
-        except Mismatch as wrong:
-            problems += wrong.under(f"[{index}]")
-            if len(problems) > LIMIT:
-                break
-    if problems:
-        raise Mismatch(problems)
-    return converted

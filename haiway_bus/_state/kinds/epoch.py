@@ -65,6 +65,7 @@ class EpochKind(Instance):
 
     immutable = True
     reads = frozenset({int, float})
+    kept = property(lambda self: (self.owner,))
 
     def __init__(self, owner: type[Any], unit: str) -> None:
         super().__init__(owner)
@@ -78,10 +79,6 @@ class EpochKind(Instance):
             self.numbers = f"{name} since 1970 as a number"
             self.zone = datetime.timezone.utc
             self.start = owner(1970, 1, 1, tzinfo=self.zone)
-
-    @property
-    def kept(self) -> tuple[type[Any], ...]:
-        return (self.owner,)
 
     def check(self, value: Any) -> Any:
         value = super().check(value)

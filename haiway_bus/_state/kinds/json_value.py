@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from operator import is_
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
-from haiway_bus._state.kinds.containers import TEXTS
+from haiway_bus._state.kinds.containers import is_array
 from haiway_bus._state.kinds.frozen_map import FrozenMap
 from haiway_bus._state.kinds.kind import Kind, Plain, Schema, SchemaBook
 from haiway_bus._state.kinds.mismatch import Mismatch, mismatch, part_of
@@ -116,7 +116,3 @@ def convert(value: Any, method: str, array: type, mapping: type, sure: frozenset
         if isinstance(value, scalar):
             return getattr(SCALARS[scalar], method)(value)
     raise mismatch("JsonValue", value)
-
-
-def is_array(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, TEXTS)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from operator import attrgetter
+from typing import Any, NamedTuple, Protocol
 
 from haiway_bus._state.kinds.mismatch import Mismatch, mismatch
 
-__all__ = ("Entry", "Kind", "Plain", "Schema", "SchemaBook", "Wire", "not_json")
+__all__ = ("Entry", "Kind", "Outer", "Plain", "Schema", "SchemaBook", "Wire", "not_json")
 
 Plain = Any
 """Plain data, which json.dumps can write: dict with str keys, list, str, int, float, bool, None."""
@@ -25,7 +26,7 @@ class Wire(Protocol):
         """Give the value of a plain form. Raises Mismatch."""
 
 
-class Entry:
+class Entry(NamedTuple):
     """One key of a plain form.
 
     kind: the kind of its value.
@@ -34,13 +35,10 @@ class Entry:
     path: the part of the path for it, in errors.
     """
 
-    __slots__ = ("kind", "path", "required", "written")
-
-    def __init__(self, kind: Kind, required: bool, written: bool, path: str) -> None:
-        self.kind: Kind = kind
-        self.required: bool = required
-        self.written: bool = written
-        self.path: str = path
+    kind: Kind
+    required: bool
+    written: bool
+    path: str
 
 
 class SchemaBook:
@@ -98,6 +96,7 @@ class Kind:
     choose: Callable[[Plain], Wire] | None = None
     writer: Callable[[Any], Wire] | None = None
     reads: frozenset[type[Any]] = frozenset()
+    kept = property(attrgetter("exact"))
     samples: tuple[str, ...] = ()
 
     def __init__(self, expected: str, exact: Iterable[type] = ()) -> None:
@@ -116,10 +115,6 @@ class Kind:
     def entries(self) -> dict[str, Entry]:
         """The keys of the plain form, for a kind whose plain forms are mappings with these keys."""
         return {}
-
-    @property
-    def kept(self) -> tuple[type[Any], ...]:
-        return self.exact
 
     @property
     def wire(self) -> Wire:
@@ -175,6 +170,36 @@ class Instance(Kind):
         if isinstance(value, self.owner):
             return value
         raise mismatch(self.expected, value)
+
+
+class Outer(Kind):
+    """A kind around another one, which reads and keeps what that one does. It may become known later."""
+
+    __slots__ = ("inner",)
+
+    inner: Kind
+    reads = property(attrgetter("inner.reads"))
+    kept = property(attrgetter("inner.kept"))
+    entries = property(attrgetter("inner.entries"))
+    closed_keys = property(attrgetter("inner.closed_keys"))
+
+    def check(self, value: Any) -> Any:
+        return self.inner.check(value)
+
+    def dump(self, value: Any) -> Plain:
+        return self.inner.dump(value)
+
+    def load(self, plain: Plain) -> Any:
+        return self.inner.load(plain)
+
+    def dump_key(self, value: Any) -> str:
+        return self.inner.dump_key(value)
+
+    def load_key(self, plain: str) -> Any:
+        return self.inner.load_key(plain)
+
+    def parts(self) -> Iterable[Kind]:
+        return (self.inner,)
 
 
 def not_json(expected: str) -> Mismatch:

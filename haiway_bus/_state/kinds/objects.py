@@ -4,18 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from enum import Enum, Flag
+from operator import attrgetter
 from typing import Any
 
-from haiway_bus._state.kinds.kind import (
-    Entry,
-    Instance,
-    Kind,
-    Plain,
-    Schema,
-    SchemaBook,
-    Wire,
-    not_json,
-)
+from haiway_bus._state.kinds.kind import Instance, Kind, Plain, Schema, SchemaBook, not_json
 from haiway_bus._state.kinds.mismatch import Mismatch, describe, mismatch
 
 __all__ = ("CallableKind", "EnumKind", "LiteralKind", "ProtocolKind", "StateKind", "TypeKind")
@@ -34,21 +26,12 @@ def read_as(types: Iterable[type]) -> frozenset[type]:
     return found | {int, float} if found & {int, float} else found
 
 
-class ProtocolKind(Kind):
+class ProtocolKind(Instance):
     """A runtime-checkable protocol, or an abstract class: accepts what isinstance accepts."""
 
-    __slots__ = ("owner",)
+    __slots__ = ()
 
     closed = False
-
-    def __init__(self, owner: type) -> None:
-        super().__init__(owner.__name__, (owner,))
-        self.owner: type[Any] = owner
-
-    def check(self, value: Any) -> Any:
-        if isinstance(value, self.owner):
-            return value
-        raise mismatch(self.expected, value)
 
 
 class StateKind(Instance):
@@ -57,27 +40,18 @@ class StateKind(Instance):
     __slots__ = ()
 
     reads = frozenset({dict})
-
-    def __init__(self, owner: type) -> None:
-        super().__init__(owner)
-
-    @property
-    def wire(self) -> Wire:
-        return self.owner.__state__  # type: ignore[no-any-return]
-
-    @property
-    def entries(self) -> dict[str, Entry]:
-        return self.owner.__state__.entries  # type: ignore[no-any-return]
+    wire = property(attrgetter("owner.__state__"))
+    entries = property(attrgetter("owner.__state__.entries"))
 
     @property
     def closed_keys(self) -> bool:  # type: ignore[override] # an attribute of other kinds
         return self.owner.__state__.unknown == "refuse"  # type: ignore[no-any-return]
 
     def dump(self, value: Any) -> Plain:
-        return self.owner.__state__.dump(value)
+        return self.wire.dump(value)
 
     def load(self, plain: Plain) -> Any:
-        return self.owner.__state__.load(plain)
+        return self.wire.load(plain)
 
     def schema(self, book: SchemaBook) -> Schema:
         return self.owner.__state__.schema(book)  # type: ignore[no-any-return]
@@ -116,9 +90,7 @@ class EnumKind(Instance):
         try:
             # A Flag keeps what it makes of a number: False would then be its 0.
             member = None if flag and type(number) is not int else self.owner(number)
-        except (
-            Exception
-        ):  # a class may have a `_missing_` of its own, and a value a repr that raises
+        except Exception:  # of a `_missing_` of the class, or of the repr of a value
             member = None
         # In Python True == 1. JSON tells them apart. A Flag may make another value of a number, or none of its own.
         if not isinstance(member, self.owner) or (

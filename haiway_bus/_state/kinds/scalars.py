@@ -9,7 +9,7 @@ from math import isfinite
 from typing import Any, Final
 
 from haiway_bus._state.kinds.kind import Instance, Kind, Plain, Schema, SchemaBook, not_json
-from haiway_bus._state.kinds.mismatch import LIMIT, Mismatch, describe, mismatch, part_of
+from haiway_bus._state.kinds.mismatch import LIMIT, Mismatch, Problem, describe, mismatch, part_of
 
 __all__ = ("EXPONENT", "INT_KEY", "SCALARS", "AnyKind", "FloatKind", "ordinary", "text_schema")
 
@@ -49,7 +49,7 @@ class AnyKind(Kind):
             return value
         if kind is float:
             return finite(value)
-        problems: list[tuple[str, str]] = []
+        problems: list[Problem] = []
         plain: Any
         if kind is list or kind is tuple:
             plain = []
@@ -79,50 +79,34 @@ class AnyKind(Kind):
         return {}
 
 
-class NoneKind(Kind):
-    __slots__ = ()
+class PlainKind(Instance):
+    """None and bool, which JSON carries as they are. Numbers and text derive from it.
+
+    name: the type in the JSON schema.
+    """
+
+    __slots__ = ("name", "reads")
 
     immutable = True
     plain = True
-    reads = frozenset({type(None)})
+    reads: frozenset[type[Any]]
 
-    def __init__(self) -> None:
-        super().__init__("None", (type(None),))
-
-    def check(self, value: Any) -> Any:
-        if value is None:
-            return None
-        raise mismatch("None", value)
-
-    def dump(self, value: Any) -> Plain:
-        return None
-
-    def schema(self, book: SchemaBook) -> Schema:
-        return {"type": "null"}
-
-
-class BoolKind(Instance):
-    __slots__ = ()
-
-    immutable = True
-    plain = True
-    reads = frozenset({bool})
+    def __init__(self, owner: type, name: str, also: type | None = None) -> None:
+        super().__init__(owner, "None" if owner is type(None) else None)
+        self.name: str = name
+        self.reads = frozenset({owner} if also is None else {owner, also})
 
     def dump(self, value: Any) -> Plain:
         return value
 
     def schema(self, book: SchemaBook) -> Schema:
-        return {"type": "boolean"}
+        return {"type": self.name}
 
 
-class IntKind(Instance):
+class IntKind(PlainKind):
     """int. A bool is refused, although Python derives bool from int."""
 
     __slots__ = ()
-
-    immutable = True
-    plain = True
-    reads = frozenset({int, float})
 
     def check(self, value: Any) -> Any:
         if isinstance(value, int) and type(value) is not bool:
@@ -149,30 +133,30 @@ class IntKind(Instance):
                 pass
         raise mismatch("int", plain)
 
-    def schema(self, book: SchemaBook) -> Schema:
-        return {"type": "integer"}
 
-
-class FloatKind(Instance):
-    """float. An int is accepted and becomes a float."""
+class WideKind(Instance):
+    """A type of numbers that accepts a number of a narrower type, which becomes one of this type."""
 
     __slots__ = ()
 
     immutable = True
-    plain = True
-    reads = frozenset({int, float})
+    narrower: type[Any] | tuple[type[Any], ...] = int
 
     def check(self, value: Any) -> Any:
-        if isinstance(value, float):
+        if isinstance(value, self.owner):
             return value
-        if isinstance(value, int) and type(value) is not bool:
+        if isinstance(value, self.narrower) and type(value) is not bool:
             try:
-                return float(value)
+                return self.owner(value)
             except OverflowError:
-                raise Mismatch(
-                    [("", "expected float, given an int too large for a float")]
-                ) from None
-        raise mismatch("float", value)
+                name = self.expected
+                reason = f"expected {name}, given an int too large for a {name}"
+                raise Mismatch([("", reason)]) from None
+        raise mismatch(self.expected, value)
+
+
+class FloatKind(WideKind, PlainKind):
+    __slots__ = ()
 
     def dump(self, value: Any) -> Plain:
         return finite(float.__float__(value))
@@ -181,43 +165,19 @@ class FloatKind(Instance):
         # JSON text such as 1e999 is read as infinity.
         return finite(self.check(plain))
 
-    def schema(self, book: SchemaBook) -> Schema:
-        return {"type": "number"}
 
-
-class ComplexKind(Instance):
-    """complex. An int or a float is accepted and becomes a complex."""
-
+class ComplexKind(WideKind):
     __slots__ = ()
 
-    immutable = True
-
-    def check(self, value: Any) -> Any:
-        if isinstance(value, complex):
-            return value
-        if isinstance(value, int | float) and type(value) is not bool:
-            try:
-                return complex(value)
-            except OverflowError:
-                raise Mismatch(
-                    [("", "expected complex, given an int too large for a complex")]
-                ) from None
-        raise mismatch("complex", value)
+    narrower = (int, float)
 
 
-class StrKind(Instance):
+class StrKind(PlainKind):
     __slots__ = ()
-
-    immutable = True
-    plain = True
-    reads = frozenset({str})
 
     def dump(self, value: Any) -> Plain:
         # Not str(value): for a member of an Enum that derives from str, that is the member's name.
         return str.__str__(value)
-
-    def schema(self, book: SchemaBook) -> Schema:
-        return {"type": "string"}
 
 
 class BytesKind(Instance):
@@ -271,14 +231,14 @@ def finite(value: float) -> float:
 
 
 SCALARS: dict[type | None, Kind] = {
-    None: NoneKind(),
-    type(None): NoneKind(),
-    bool: BoolKind(bool),
-    int: IntKind(int),
-    float: FloatKind(float),
+    bool: PlainKind(bool, "boolean"),
+    int: IntKind(int, "integer", float),
+    float: FloatKind(float, "number", int),
     complex: ComplexKind(complex),
-    str: StrKind(str),
+    str: StrKind(str, "string"),
     bytes: BytesKind(bytes),
     object: AnyKind(),
 }
 """The kinds by class, for the classes that determine their kind."""
+
+SCALARS[None] = SCALARS[type(None)] = PlainKind(type(None), "null")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from haiway_bus._state.kinds.containers import ContainerKind
 from haiway_bus._state.kinds.frozen_map import FrozenMap
-from haiway_bus._state.kinds.kind import Entry, Kind, Plain, Schema, SchemaBook
+from haiway_bus._state.kinds.kind import Entry, Kind, Schema, SchemaBook
 from haiway_bus._state.kinds.mismatch import LIMIT, Mismatch, Problem, listed, mismatch, part_of
 
 __all__ = ("TypedDictKind",)
 
 
-class TypedDictKind(Kind):
+class TypedDictKind(ContainerKind):
     """A mapping with exactly the declared keys, kept as a FrozenMap."""
 
     __slots__ = ("entries",)
@@ -22,15 +23,16 @@ class TypedDictKind(Kind):
     kept = (FrozenMap,)
 
     def __init__(self, expected: str, entries: dict[str, Entry]) -> None:
-        super().__init__(expected)
         self.entries = entries
+        super().__init__(expected, *self.parts())
 
     def parts(self) -> Iterable[Kind]:
         return (entry.kind for entry in self.entries.values())
 
-    def each(
-        self, convert: Callable[[Kind], Callable[[Any], Any]], source: Mapping[Any, Any]
-    ) -> dict[str, Any]:
+    def convert(self, method: str, source: Any) -> Any:
+        """Check, dump or load a mapping."""
+        if not isinstance(source, Mapping):
+            raise mismatch(self.expected, source)
         problems: list[Problem] = []
         converted: dict[str, Any] = {}
         for key, value in source.items():
@@ -40,8 +42,9 @@ class TypedDictKind(Kind):
                     reason = f"no such key, {self.expected} has {listed(self.entries)}"
                     problems.append((part_of(key), reason))
                 continue
+            kind = entry.kind if method == "check" else entry.kind.wire
             try:
-                converted[key] = convert(entry.kind)(value)
+                converted[key] = getattr(kind, method)(value)
             except Mismatch as wrong:
                 if len(problems) <= LIMIT:
                     problems += wrong.under(part_of(key))
@@ -50,23 +53,13 @@ class TypedDictKind(Kind):
                 problems.append((f"[{key!r}]", f"missing, expected {entry.kind.expected}"))
         if problems:
             raise Mismatch(problems)
-        return converted
+        return converted if method == "dump" else FrozenMap(converted)
 
     def check(self, value: Any) -> Any:
-        if not isinstance(value, Mapping):
-            raise mismatch(self.expected, value)
-        checked = self.each(lambda kind: kind.check, value)
+        checked = self.convert("check", value)
         if type(value) is FrozenMap and all(checked[key] is value[key] for key in checked):
             return value
-        return FrozenMap(checked)
-
-    def dump(self, value: Any) -> Plain:
-        return self.each(lambda kind: kind.wire.dump, value)
-
-    def load(self, plain: Plain) -> Any:
-        if not isinstance(plain, Mapping):
-            raise mismatch(self.expected, plain)
-        return FrozenMap(self.each(lambda kind: kind.wire.load, plain))
+        return checked
 
     def schema(self, book: SchemaBook) -> Schema:
         return {

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
 from typing import Any
 
-from haiway_bus._state.kinds.kind import Entry, Kind, Plain, Schema, SchemaBook, Wire
+from haiway_bus._state.kinds.kind import Kind, Outer, Plain, Schema, SchemaBook, Wire
 from haiway_bus._state.kinds.mismatch import Mismatch, mismatch
 from haiway_bus._state.kinds.tags import Tag, tag_of
 
@@ -142,10 +143,14 @@ class UnionKind(Kind):
         found = self.writers.get(type(value))
         if found is not None:
             return found
+        return self.keeper(value).wire
+
+    def keeper(self, value: Any) -> Kind:
+        """Give the first member that keeps the value as it is. Raises Mismatch."""
         for member in self.members:
             try:
                 if member.check(value) is value:
-                    return member.wire
+                    return member
             except Mismatch:
                 continue
         raise mismatch(self.expected, value)
@@ -157,13 +162,7 @@ class UnionKind(Kind):
         for member in self.members:
             if type(value) in member.exact_set:
                 return member.dump_key(value)
-        for member in self.members:
-            try:
-                member.check(value)
-            except Mismatch:
-                continue
-            return member.dump_key(value)
-        raise mismatch(self.expected, value)
+        return self.keeper(value).dump_key(value)
 
     def load_key(self, plain: str) -> Any:
         return self.attempt("load_key", self.members, plain)
@@ -202,66 +201,22 @@ class Alternatives:
         return self.union.attempt("load", self.members, plain)
 
 
-class RecursiveKind(Kind):
+class RecursiveKind(Outer):
     """A type alias or a TypedDict that contains its own name: `type Json = str | Sequence[Json]`."""
 
-    __slots__ = ("alias", "target")
+    __slots__ = ("alias",)
 
     closed = False
+    wire = property(attrgetter("inner.wire"))
+    choose = property(attrgetter("inner.choose"))
+    writer = property(attrgetter("inner.writer"))
 
     def __init__(self, alias: Any) -> None:
         super().__init__(alias.__name__)
         self.alias: Any = alias
-        self.target: Kind | None = None
-
-    @property
-    def known(self) -> Kind:
-        if self.target is None:
-            raise RuntimeError(f"{self.expected} is used before it is known")
-        return self.target
-
-    @property
-    def wire(self) -> Wire:
-        return self.known.wire
-
-    @property
-    def choose(self) -> Any:  # type: ignore[override] # an attribute of other kinds
-        return self.known.choose
-
-    @property
-    def writer(self) -> Any:  # type: ignore[override] # an attribute of other kinds
-        return self.known.writer
-
-    @property
-    def reads(self) -> frozenset[type[Any]]:  # type: ignore[override] # an attribute of other kinds
-        return self.known.reads
-
-    @property
-    def kept(self) -> tuple[type[Any], ...]:
-        return self.known.kept
-
-    @property
-    def closed_keys(self) -> bool:  # type: ignore[override] # an attribute of other kinds
-        return self.known.closed_keys
-
-    @property
-    def entries(self) -> dict[str, Entry]:
-        return self.known.entries
-
-    def parts(self) -> Iterable[Kind]:
-        return (self.known,)
-
-    def check(self, value: Any) -> Any:
-        return self.known.check(value)
-
-    def dump(self, value: Any) -> Plain:
-        return self.known.dump(value)
-
-    def load(self, plain: Plain) -> Any:
-        return self.known.load(plain)
 
     def schema(self, book: SchemaBook) -> Schema:
         reference, new = book.reference(self.alias)
         if new:
-            book.define(self.alias, self.known.schema(book))
+            book.define(self.alias, self.inner.schema(book))
         return reference

@@ -11,14 +11,13 @@ from collections.abc import Iterator
 from itertools import combinations, product
 from typing import Any
 
-from haiway_bus._state.kinds.constraints import ConstrainedKind
 from haiway_bus._state.kinds.containers import MappingKind, SetKind
 from haiway_bus._state.kinds.json_value import JsonKind
-from haiway_bus._state.kinds.kind import Kind
+from haiway_bus._state.kinds.kind import Kind, Outer
 from haiway_bus._state.kinds.mismatch import Mismatch, Problem
 from haiway_bus._state.kinds.objects import EnumKind, LiteralKind, StateKind
 from haiway_bus._state.kinds.scalars import AnyKind, FloatKind, IntKind, StrKind
-from haiway_bus._state.kinds.unions import RecursiveKind, UnionKind
+from haiway_bus._state.kinds.unions import UnionKind
 
 __all__ = ("unclear",)
 
@@ -150,8 +149,8 @@ def keeps_keys(kind: Kind) -> bool:
 
 def bare(kind: Kind) -> Kind:
     """Give the kind without its constraints, and in place of a name what the name stands for."""
-    while isinstance(kind, ConstrainedKind | RecursiveKind):
-        kind = kind.inner if isinstance(kind, ConstrainedKind) else kind.known
+    while isinstance(kind, Outer):
+        kind = kind.inner
     return kind
 
 
