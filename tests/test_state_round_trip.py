@@ -644,6 +644,20 @@ def test_the_refusal_names_the_members_and_the_way_out():
     assert "Literal" in str(caught.value)
 
 
+@pytest.mark.parametrize("microseconds", [1, -1, 999_999])
+def test_an_offset_of_less_than_a_second_comes_back(hb, microseconds):
+    """Guarantee 7.7. CPython's fromisoformat takes it for UTC."""
+
+    class Held(hb.State):
+        moment: datetime
+        clock: time
+
+    zone = timezone(timedelta(microseconds=microseconds))
+    comes_back(Held(moment=datetime(2026, 1, 1, 1, tzinfo=zone), clock=time(1, 2, 3, tzinfo=zone)))
+    unzoned = time(0, 0, 0, 1)  # "00:00:00.000001" without an offset
+    comes_back(Held(moment=datetime(2026, 1, 1, microsecond=1), clock=unzoned))
+
+
 def test_the_case():
     """Guarantee 7.7: no value comes back as another type."""
 

@@ -102,6 +102,21 @@ class TextKind(Instance):
 isoformat = methodcaller("isoformat")
 
 
+def from_isoformat(owner: Any) -> Callable[[str], Any]:
+    """Give what reads a datetime or a time. CPython's own takes an offset of less than a second for UTC."""
+    read = owner.fromisoformat
+
+    def parse(text: str) -> Any:
+        value = read(text)
+        if text[-15:-6] == "00:00:00." and text[-16:-15] in ("+", "-"):
+            datetime = sys.modules["datetime"]
+            offset = datetime.timedelta(microseconds=int(text[-16] + text[-6:]))
+            return value.replace(tzinfo=datetime.timezone(offset))
+        return value
+
+    return parse
+
+
 def rfc_3339(value: Any) -> str:
     """Write a datetime with its offset; with a UTC time in place of an offset of less than a minute."""
     offset = value.utcoffset()
@@ -153,14 +168,15 @@ def standard_kind(annotation: Any) -> Kind | None:
     if datetime is not None:
         if kind is datetime.datetime:
             pattern = f"{DATE}[T ]{TIME}{OFFSET}?"
-            return TextKind(kind, kind.fromisoformat, pattern, ("2026-01-01T00:00:00",), isoformat)
+            samples = ("2026-01-01T00:00:00",)
+            return TextKind(kind, from_isoformat(kind), pattern, samples, isoformat)
         if kind is datetime.date:
             refused = (datetime.datetime,)
             parse = kind.fromisoformat
             return TextKind(kind, parse, DATE, ("2026-01-01",), isoformat, "date", refused)
         if kind is datetime.time:
             pattern = f"{TIME}{OFFSET}?"
-            return TextKind(kind, kind.fromisoformat, pattern, ("12:00:00",), isoformat)
+            return TextKind(kind, from_isoformat(kind), pattern, ("12:00:00",), isoformat)
         if kind is datetime.timedelta:
             return TextKind(kind, duration_from_text, DURATION, ("P10D",), duration_to_text)
     uuid = sys.modules.get("uuid")
