@@ -14,7 +14,6 @@ import gc
 import json
 import sys
 import threading
-import tracemalloc
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -288,6 +287,7 @@ def calls(work, most=400_000):
 
 def peak(work):
     """How many bytes the work holds at most."""
+    tracemalloc = pytest.importorskip("tracemalloc", reason="this Python has no tracemalloc")
     gc.collect()
     tracemalloc.start()
     try:

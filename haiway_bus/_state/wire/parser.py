@@ -65,8 +65,9 @@ class Parser(Generic[Value]):
         """Give the JSON schema (2020-12) of the text that `to_json` writes."""
         return self._tried(schema_document, self._kind.schema)
 
-    def _loaded(self, plain: Any) -> Any:
-        return self._kind.wire.load(plain)
+    def _loaded(self, plain: Any) -> Value:
+        loaded: Value = self._kind.wire.load(plain)
+        return loaded
 
     def _dumped(self, value: Any) -> Any:
         return self._kind.wire.dump(self._kind.check(value))
