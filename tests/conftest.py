@@ -107,7 +107,7 @@ def alive(kinds: tuple[type, ...]) -> int:
 
 @pytest.fixture(autouse=bool(counted()))
 def nothing_left_alive(request: pytest.FixtureRequest) -> Iterator[None]:
-    """With a debug build: no test leaves an object of the bus behind, on either backend, or the Maker of a class."""
+    """With a debug build: no test leaves an object of the bus behind, on either backend, or a Maker or Wired."""
     caplog = request.getfixturevalue("caplog") if "caplog" in request.fixturenames else None
     yield
     if caplog is not None:
@@ -116,8 +116,11 @@ def nothing_left_alive(request: pytest.FixtureRequest) -> Iterator[None]:
         forget()
     gc.collect()
     compiled = counted()
-    # Test modules keep State classes, and each of these its Maker.
-    compiled["Maker"] -= alive((type(COPIES["compiled"]["haiway_bus"].State),))
+    # Test modules keep State classes, and each of these its Maker, and its Wired from its first plain data on.
+    meta = type(COPIES["compiled"]["haiway_bus"].State)
+    kept = [one for one in gc.get_objects() if isinstance(one, meta)]
+    compiled["Maker"] -= len(kept)
+    compiled["Wired"] -= sum(one.__state__.wired is not None for one in kept)
     kinds = tuple(
         kind
         for name in ("_chain_py", "_core_py")

@@ -8,7 +8,6 @@ import gc
 import logging
 import random
 import sys
-import tracemalloc
 import weakref
 from typing import Any
 
@@ -419,6 +418,7 @@ class TestCost:
         self, hb: Any, overflow: str
     ) -> None:
         """Guarantee 3.1: and no object for each of them."""
+        tracemalloc = pytest.importorskip("tracemalloc", reason="this Python has no tracemalloc")
         async with hb.ctx.scope("test"):
             event = Tick()
             many = [hb.ctx.subscribe(Tick, limit=1000, overflow=overflow) for _ in range(20)]

@@ -26,7 +26,7 @@ from typing import Annotated, Any, Literal, NotRequired, Self, TypedDict
 import annotated_types
 import pytest
 
-from tests.shared import COPIES, import_copy, own_modules, switch_to
+from tests.shared import COPIES, own_modules, switch_to
 
 hypothesis = pytest.importorskip("hypothesis")
 given, settings, st = hypothesis.given, hypothesis.settings, hypothesis.strategies
@@ -47,29 +47,43 @@ class Size(IntEnum):
     LARGE = 2
 
 
-def without_msgspec() -> dict[str, Any]:
-    """One more copy of the package, which decodes with the standard library."""
-    before = own_modules()
-    os.environ["HAIWAY_BUS_NO_MSGSPEC"] = "1"
-    try:
-        return import_copy(pure=True)
-    finally:
-        del os.environ["HAIWAY_BUS_NO_MSGSPEC"]
-        switch_to(before)
-
-
-PACKAGES = {**COPIES, "without msgspec": without_msgspec()}
+STANDARD = ", standard library"
+ENGINES = [f"{name}{library}" for name in COPIES for library in ("", STANDARD)]
 
 
 @contextlib.contextmanager
 def using(name: str) -> Iterator[Any]:
-    before = own_modules()
-    switch_to(PACKAGES[name])
+    """A copy of the package. It reads and writes JSON by msgspec, where that is installed, or by the standard library.
+
+    A class belongs to the library that serves when its JSON is first used.
+    """
+    modules = COPIES[name.removesuffix(STANDARD)]
+    json_text = modules["haiway_bus._state.wire.json_text"]
+    json_text.msgspec_serves()  # chooses the library
+    before, library = own_modules(), json_text.LIBRARY[:]
+    switch_to(modules)
+    if name.endswith(STANDARD):
+        json_text.LIBRARY[:] = json_text.encode_standard, json_text.read_standard
     try:
-        yield PACKAGES[name]["haiway_bus"]
+        yield modules["haiway_bus"]
     finally:
-        PACKAGES[name].update(own_modules())
+        modules.update(own_modules())
+        json_text.LIBRARY[:] = library
         switch_to(before)
+
+
+def test_both_libraries_serve() -> None:
+    """Guarantee 7.7: what compares them compares two."""
+    pytest.importorskip("msgspec")
+    if "HAIWAY_BUS_NO_MSGSPEC" in os.environ:
+        pytest.skip("the environment turns msgspec off")
+    for name in ENGINES:
+        with using(name) as package:
+            made = package.State.parser(int)
+            assert made.from_json("1") == 1
+            modules = COPIES[name.removesuffix(STANDARD)]
+            serves = modules["haiway_bus._state.wire.json_text"].msgspec_serves()
+            assert serves is not name.endswith(STANDARD)
 
 
 # A recipe is a tuple of a word and of what belongs to it, because each copy of the package makes its own classes of it.
@@ -385,7 +399,7 @@ def test_any_text_of_any_class(data: Any) -> None:
     """Guarantee 7.7."""
     schema = data.draw(schemas())
     given_ = [data.draw(texts(schema)) for _ in range(TEXTS_OF_A_CLASS)]
-    outcomes = {name: read(name, schema, given_) for name in PACKAGES}
+    outcomes = {name: read(name, schema, given_) for name in ENGINES}
     first = outcomes["pure"]
     for name, other in outcomes.items():
         assert other == first, name

@@ -15,7 +15,6 @@ import gc
 import json
 import sys
 import threading
-import tracemalloc
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -289,6 +288,7 @@ def calls(work, most=400_000):
 
 def peak(work):
     """How many bytes the work holds at most."""
+    tracemalloc = pytest.importorskip("tracemalloc", reason="this Python has no tracemalloc")
     gc.collect()
     tracemalloc.start()
     try:

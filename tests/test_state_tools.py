@@ -64,7 +64,11 @@ def python(*arguments: str, backend: str, data: bytes = b"", **options: str) -> 
 @pytest.mark.parametrize("library", ["cloudpickle", "dill"])
 def test_a_class_that_cannot_be_imported_is_carried_by_value(library, backend):
     """Guarantee 7.1: instances can be pickled, also those of classes of a script, a notebook or a function."""
-    pytest.importorskip(library)
+    module = pytest.importorskip(library)
+    try:
+        module.dumps(lambda: None)
+    except AttributeError:  # dill asks a code object for what 3.15 has dropped
+        pytest.skip(f"this {library} pickles no function on this Python")
     data = python("by_value.py", library, backend=backend)
     for fresh_first in (True, False):
         receiver = RECEIVER.format(library=library, fresh_first=fresh_first)

@@ -13,8 +13,8 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from haiway_bus._common.live cimport live_count, live_objects
 from haiway_bus._common.type_index cimport Slot, TypeIndex, index_add, index_allot, index_remove, index_reserve, slot_of
 from haiway_bus._state.classes.quick_texts cimport (
-    HB_ALLOC, HB_MEMBER_OFFSET, HB_SLOT, HB_STORE, PyLong_AsUnsignedLongLongMask, hb_is_day, hb_is_decimal, hb_is_moment, hb_iso_text,
-    hb_uuid_bits, hb_uuid_text,
+    HB_ALLOC, HB_MEMBER_OFFSET, HB_SLOT, HB_STORE, PyLong_AsUnsignedLongLongMask, hb_is_day, hb_is_decimal,
+    hb_is_moment, hb_iso_text, hb_uuid_bits, hb_uuid_text,
 )
 
 from sys import intern, modules
@@ -88,7 +88,10 @@ cdef enum:  # the codes of steps.py
     DAY = 10
     DECIMAL = 11
 
-TEXTS = {("uuid", "UUID"): UUID, ("datetime", "datetime"): MOMENT, ("datetime", "date"): DAY, ("decimal", "Decimal"): DECIMAL}
+TEXTS = {
+    ("uuid", "UUID"): UUID, ("datetime", "datetime"): MOMENT, ("datetime", "date"): DAY,
+    ("decimal", "Decimal"): DECIMAL,
+}
 """The codes by the module and the name of the class."""
 
 

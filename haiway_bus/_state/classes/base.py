@@ -10,7 +10,7 @@ from haiway_bus._state.classes.maker import made_in_c, quick_methods
 from haiway_bus._state.classes.meta import StateMeta
 from haiway_bus._state.kinds.json_value import JsonValue
 from haiway_bus._state.kinds.mismatch import Mismatch, describe, state_error
-from haiway_bus._state.wire.json_text import DEEP, read_json, write_json
+from haiway_bus._state.wire.json_text import DEEP, read_json, tried, write_json
 from haiway_bus._state.wire.schema import schema_document
 
 __all__ = ("State",)
@@ -134,10 +134,8 @@ class State(metaclass=StateMeta):
         Raises:
             StateError: JSON cannot carry a value.
         """
-        try:
-            return write_json(type(self).__state__.dump, self, indent)
-        except Mismatch as wrong:
-            raise state_error(type(self).__name__, wrong.problems) from None
+        root = type(self).__name__
+        return tried(root, write_json, type(self).__state__.dump, self, indent)  # type: ignore[no-any-return]
 
     @classmethod
     def from_json(cls, text: str | bytes | bytearray | memoryview, /) -> Self:
@@ -153,16 +151,11 @@ class State(metaclass=StateMeta):
             StateError: the text is no JSON, or does not fit this class. The error lists every wrong
                 place with its path.
         """
-        try:
-            plain = read_json(text)
-            if type(plain) is dict:
-                return cls.__state__.load(plain)  # type: ignore[no-any-return]
-            problems = [("", f"expected a JSON object, given {describe(plain)}")]
-        except Mismatch as wrong:
-            problems = wrong.problems
-        except RecursionError:
-            problems = [("", DEEP)]
-        raise state_error(cls.__name__, problems)
+        plain = tried(cls.__name__, read_json, text)
+        if type(plain) is dict:
+            return tried(cls.__name__, cls.__state__.load, plain)  # type: ignore[no-any-return]
+        problem = ("", f"expected a JSON object, given {describe(plain)}")
+        raise state_error(cls.__name__, [problem])
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
@@ -175,10 +168,7 @@ class State(metaclass=StateMeta):
             StateError: JSON cannot carry the annotated type of a field, or tell the members of a union apart.
         """
         cls.__state__.ready()
-        try:
-            return schema_document(cls.__state__.schema)
-        except Mismatch as wrong:
-            raise state_error(cls.__name__, wrong.problems) from None
+        return tried(cls.__name__, schema_document, cls.__state__.schema)  # type: ignore[no-any-return]
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: object) -> Any:

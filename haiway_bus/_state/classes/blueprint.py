@@ -28,6 +28,7 @@ from haiway_bus._state.classes.source import write_method
 from haiway_bus._state.kinds.kind import Entry, Schema, SchemaBook
 from haiway_bus._state.kinds.mismatch import Mismatch, Problem, describe, state_error
 from haiway_bus._state.kinds.objects import LiteralKind
+from haiway_bus._state.wire.json_text import tried
 from haiway_bus._state.wire.schema import schema_of_fields
 from haiway_bus.errors import StateError
 
@@ -63,40 +64,6 @@ class Blueprint:
     validate: the author's `__validate__`, or None. The function `validated` calls it.
     written: by name, the methods that the package put into the class: deferred, or written for its fields.
     """
-
-    __slots__ = (
-        "__weakref__",
-        "annotations",
-        "arguments",
-        "blank",
-        "completing",
-        "defaults",
-        "dump",
-        "entries",
-        "fields_or_none",
-        "immutable",
-        "load",
-        "lookup",
-        "maker",
-        "makes",
-        "mixin",
-        "names",
-        "omit_defaults",
-        "options",
-        "origin",
-        "owner",
-        "parameters",
-        "plain_fields",
-        "rename",
-        "settings",
-        "slotted",
-        "struct",
-        "unknown",
-        "validate",
-        "variants",
-        "wired",
-        "written",
-    )
 
     def __init__(
         self,
@@ -189,7 +156,8 @@ class Blueprint:
         problems: list[Problem] = []
         fields: list[Field] = []
         inherited = {field.name: field for base in self.bases() for field in base.fields}
-        bindings = self.bindings()
+        variables = () if self.origin is None else self.origin.__state__.parameters
+        bindings = dict(zip(variables, self.arguments, strict=True))
         for variable in bindings or self.parameters:
             try:
                 given = (bindings[variable],) if bindings else default_of(variable, self.lookup)
@@ -225,12 +193,6 @@ class Blueprint:
         for base in reversed(self.owner.__mro__[1:]):
             if "__state__" in vars(base):
                 yield vars(base)["__state__"]
-
-    def bindings(self) -> dict[Any, Any]:
-        """The type arguments by the type variables of the origin."""
-        if self.origin is None:
-            return {}
-        return dict(zip(self.origin.__state__.parameters, self.arguments, strict=True))
 
     def field(self, name: str, inherited: Field | None, bindings: dict[Any, Any]) -> Field:
         """Make one field of this class, whether it is declared here or inherited."""
@@ -329,10 +291,7 @@ class Blueprint:
 
     def ready(self) -> None:
         """Let the class convert plain data, now and not at its first use. Raises StateError."""
-        try:
-            wire(self)
-        except Mismatch as wrong:
-            raise state_error(self.owner.__name__, wrong.problems) from None
+        tried(self.owner.__name__, wire, self)
 
     def first_load(self, plain: Any, /) -> Any:
         """Give the instance of a plain form. Raises Mismatch."""

@@ -129,19 +129,18 @@ class StateMeta(Meta):
     @property
     def __signature__(cls) -> Signature:
         """The signature of the constructor. The default MISSING stands for a default factory."""
-        parameters = []
-        for field in cls.__state__.fields:
-            if field.name == UNKNOWN:
-                continue
-            default: Any = Parameter.empty
-            if not field.required:
-                default = field.default
-            parameters.append(
+        return Signature(
+            [
                 Parameter(
-                    field.name, Parameter.KEYWORD_ONLY, default=default, annotation=field.annotation
+                    field.name,
+                    Parameter.KEYWORD_ONLY,
+                    default=Parameter.empty if field.required else field.default,
+                    annotation=field.annotation,
                 )
-            )
-        return Signature(parameters)
+                for field in cls.__state__.fields
+                if field.name != UNKNOWN
+            ]
+        )
 
     @overload
     def parser(cls, annotation: type[Value], /) -> Parser[Value]: ...

@@ -187,56 +187,43 @@ class Writer:
         return [*lines, "    return __new"]
 
     def constructor(self) -> list[str]:
-        lines = [
-            f"def __new__(__class, /, {self.parameters(defaults=True)}):",
-            "    try:",
-            "        if __positional or __unknown:",
-            "            raise __Mismatch",
-        ]
+        lines = []
         for field in self.fields:
             name = field.name
-            closed = field.kind.closed and Missing not in field.kind.exact_set
-            if field.factory is not None or not closed:
-                absent = f"{name} = __default_{name}"
-                if field.required:
-                    absent = "raise __Mismatch"
-                elif field.factory is not None:
-                    absent = f"{name} = __make_{name}(__factory_{name})"
-                lines += [f"        if {name} is __missing:", f"            {absent}"]
-                lines += self.tests(field, "elif", "        ")
-            else:
+            if field.factory is None and field.kind.closed and Missing not in field.kind.exact_set:
                 lines += self.tests(field, "if", "        ")
-        return [
-            *lines,
-            "    except __Mismatch:",
-            f"        raise __refuse(__positional, __unknown, {self.given()}) from None",
-            *self.stored(),
-        ]
+                continue
+            absent = f"{name} = __default_{name}"
+            if field.required:
+                absent = "raise __Mismatch"
+            elif field.factory is not None:
+                absent = f"{name} = __make_{name}(__factory_{name})"
+            lines += [f"        if {name} is __missing:", f"            {absent}"]
+            lines += self.tests(field, "elif", "        ")
+        head = f"def __new__(__class, /, {self.parameters(defaults=True)}):"
+        return [*self.checked(head, lines), *self.stored()]
 
     def updated(self) -> list[str]:
-        lines = [
-            f"def updated(__self, /, {self.parameters(defaults=False)}):",
+        lines, kept = [], []
+        for field in self.fields:
+            absent = f"        if {field.name} is __missing:"
+            keep = f"{field.name} = __self.{field.name}"
+            lines += [absent, f"            {keep}", *self.tests(field, "elif", "        ")]
+            kept.append(f"{absent} {keep}")
+        head = f"def updated(__self, /, {self.parameters(defaults=False)}):"
+        # cloudpickle takes along what this method names, but for a class in an attribute.
+        return [*self.checked(head, lines, kept), *self.stored("__state.blank")]
+
+    def checked(self, head: str, lines: list[str], kept: Iterable[str] = ()) -> list[str]:
+        return [
+            head,
             "    try:",
             "        if __positional or __unknown:",
             "            raise __Mismatch",
-        ]
-        for field in self.fields:
-            lines += [
-                f"        if {field.name} is __missing:",
-                f"            {field.name} = __self.{field.name}",
-                *self.tests(field, "elif", "        "),
-            ]
-        kept = [
-            f"        if {field.name} is __missing: {field.name} = __self.{field.name}"
-            for field in self.fields
-        ]
-        return [
             *lines,
             "    except __Mismatch:",
             *kept,
             f"        raise __refuse(__positional, __unknown, {self.given()}) from None",
-            # cloudpickle takes along what this method names, but for a class in an attribute.
-            *self.stored("__state.blank"),
         ]
 
     def equality(self) -> list[str]:

@@ -11,23 +11,9 @@ from math import inf
 from typing import Any
 
 from haiway_bus._state.annotations.field import Field
+from haiway_bus._state.classes import steps
 from haiway_bus._state.classes.source import Writer, compiled
-from haiway_bus._state.classes.steps import (
-    FLOAT,
-    SAME,
-    STATE,
-    TABLE,
-    UNION,
-    Step,
-    absent,
-    dump_step,
-    gathered,
-    load_step,
-    lost,
-    not_a_dict,
-    unknown_keys,
-    with_unknown,
-)
+from haiway_bus._state.classes.steps import FLOAT, SAME, STATE, TABLE, UNION, Step
 from haiway_bus._state.classes.validate import validated
 from haiway_bus._state.kinds.scalars import ordinary
 
@@ -86,7 +72,7 @@ def tried(names: dict[str, Any], field: Field, step: Step, direction: str) -> li
         "try:",
         *(f"    {line}" for line in lines),
         "except __Mismatch as __wrong:",
-        f"    __problems = __gathered(__problems, __field_{field.name}, __wrong)",
+        f"    __problems = __steps.gathered(__problems, __field_{field.name}, __wrong)",
     ]
 
 
@@ -98,12 +84,7 @@ def writer_for(blueprint: Any) -> Writer:
         "__inf": inf,
         "__ordinary": ordinary,
         "__blueprint": blueprint,
-        "__absent": absent,
-        "__gathered": gathered,
-        "__lost": lost,
-        "__not_a_dict": not_a_dict,
-        "__unknown_keys": unknown_keys,
-        "__with_unknown": with_unknown,
+        "__steps": steps,
         "__validate": partial(validated, blueprint),
     }
     writer.names |= {f"__field_{field.name}": field for field in blueprint.fields}
@@ -116,7 +97,7 @@ def written_load(blueprint: Any) -> Callable[[Any], Any]:
     names = writer.names
     body = [
         "if __type(__plain) is not dict:",
-        "    return __not_a_dict(__blueprint, __plain)",
+        "    return __steps.not_a_dict(__blueprint, __plain)",
         "__get = __plain.get",
         "__problems = None",
         "__found = 0",
@@ -125,7 +106,7 @@ def written_load(blueprint: Any) -> Callable[[Any], Any]:
         name = field.name
         body += [f"{name} = __get({field.key!r}, __missing)", f"if {name} is __missing:"]
         if field.required:
-            body += [f"    __problems = __absent(__problems, __field_{name})"]
+            body += [f"    __problems = __steps.absent(__problems, __field_{name})"]
         elif field.factory is None:
             body += [f"    {name} = __default_{name}"]
         else:
@@ -133,16 +114,16 @@ def written_load(blueprint: Any) -> Callable[[Any], Any]:
                 "    try:",
                 f"        {name} = __make_{name}(__factory_{name})",
                 "    except __Mismatch as __wrong:",
-                f"        __problems = __gathered(__problems, __field_{name}, __wrong)",
+                f"        __problems = __steps.gathered(__problems, __field_{name}, __wrong)",
             ]
         body += ["else:", "    __found += 1"]
-        body += [f"    {line}" for line in tried(names, field, load_step(field.kind), "load")]
+        body += [f"    {line}" for line in tried(names, field, steps.load_step(field.kind), "load")]
     kept = "__unknown__" if blueprint.unknown == "keep" else "__ignored"
     if blueprint.unknown == "keep":
         body += ["__unknown__ = __default___unknown__"]
     body += [
         "if __found != __len(__plain):",
-        f"    __problems, {kept} = __unknown_keys(__problems, __blueprint, __plain)",
+        f"    __problems, {kept} = __steps.unknown_keys(__problems, __blueprint, __plain)",
         "if __problems is not None:",
         "    raise __Mismatch(__problems)",
     ]
@@ -155,12 +136,12 @@ def written_dump(blueprint: Any) -> Callable[[Any], dict[str, Any]]:
     names = writer_for(blueprint).names
     body = [
         "if __type(__self) is not __owner:",
-        "    raise __lost(__self)",
+        "    raise __steps.lost(__self)",
         "__problems = None",
     ]
     for field in blueprint.plain_fields:
         body.append(f"{field.name} = __self.{field.name}")
-        body += tried(names, field, dump_step(field.kind), "dump")
+        body += tried(names, field, steps.dump_step(field.kind), "dump")
     items = ", ".join(f"{field.key!r}: {field.name}" for field in blueprint.plain_fields)
     body += [
         "if __problems is not None:",
@@ -175,7 +156,7 @@ def written_dump(blueprint: Any) -> Callable[[Any], dict[str, Any]]:
                 f"    del __plain[{field.key!r}]",
             ]
     if blueprint.unknown == "keep":
-        body.append("return __with_unknown(__plain, __self.__unknown__, __field___unknown__)")
+        body.append("return __steps.with_unknown(__plain, __self.__unknown__, __field___unknown__)")
     else:
         body.append("return __plain")
     lines = ["def dump(__self, /):", *(f"    {line}" for line in body)]

@@ -16,10 +16,17 @@ from itertools import islice
 from typing import Any, Final, NoReturn
 
 from haiway_bus._common.switches import switch
-from haiway_bus._state.kinds.mismatch import LIMIT, Mismatch, Problem, describe, part_of
+from haiway_bus._state.kinds.mismatch import (
+    LIMIT,
+    Mismatch,
+    Problem,
+    describe,
+    part_of,
+    state_error,
+)
 from haiway_bus._state.kinds.scalars import EXPONENT
 
-__all__ = ("DEEP", "LIBRARY", "msgspec_serves", "read_json", "write_json")
+__all__ = ("DEEP", "LIBRARY", "msgspec_serves", "read_json", "tried", "write_json")
 
 DEEP: Final = "nested too deeply, or in a circle"
 """The reason for a RecursionError: Python's limit of 1,000 frames is that of the nesting, too."""
@@ -90,7 +97,18 @@ def encode_standard(plain: Any) -> bytes:
 
 def refuse_constant(name: str) -> NoReturn:
     """Refuse NaN and Infinity, which Python's decoder accepts."""
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def tried(root: str, convert: Callable[..., Any], *arguments: Any) -> Any:
+    """Call what raises Mismatch. Raises StateError in its place, with paths that begin at `root`."""
+    try:
+        return convert(*arguments)
+    except Mismatch as wrong:
+        problems = wrong.problems
+    except RecursionError:
+        problems = [("", DEEP)]
+    raise state_error(root, problems)
 
 
 def write_json(dump: Callable[[Any], Any], value: Any, indent: int | None) -> bytes:
@@ -139,7 +157,7 @@ def read_standard(text: Any) -> Any:
             if "\\ud" in text or "\\uD" in text:
                 encode_standard(plain)
     except UnicodeEncodeError:
-        raise Mismatch([("", "not JSON: a surrogate, which is half a character")]) from None
+        raise Mismatch([("", "not JSON: a lone surrogate, which is half a character")]) from None
     except RecursionError:
         raise Mismatch([("", DEEP)]) from None
     except (ValueError, TypeError) as wrong:
@@ -172,6 +190,6 @@ def unwritable(plain: Any, path: str = "") -> Iterator[Problem]:
         try:
             str(plain).encode()
         except UnicodeEncodeError:
-            yield path, f"JSON cannot carry half a character, a surrogate: given {describe(plain)}"
+            yield path, f"JSON cannot carry a lone surrogate: given {describe(plain)}"
         except ValueError:
             yield path, f"JSON cannot carry {describe(plain)}, which has too many digits"

@@ -8,8 +8,7 @@ from typing import Any, Generic, TypeVar
 from haiway_bus._state.annotations.parse import parse
 from haiway_bus._state.annotations.resolve import Lookup, Uncheckable, Unresolved, resolve, show
 from haiway_bus._state.kinds.kind import Kind
-from haiway_bus._state.kinds.mismatch import Mismatch, state_error
-from haiway_bus._state.wire.json_text import DEEP, read_json, write_json
+from haiway_bus._state.wire.json_text import read_json, tried, write_json
 from haiway_bus._state.wire.schema import schema_document
 from haiway_bus._state.wire.unclear import unclear
 from haiway_bus.errors import StateError
@@ -66,20 +65,15 @@ class Parser(Generic[Value]):
         """Give the JSON schema (2020-12) of the text that `to_json` writes."""
         return self._tried(schema_document, self._kind.schema)
 
-    def _loaded(self, plain: Any) -> Any:
-        return self._kind.wire.load(plain)
+    def _loaded(self, plain: Any) -> Value:
+        loaded: Value = self._kind.wire.load(plain)
+        return loaded
 
     def _dumped(self, value: Any) -> Any:
         return self._kind.wire.dump(self._kind.check(value))
 
     def _tried(self, convert: Callable[[Any], Result], value: Any) -> Result:
-        try:
-            return convert(value)
-        except Mismatch as wrong:
-            problems = wrong.problems
-        except RecursionError:
-            problems = [("", DEEP)]
-        raise state_error(self._name, problems)
+        return tried(self._name, convert, value)  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
         return f"<Parser of {self._name}>"

@@ -63,11 +63,11 @@ def refusal(union: UnionKind, first: Kind, second: Kind, as_key: bool) -> str:
         way_out = 'give each a field of its own that tells them apart, such as kind: Literal["..."]'
     else:
         way_out = (
-            "annotate one of them, or a State for each with a field such as kind: Literal[...]"
+            'annotate only one of them, or put each into a State with a field kind: Literal["..."]'
         )
     return (
-        f"{union.expected} is fine in memory, but {first.expected} would read in plain data "
-        f"what {second.expected} writes: {way_out}"
+        f"{union.expected} is fine in memory, but {first.expected} would read the plain data "
+        f"that {second.expected} writes: {way_out}"
     )
 
 
