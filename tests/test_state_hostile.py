@@ -10,6 +10,7 @@ long that a cost that grows with the square would never end.
 from __future__ import annotations
 
 import contextlib
+import copy
 import gc
 import json
 import sys
@@ -26,10 +27,10 @@ from typing import Annotated, Any, Generic, Literal, NotRequired, TypedDict, Typ
 import annotated_types
 import pytest
 
-from haiway_bus._state import Alias, FrozenMap, JsonValue, State, StateError
+from haiway_bus._state import Alias, Default, FrozenMap, JsonValue, State, StateError
 
 T = TypeVar("T")
-PUBLIC = ("Alias", "FrozenMap", "JsonValue", "State", "StateError")
+PUBLIC = ("Alias", "Default", "FrozenMap", "JsonValue", "State", "StateError")
 
 MANY = 200
 """The most problems that an error may list, and no message needs."""
@@ -1321,3 +1322,120 @@ class str_of(str):  # noqa: N801 - a text whose methods are not str's
 
     def startswith(self, *arguments):
         return False
+
+
+class TestMeanwhile:
+    """Code of the author, and other threads, run in the middle of a load."""
+
+    def test_data_that_a_predicate_removes(self):
+        """Guarantee 7.7: in C, too, what is being read stays alive."""
+
+        def drop(value):
+            outer.clear()
+            return True
+
+        class Inner(State):
+            first: Annotated[int, annotated_types.Predicate(drop)]
+            second: str
+            third: str = ""
+
+        outer: dict[str, Any] = {}
+        cls = held(Inner)
+        for length in range(300):
+            outer["value"] = {"first": 1, "second": "x" * length}
+            assert cls.from_mapping(outer).value == Inner(first=1, second="x" * length)
+
+    def test_a_list_that_a_validator_changes_and_checks_again(self):
+        """Guarantee 7.9: what a union made of a value within one load is no answer to the author's own calls."""
+        made = []
+
+        class Numbers(State):
+            value: Sequence[int] | Sequence[str]
+
+        def make():
+            numbers = [1]
+            made.append(Numbers(value=numbers))
+            numbers.append(2)
+            made.append(Numbers(value=numbers))
+
+        class Validated(State):
+            x: int
+
+            def __validate__(self):
+                make()
+
+        class Filled(State):
+            y: int
+            z: str = Default(factory=lambda: make() or "")
+
+        def holds(value):
+            return make() is None
+
+        class Tested(State):
+            w: Annotated[int, annotated_types.Predicate(holds)]
+
+        cls = held(Sequence[Validated] | Sequence[Filled] | Sequence[Tested])
+        for key in "xyw":
+            made.clear()
+            cls.from_mapping({"value": [{key: 1}]})
+            assert [numbers.value for numbers in made[:2]] == [(1,), (1, 2)]
+
+    def test_instances_without_values(self):
+        """Guarantee 7.7: `object.__new__`, which copy and pickle use, leaves the slots empty: no crash in C."""
+        seen = []
+
+        class Curious:
+            def __deepcopy__(self, memo):
+                seen.extend(value for value in memo.values() if isinstance(value, Holding))
+                for value in seen:
+                    with pytest.raises(AttributeError):
+                        value.to_json()
+                return self
+
+        class Holding(State):
+            value: Any
+            count: int = 0
+
+        for cls in (Holding, Lenient, Tree):
+            holder = held(cls)
+            blank = object.__new__(cls)
+            for _ in range(2):
+                for write in (State.to_json, State.to_json_bytes, State.to_mapping):
+                    with pytest.raises(AttributeError):
+                        write(blank)
+                    with pytest.raises(AttributeError):
+                        write(holder(value=blank))
+                cls.to_json(cls(value=1) if cls is Holding else cls())
+        copy.deepcopy(Holding(value=Curious()))
+        assert seen
+
+    @pytest.mark.parametrize("first", ["from_json", "to_json", "from_mapping", "json_schema"])
+    def test_threads_that_first_use_a_class_at_once(self, first, monkeypatch):
+        """Guarantee 7.7: one of them prepares the class. msgspec crashes when two do."""
+        from haiway_bus._state.classes import wiring
+
+        cls = held(Sequence[int])
+        instance = cls(value=[1])
+        time_for_others = threading.Event()
+        prepared = []
+        wire = wiring.wire
+
+        def slowly(blueprint):
+            prepared.append(blueprint.owner)
+            time_for_others.wait(0.2)
+            wire(blueprint)
+
+        monkeypatch.setattr(wiring, "wire", slowly)
+        use = {
+            "from_json": lambda: cls.from_json('{"value":[1]}'),
+            "to_json": instance.to_json,
+            "from_mapping": lambda: cls.from_mapping({"value": [1]}),
+            "json_schema": cls.json_schema,
+        }[first]
+        threads = [threading.Thread(target=use) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert prepared == [cls]
+        assert cls.from_json(instance.to_json()) == instance

@@ -10,6 +10,7 @@ from haiway_bus._state.annotations.default import MISSING, Factory
 from haiway_bus._state.kinds.frozen_map import FrozenMap
 from haiway_bus._state.kinds.kind import Kind
 from haiway_bus._state.kinds.mismatch import Mismatch, describe, mismatch
+from haiway_bus._state.kinds.unions import apart
 from haiway_bus.errors import StateError
 
 __all__ = ("Field", "checked_default")
@@ -59,7 +60,7 @@ class Field(NamedTuple):
     def made(self, factory: Callable[[], Any]) -> Any:
         """Make the default of one instance. Raises Mismatch."""
         try:
-            return self.kind.check(factory())
+            return self.kind.check(apart(factory))
         except RecursionError:
             pass
         except Mismatch as wrong:

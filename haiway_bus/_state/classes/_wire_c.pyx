@@ -277,6 +277,8 @@ cdef class Conversion:
         if <object>type(value) is not self.owner:
             return None
         if self.code == UUID:
+            if HB_SLOT(value, self.int_offset) == NULL:
+                return None  # `object.__new__` made it
             number = <object>HB_SLOT(value, self.int_offset)
             bits[0] = PyLong_AsUnsignedLongLongMask(number >> 64)
             bits[1] = PyLong_AsUnsignedLongLongMask(number)
@@ -336,6 +338,12 @@ cdef class Place:
         self.omitted = blueprint.omitted(field)
         self.loading = Conversion(load_step(field.kind))
         self.dumping = Conversion(dump_step(field.kind))
+
+    cdef inline object value(self, object instance):
+        cdef PyObject *found = HB_SLOT(instance, self.offset)
+        if found == NULL:  # of `object.__new__`, or of a deepcopy that has not come this far
+            return getattr(instance, self.field.name)  # raises AttributeError
+        return <object>found
 
     cdef bint has_default(self, object value) except -1:
         return value is self.default or (type(value) is type(self.default) and value == self.default)
@@ -408,7 +416,8 @@ cdef class Wired:
                 if found != NULL:
                     count += 1
                 if found != NULL and <object>found is not MISSING:
-                    value = place.loading.convert(<object>found, LOAD)
+                    value = <object>found  # held: what the author wrote may run now, and change the dict
+                    value = place.loading.convert(value, LOAD)
                 elif place.field.factory is not None:
                     value = place.field.made(place.field.factory)
                 elif place.default is MISSING:
@@ -442,7 +451,7 @@ cdef class Wired:
             return self.dump_struct(instance)
         plain = {}
         for place in self.places:
-            value = <object>HB_SLOT(instance, place.offset)
+            value = place.value(instance)
             if place.omitted and place.has_default(value):
                 continue
             if place.dumping.stays(value):
@@ -465,7 +474,7 @@ cdef class Wired:
         cdef Py_ssize_t count = 0
         try:
             for place in self.places:
-                value = <object>HB_SLOT(instance, place.offset)
+                value = place.value(instance)
                 if place.dumping.code != SAME:
                     value = place.dumping.convert(value, TEXT)
                 Py_INCREF(value)

@@ -38,7 +38,7 @@ Owner = Any
 """A State class. State itself is defined above this module, so that its name cannot stand here."""
 
 _completion = RLock()
-"""One class is completed at a time, for several threads may make the first instances."""
+"""One class is completed, or gets its `load` and `dump`, at a time: several threads may be the first."""
 
 
 class Blueprint:
@@ -291,8 +291,7 @@ class Blueprint:
 
     def ready(self) -> None:
         """Let the class convert plain data, now and not at its first use. Raises StateError."""
-        if self.load == self.first_load:
-            tried(self.owner.__name__, wire, self)
+        tried(self.owner.__name__, wire, self)
 
     def first_load(self, plain: Any, /) -> Any:
         """Give the instance of a plain form. Raises Mismatch."""
@@ -321,4 +320,7 @@ def wire(blueprint: Blueprint) -> None:
     """Let a class convert plain data. Services that never do go without the modules. Raises Mismatch."""
     from haiway_bus._state.classes.wiring import wire
 
-    wire(blueprint)
+    # One thread at a time: msgspec crashes when two threads first use a Struct at once.
+    with _completion:
+        if blueprint.load == blueprint.first_load:
+            wire(blueprint)

@@ -6,6 +6,7 @@ from inspect import iscoroutinefunction
 from typing import Any
 
 from haiway_bus._state.kinds.mismatch import Mismatch, describe, state_error
+from haiway_bus._state.kinds.unions import apart
 from haiway_bus.errors import StateError
 
 __all__ = ("check_hooks", "validate_new", "validated")
@@ -35,7 +36,7 @@ def check_hooks(cls: Any) -> None:
 def validated(blueprint: Any, instance: Any) -> None:
     """Let the author's `__validate__` look at a complete instance. Raises Mismatch, whose path is the instance."""
     try:
-        result = blueprint.validate(instance)
+        result = apart(blueprint.validate, instance)
     except ValueError as wrong:
         raise Mismatch([("", str(wrong) or type(wrong).__name__)]) from wrong
     if result is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from math import ceil, floor, inf, nextafter
 from operator import ge, gt, le, lt
 from types import ModuleType
@@ -16,6 +17,7 @@ from haiway_bus._common.printable import name_of_function, name_of_type, text_of
 from haiway_bus._state.kinds.kind import Kind, Outer, Plain, Schema, SchemaBook
 from haiway_bus._state.kinds.mismatch import Mismatch, describe, mismatch
 from haiway_bus._state.kinds.stdlib import zoned
+from haiway_bus._state.kinds.unions import apart
 
 __all__ = ("ConstrainedKind", "Constraint", "Unsupported", "constraints")
 
@@ -142,7 +144,8 @@ def of_predicate(types: ModuleType, item: Any) -> list[Constraint]:
     if isinstance(item, types.Timezone):
         return [of_zone(item.tz)]
     if isinstance(item, types.Predicate):
-        return [Constraint(f"that satisfies {name_of_function(item.func)}", item.func)]
+        test = partial(apart, item.func)
+        return [Constraint(f"that satisfies {name_of_function(item.func)}", test)]
     if type(item).__name__ in NOTES:
         return []
     raise Unsupported(f"the predicate {item!r} is not known")
