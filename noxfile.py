@@ -256,8 +256,9 @@ def workflows(session: nox.Session) -> None:
 
 
 # What is written in C, and what uses it most.
-NAMES = "bus reads interrupted memory bounded flush send_whole threads handlers scope state state_classes faults leaks"
-IN_C = [f"tests/test_{name}.py" for name in NAMES.split()]
+NAMES = "bus reads interrupted memory bounded flush send_whole threads handlers scope faults leaks"
+OF_STATE = "state state_classes state_json state_hostile"
+IN_C = [f"tests/test_{name}.py" for name in (*NAMES.split(), *OF_STATE.split())]
 
 
 @nox.session(python=PYTHONS)

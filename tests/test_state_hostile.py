@@ -271,7 +271,8 @@ def calls(work, most=400_000):
 
     def called(frame, event, argument):
         nonlocal count
-        if event.endswith("call"):
+        # PyPy's decoder of JSON is written in Python: its calls are not the package's.
+        if event.endswith("call") and not frame.f_globals["__name__"].startswith("json."):
             count += 1
             if count > most:
                 raise TooMany
@@ -627,6 +628,8 @@ TOO_DEEP = {
 }
 
 
+# PyPy 8's decoder, which is Python that its JIT compiles, meets the end of the stack in a text of thousands of levels.
+@pytest.mark.skipif(sys.implementation.name == "pypy", reason="PyPy's own decoder ends the process")
 class TestDepth:
     @pytest.mark.parametrize("name", TOO_DEEP)
     def test_a_hundred_thousand_levels(self, name):
