@@ -951,12 +951,26 @@ class TestTable:
 async def test_a_second_import_of_the_package_takes_no_class_from_the_first(hb: Any) -> None:
     """As `mock.patch.dict(sys.modules)` makes it. The compiled modules are there once for both."""
     first = own_modules()
-    import_copy(pure=hb.backend == "pure")
+    second = import_copy(pure=hb.backend == "pure")["haiway_bus"]
     switch_to(first)
     async with hb.ctx.scope("test"):
         subscription = hb.ctx.subscribe(Ordered)
         assert isinstance(subscription, hb.Subscription)
         await hb.ctx.flush(Ordered, without=[subscription])
+
+    for package in (hb, second):
+
+        class Order(package.State):
+            number: int
+
+        assert Order.from_json(Order(number=1).to_json()).to_mapping() == {"number": 1}
+        with pytest.raises(package.StateError):
+            Order(number="x")
+        with pytest.raises(package.StateError):
+            Order.from_mapping({"number": "x"})
+        for text in ("{", '{"number":"x"}'):
+            with pytest.raises(package.StateError):
+                Order.from_json(text)
 
 
 async def test_a_patched_read_is_the_one_that_a_loop_makes(

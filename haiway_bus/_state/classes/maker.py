@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from haiway_bus._common.switches import compiled_module
+from haiway_bus._state.kinds.mismatch import Mismatch
 
 __all__ = ("equip", "made_in_c", "quick_methods", "release", "updated_of", "wired")
 
@@ -29,9 +30,14 @@ release: Callable[[type], None] = lambda owner: None  # noqa: E731
 wired: Any = _not_compiled
 """Makes, of the Blueprint of a class that was equipped, what has its `load` and `dump`."""
 
-_compiled = (
-    compiled_module("haiway_bus._state.classes._maker_c") is not None
-    and compiled_module("haiway_bus._state.classes._wire_c") is not None
+_compiled = all(
+    # Python has a compiled module once, also where the package is imported a second time. Then it works with the
+    # objects of the first import, and the source serves the second.
+    module is not None and module.Mismatch is Mismatch
+    for module in map(
+        compiled_module,
+        ("haiway_bus._state.classes._maker_c", "haiway_bus._state.classes._wire_c"),
+    )
 )
 
 if _compiled:

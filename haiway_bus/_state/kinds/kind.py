@@ -96,7 +96,7 @@ class Kind:
     choose: Callable[[Plain], Wire] | None = None
     writer: Callable[[Any], Wire] | None = None
     reads: frozenset[type[Any]] = frozenset()
-    kept = property(attrgetter("exact"))
+    kept: Any = property(attrgetter("exact"))
     samples: tuple[str, ...] = ()
 
     def __init__(self, expected: str, exact: Iterable[type] = ()) -> None:
