@@ -445,6 +445,19 @@ class TestRefusals:
             with pytest.raises(StateError, match=r"^Held\.value.*: JSON"):
                 held(annotation)(value=value).to_mapping()
 
+    def test_what_may_be_none_is_refused_in_the_words_of_the_value(self):
+        """Guarantee 7.7: in the same words on both backends, within containers too."""
+        for annotation, plain, reason in (
+            (Sequence[Cat | None], [False], "[0]: expected Cat, given bool False"),
+            (Sequence[Sequence[int] | None], [5], "[0]: expected Sequence[int], given int 5"),
+            (Sequence[uuid.UUID | None], [5], "[0]: expected UUID, given int 5"),
+            (Mapping[str, Cat | None], {"k": 5}, "['k']: expected Cat, given int 5"),
+            (Cat | None, False, ": expected Cat, given bool False"),
+        ):
+            with pytest.raises(StateError) as caught:
+                held(annotation).from_mapping({"value": plain})
+            assert str(caught.value) == f"Held.value{reason}"
+
     def test_an_instance_of_a_derived_class_would_lose_its_class(self):
         """Guarantee 7.7: nothing is lost without a word."""
 

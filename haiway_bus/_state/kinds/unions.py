@@ -141,6 +141,8 @@ class UnionKind(Kind):
             found = readers.get(dict)
         if self.tag is not None and found is readers.get(dict):
             return self.tag.choose(plain)
+        if found is None and self.sole is not None:
+            return self.sole.wire  # T | None: T refuses, in its own words, as where C converts
         return Alternatives(self, self.members) if found is None else found
 
     def load(self, plain: Plain) -> Any:
