@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -11,22 +10,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from comparison.cells import CELLS
 from comparison.command import compare
-from comparison.process import run_child
+from comparison.process import options, run_child
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options(__doc__)
     parser.add_argument("--quick", action="store_true", help="a rough result within two minutes")
-    parser.add_argument(
-        "--only", metavar="PATTERN", help="cells whose name holds this, or matches it with * and ?"
-    )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="write comparison.md, .json and .svg there"
     )
-    parser.add_argument("--check", action="store_true", help="exit with 1 if a target is missed")
-    parser.add_argument("--rounds", type=int, help="how often each cell is measured")
-    parser.add_argument("--seconds", type=float, help="how long a cell is timed in a round")
-    parser.add_argument("--cell", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.cell:
         run_child(CELLS[arguments.cell], arguments.seconds)

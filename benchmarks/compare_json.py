@@ -5,30 +5,22 @@ python -P benchmarks/compare_json.py [--quick] [--out FILE] [--only PATTERN] [--
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 # `-P` keeps this folder off the path as well as the checkout, whose `haiway_bus` would hide the installed package.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from comparison.process import run_child
+from comparison.process import options, run_child
 from wire.cells import CELLS
 from wire.command import compare
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options(__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round, about a minute")
-    parser.add_argument(
-        "--only", metavar="PATTERN", help="cells whose name holds this, or matches it with * and ?"
-    )
     parser.add_argument("--no-pure", action="store_true", help="leave out the pure backend")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write FILE.md and FILE.json")
-    parser.add_argument("--check", action="store_true", help="exit with 1 if a target is missed")
-    parser.add_argument("--rounds", type=int, help="how often each cell is measured")
-    parser.add_argument("--seconds", type=float, help="how long a cell is timed in a round")
-    parser.add_argument("--cell", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.cell:
         run_child(CELLS[arguments.cell], arguments.seconds)

@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -63,6 +63,34 @@ if INSTALLED.backend != "compiled":
     del COPIES["compiled"]
 
 COUNTS_REFERENCES = hasattr(sys, "getrefcount")
+
+
+_defined: dict[tuple[str, str], dict[str, Any]] = {}
+
+
+def define_once(
+    hb: Any, module: dict[str, Any], public: Iterable[str], define: Callable[[], None]
+) -> None:
+    """Give a test module the classes that it defines of the package under test. They are made once on each backend.
+
+    Args:
+        hb: the package.
+        module: the globals of the test module.
+        public: the names of the package that the classes use.
+        define: makes the classes, as globals of the test module.
+    """
+    for (owner, _), made in _defined.items():
+        if owner == module["__name__"]:
+            for name in made:
+                module.pop(name, None)  # or a class would find that of the other backend
+    key = (module["__name__"], hb.backend)
+    if key not in _defined:
+        names = {name: getattr(hb, name) for name in public}
+        module.update(names)
+        before = set(module)
+        define()
+        _defined[key] = names | {name: made for name, made in module.items() if name not in before}
+    module.update(_defined[key])
 
 
 class Ping:

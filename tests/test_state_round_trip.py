@@ -21,6 +21,7 @@ import annotated_types
 import pytest
 
 from haiway_bus._state import Alias, FrozenMap, State, StateError
+from tests.shared import define_once
 
 hypothesis = pytest.importorskip("hypothesis")
 given, settings, st = hypothesis.given, hypothesis.settings, hypothesis.strategies
@@ -158,24 +159,9 @@ def define():
         last: Group | None = None
 
 
-BACKENDS: dict[str, dict[str, Any]] = {}
-
-
 @pytest.fixture(autouse=True)
 def package(hb):
-    for made in BACKENDS.values():
-        for name in made:
-            globals().pop(name, None)  # or a class would find that of the other backend
-    if hb.backend not in BACKENDS:
-        names = {name: getattr(hb, name) for name in PUBLIC}
-        globals().update(names)
-        before = set(globals())
-        define()
-        BACKENDS[hb.backend] = {
-            **names,
-            **{name: value for name, value in globals().items() if name not in before},
-        }
-    globals().update(BACKENDS[hb.backend])
+    define_once(hb, globals(), PUBLIC, define)
 
 
 def held(annotation, **options):

@@ -1,7 +1,11 @@
-"""One cell in one process: started by the command, run in the child, its result handed back as a line of JSON."""
+"""One cell in one process: started by the command, run in the child, its result handed back as a line of JSON.
+
+And the options of a command: `--cell` is how it starts the child.
+"""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import os
@@ -15,11 +19,24 @@ from typing import Any
 from comparison.cells import Cell
 from comparison.streams import Skipped, haiway_bus_module
 
-__all__ = ("run_child", "run_in_child")
+__all__ = ("options", "run_child", "run_in_child")
 
 COMMAND = Path(__file__).resolve().parent.parent / "compare.py"
 TREE = COMMAND.parent.parent
 LONGEST = 300.0
+
+
+def options(description: str | None) -> argparse.ArgumentParser:
+    """The options that each comparison has."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(
+        "--only", metavar="PATTERN", help="cells whose name holds this, or matches it with * and ?"
+    )
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a target is missed")
+    parser.add_argument("--rounds", type=int, help="how often each cell is measured")
+    parser.add_argument("--seconds", type=float, help="how long a cell is timed in a round")
+    parser.add_argument("--cell", help=argparse.SUPPRESS)
+    return parser
 
 
 def prove_backend(cell: Cell) -> str:

@@ -40,7 +40,7 @@ from haiway_bus._state.annotations.resolve import (
 )
 from haiway_bus._state.kinds.constraints import ConstrainedKind, Unsupported, constraints
 from haiway_bus._state.kinds.containers import MappingKind, SequenceKind, SetKind, TupleKind
-from haiway_bus._state.kinds.epoch import counted
+from haiway_bus._state.kinds.epoch import with_epoch
 from haiway_bus._state.kinds.frozen_map import FrozenMap
 from haiway_bus._state.kinds.json_value import JsonKind, JsonValue
 from haiway_bus._state.kinds.kind import Entry, Instance, Kind
@@ -178,7 +178,7 @@ class Parser:
             raise Uncheckable("an Alias names a field: it has to be outermost in the annotation")
         inner = self.kind(annotation.__origin__)
         try:
-            inner = counted(inner, annotation.__metadata__)
+            inner = with_epoch(inner, annotation.__metadata__)
             tests = constraints(annotation.__metadata__)
         except Unsupported as unknown:
             raise Uncheckable(str(unknown)) from None

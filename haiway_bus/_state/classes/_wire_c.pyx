@@ -25,10 +25,10 @@ from haiway_bus._state.classes.steps import (
 )
 from haiway_bus._state.classes.validate import validated
 from haiway_bus._state.kinds.frozen_map import FrozenMap
-from haiway_bus._state.kinds.mismatch import LIMIT, Mismatch, part_of, state_error
+from haiway_bus._state.kinds.mismatch import DEEP, LIMIT, Mismatch, part_of, state_error
 from haiway_bus._state.kinds.scalars import EXPONENT
 from haiway_bus._state.kinds.stdlib import TextKind, standard_kind
-from haiway_bus._state.wire.json_text import DEEP, LIBRARY
+from haiway_bus._state.wire.json_text import LIBRARY
 from haiway_bus._state.wire.twins import decoder_of, struct_of
 
 __all__ = ("Wired", "quick_methods")
@@ -139,7 +139,8 @@ cdef class Conversion:
         if self.code == CALL and type(step.kind) is TextKind and step.kind.pattern == standard_kind(owner).pattern:
             self.code = TEXTS.get((owner.__module__, owner.__name__), CALL)
             self.owner = owner
-            self.parse = step.kind.parse
+            # The kind's own reads offsets of less than a second, too, which the common forms have not.
+            self.parse = getattr(owner, "fromisoformat", owner)
             if self.code == MOMENT:
                 self.utc = modules["datetime"].timezone.utc
             if self.code == UUID:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from haiway_bus._state.classes.maker import made_in_c, quick_methods
 from haiway_bus._state.classes.meta import StateMeta
 from haiway_bus._state.kinds.json_value import JsonValue
-from haiway_bus._state.kinds.mismatch import Mismatch, describe, state_error
-from haiway_bus._state.wire.json_text import DEEP, read_json, tried, write_json
+from haiway_bus._state.kinds.mismatch import DEEP, Mismatch, describe, state_error
+from haiway_bus._state.wire.json_text import read_json, tried, write_json
 from haiway_bus._state.wire.schema import schema_document
 
 __all__ = ("State",)

@@ -132,8 +132,6 @@ def common_step(kind: Kind, step_of: Any) -> Step:
             return Step(SAME, kind, exact=kind.exact)
         if kind.sole is not None and type(None) in kind.exact_set and not kind.anything:
             step = step_of(kind.sole)
-            if step.code in (SAME, FLOAT, TABLE) and step.tests is None:
-                step.kind = kind  # its refusal says "| None"
             step.none = True
             return step
         return Step(UNION, kind)
@@ -187,11 +185,6 @@ def unknown_keys(
 
 def with_unknown(plain: dict[str, Any], kept: Any, hidden: Field) -> dict[str, Any]:
     """Write the unknown keys that were kept behind the fields. Raises Mismatch."""
-    problems = [
-        (f".__unknown__{part_of(key)}", "a field has this key") for key in kept if key in plain
-    ]
-    if problems:
-        raise Mismatch(problems)
     plain.update(hidden.kind.dump(kept))
     return plain
 

@@ -63,7 +63,7 @@ def conversion(names: dict[str, Any], field: Field, step: Step, direction: str) 
     return [f"if {test}:", f"    {call}"] if test else [call]
 
 
-def tried(names: dict[str, Any], field: Field, step: Step, direction: str) -> list[str]:
+def collected(names: dict[str, Any], field: Field, step: Step, direction: str) -> list[str]:
     """Write the lines that convert a value, and collect what is wrong with it."""
     lines = conversion(names, field, step, direction)
     if not lines:
@@ -117,7 +117,9 @@ def written_load(blueprint: Any) -> Callable[[Any], Any]:
                 f"        __problems = __steps.gathered(__problems, __field_{name}, __wrong)",
             ]
         body += ["else:", "    __found += 1"]
-        body += [f"    {line}" for line in tried(names, field, steps.load_step(field.kind), "load")]
+        body += [
+            f"    {line}" for line in collected(names, field, steps.load_step(field.kind), "load")
+        ]
     kept = "__unknown__" if blueprint.unknown == "keep" else "__ignored"
     if blueprint.unknown == "keep":
         body += ["__unknown__ = __default___unknown__"]
@@ -141,7 +143,7 @@ def written_dump(blueprint: Any) -> Callable[[Any], dict[str, Any]]:
     ]
     for field in blueprint.plain_fields:
         body.append(f"{field.name} = __self.{field.name}")
-        body += tried(names, field, steps.dump_step(field.kind), "dump")
+        body += collected(names, field, steps.dump_step(field.kind), "dump")
     items = ", ".join(f"{field.key!r}: {field.name}" for field in blueprint.plain_fields)
     body += [
         "if __problems is not None:",

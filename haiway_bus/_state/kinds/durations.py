@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from datetime import timedelta
 
-__all__ = ("DURATION", "duration_from_text", "duration_to_text")
+__all__ = ("DURATION", "duration_from_text", "duration_to_text", "in_microseconds")
 
 # Any number of up to eight digits is within a timedelta's range. Nine digits of days stand alone, or before the hours,
 # minutes and seconds of less than a day, as `duration_to_text` writes them.
@@ -26,10 +26,14 @@ DURATION: Final = (
 UNITS: Final = {"W": 604_800, "D": 86_400, "H": 3_600, "M": 60, "S": 1}
 
 
+def in_microseconds(span: timedelta) -> int:
+    return (span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds
+
+
 def duration_to_text(value: timedelta) -> str:
     """Write the duration in days, hours, minutes and seconds, exact to the microsecond."""
     # In whole numbers, for the longest negative timedelta has no positive counterpart.
-    total = (value.days * 86_400 + value.seconds) * 1_000_000 + value.microseconds
+    total = in_microseconds(value)
     seconds, microseconds = divmod(abs(total), 1_000_000)
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)

@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from haiway_bus._state.kinds.constraints import Unsupported
+from haiway_bus._state.kinds.durations import in_microseconds
 from haiway_bus._state.kinds.kind import Instance, Kind, Plain, Schema, SchemaBook
 from haiway_bus._state.kinds.mismatch import Mismatch, describe, mismatch
 from haiway_bus._state.kinds.scalars import SCALARS, finite
 
-__all__ = ("Epoch", "counted")
+__all__ = ("Epoch", "with_epoch")
 
 UNITS = {
     "s": ("seconds", 1, 1_000_000),
@@ -142,7 +143,7 @@ class EpochKind(Instance):
         }
 
 
-def counted(inner: Kind, metadata: Iterable[Any]) -> Kind:
+def with_epoch(inner: Kind, metadata: Iterable[Any]) -> Kind:
     """Give the kind that an Epoch in the metadata makes of a kind, or the kind itself. Raises Unsupported."""
     units = [item.unit for item in metadata if isinstance(item, Epoch)]
     if not units:
@@ -152,8 +153,3 @@ def counted(inner: Kind, metadata: Iterable[Any]) -> Kind:
     if datetime is None or owner not in (datetime.datetime, datetime.timedelta):
         raise Unsupported(f"Epoch marks a datetime or a timedelta itself, not {inner.expected}")
     return EpochKind(owner, units[-1])
-
-
-def in_microseconds(span: Any) -> int:
-    count: int = (span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds
-    return count

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 from haiway_bus._state.kinds.containers import is_array
 from haiway_bus._state.kinds.frozen_map import FrozenMap
 from haiway_bus._state.kinds.kind import Kind, Plain, Schema, SchemaBook
-from haiway_bus._state.kinds.mismatch import Mismatch, mismatch, part_of
+from haiway_bus._state.kinds.mismatch import DEEP, Mismatch, mismatch, part_of
 from haiway_bus._state.kinds.scalars import SCALARS, ordinary
 
 __all__ = ("JsonKind", "JsonValue")
@@ -69,7 +69,7 @@ def whole(value: Any, *form: Any) -> Any:
         return convert(value, *form)
     except RecursionError:
         pass
-    raise Mismatch([("", "nested too deeply, or in a circle")])
+    raise Mismatch([("", DEEP)])
 
 
 def convert(value: Any, method: str, array: type, mapping: type, sure: frozenset[type]) -> Any:

@@ -10,6 +10,7 @@ from haiway_bus._common.printable import described, name_of_type
 from haiway_bus.errors import StateError
 
 __all__ = (
+    "DEEP",
     "LIMIT",
     "Mismatch",
     "Problem",
@@ -25,6 +26,9 @@ Problem = tuple[str, str]
 
 LIMIT = 100
 """The most problems that an error lists: a million wrong elements must not make a gigabyte of text."""
+
+DEEP: Final = "nested too deeply, or in a circle"
+"""The reason for a RecursionError: Python's limit of 1,000 frames is that of the nesting, too."""
 
 MANY: Final = 20
 """An error lists so many allowed names at most: it may list LIMIT wrong names as well."""

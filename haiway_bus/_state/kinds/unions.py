@@ -48,7 +48,17 @@ class UnionKind(Kind):
     value around it is read. So unions within unions cost the sum of their members, not the product.
     """
 
-    __slots__ = ("anything", "closed", "immutable", "members", "readers", "sole", "tag", "writers")
+    __slots__ = (
+        "anything",
+        "closed",
+        "immutable",
+        "members",
+        "orders",
+        "readers",
+        "sole",
+        "tag",
+        "writers",
+    )
 
     anything: bool
     closed: bool
@@ -63,6 +73,7 @@ class UnionKind(Kind):
         # T | None: the error tells the problems of T, with their paths.
         others = [member for member in members if member.exact != (type(None),)]
         self.sole: Kind | None = others[0] if len(others) == 1 else None
+        self.orders: dict[type[Any], list[Kind]] | None = None
         # Filled when plain data is first used. Before, a member may name a class that does not exist yet.
         self.readers: dict[type[Any], Wire] | None = None
         self.writers: dict[type[Any], Wire] = {}
@@ -82,10 +93,15 @@ class UnionKind(Kind):
     def check(self, value: Any) -> Any:
         if type(value) in self.exact_set:
             return value
-        # A tuple belongs to the member that keeps tuples, before a Set that would take it, too.
-        kind = type(value)
-        members = sorted(self.members, key=lambda member: kind not in member.kept)
-        return self.attempt("check", members, value)
+        if self.sole is not None:
+            return self.first("check", (self.sole,), value)
+        if self.orders is None:
+            # A tuple belongs to the member that keeps tuples, before a Set that would take it, too.
+            self.orders = {
+                kept: sorted(self.members, key=lambda member, kept=kept: kept not in member.kept)  # type: ignore[misc]
+                for kept in self.kept
+            }
+        return self.attempt("check", self.orders.get(type(value), self.members), value)
 
     def attempt(self, method: str, members: Iterable[Kind], value: Any) -> Any:
         """Give what the first member that accepts the value makes of it. Raises Mismatch."""
@@ -96,6 +112,9 @@ class UnionKind(Kind):
             if key not in made:
                 # With the value, which stays alive so that no other value gets its id.
                 made[key] = (value, self.first(method, members, value))
+        except Mismatch as wrong:
+            # Without its traceback, which holds frames.
+            made[key] = (value, Mismatch(wrong.problems))
         finally:
             _attempts.made = outer
         result = made[key][1]
@@ -111,7 +130,7 @@ class UnionKind(Kind):
             except Mismatch as wrong:
                 if member is self.sole:
                     inner = [problem for problem in wrong.problems if problem[0]]
-        return Mismatch(inner) if inner else mismatch(self.expected, value)
+        raise Mismatch(inner) if inner else mismatch(self.expected, value)
 
     def prepare(self) -> dict[type[Any], Wire]:
         """Find out which members read and write which types, and by which tag."""
@@ -181,7 +200,8 @@ class UnionKind(Kind):
 
     def schema(self, book: SchemaBook) -> Schema:
         schema: Schema = {"anyOf": [member.schema(book) for member in self.members]}
-        self.prepare()
+        if self.readers is None:
+            self.prepare()
         if isinstance(self.tag, Tag) and self.tag.unnamed is None:
             # Also where it has a default in each member: nothing else tells them apart.
             schema["required"] = [self.tag.key]

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
 from itertools import islice
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 from haiway_bus._common.switches import switch
 from haiway_bus._state.kinds.mismatch import (
+    DEEP,
     LIMIT,
     Mismatch,
     Problem,
@@ -26,10 +27,7 @@ from haiway_bus._state.kinds.mismatch import (
 )
 from haiway_bus._state.kinds.scalars import EXPONENT
 
-__all__ = ("DEEP", "LIBRARY", "msgspec_serves", "read_json", "tried", "write_json")
-
-DEEP: Final = "nested too deeply, or in a circle"
-"""The reason for a RecursionError: Python's limit of 1,000 frames is that of the nesting, too."""
+__all__ = ("LIBRARY", "msgspec_serves", "read_json", "tried", "write_json")
 
 
 def msgspec_serves() -> bool:
